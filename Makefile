@@ -1,0 +1,46 @@
+PYTHON ?= python3
+PROFILE ?= demo
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+export CONAN_HOME ?= $(CURDIR)/conan_home
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+export CONAN_PROFILE := $(PROFILE)
+IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
+
+.PHONY: demo test lint ui format
+
+demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
+	$(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
+	@cat $(CONAN_HOME)/leaderboard.md
+	@echo
+	@echo "Released model: $(CONAN_HOME)/released_model"
+	@echo "Leaderboard:    $(CONAN_HOME)/leaderboard.json"
+	@echo "Reports:        $(CONAN_HOME)/assets/round_*/beir_report"
+	@echo "The graph:      make ui"
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check formatting, style, types and the rules of the house
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+ui: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Open the graph on http://127.0.0.1:3000
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000 -w workspace.yaml
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; call make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D)
+	@cp $< $@

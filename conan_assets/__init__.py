@@ -1,0 +1,1 @@
+"""Train text-embedding models with more and better negative samples, as one Dagster asset graph."""

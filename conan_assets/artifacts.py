@@ -1,0 +1,155 @@
+"""Finished outputs on disk: written once under the fingerprint of what made them, found again, never half-written.
+
+An artifact is a directory ``<root>/<key>/<fingerprint>/`` with a ``manifest.json``. It is built in
+``<fingerprint>.partial/`` and renamed when complete, so whatever carries a fingerprint as its name is finished.
+A killed build leaves its ``.partial`` directory to the next attempt, which may resume from it.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+PARTIAL_SUFFIX = ".partial"
+MANIFEST = "manifest.json"
+
+
+class ArtifactError(RuntimeError):
+    """An artifact is missing, locked by another run, or cannot be written."""
+
+
+def fingerprint(*parts: object) -> str:
+    """Return 16 hex digits that change whenever any of ``parts`` does.
+
+    Parts are bytes, JSON values, paths, dataclasses or pydantic models, nested at will.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, default=_plain, sort_keys=True).encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:16]
+
+
+def fingerprint_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: object) -> object:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no fingerprint; pass bytes, JSON values, dataclasses or models")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; what was written there replaces ``path`` on success, else is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One finished output: its key, the fingerprint of what made it, its directory and its report."""
+
+    key: str
+    fingerprint: str
+    path: Path
+    report: dict[str, Any]
+
+
+class ArtifactStore:
+    """All finished outputs below one root directory.
+
+    Parameters
+    ----------
+    root
+        Directory that holds a sub-directory per key; created when first written to.
+    keep_versions
+        Finished versions kept per key; the oldest beyond it are deleted when a new one is finished.
+    """
+
+    def __init__(self, root: Path, keep_versions: int = 3) -> None:
+        self.root = root
+        self.keep_versions = keep_versions
+
+    def find(self, key: str, version: str) -> Artifact | None:
+        """Return the finished artifact of that key and fingerprint, or None."""
+        directory = self.root / key / version
+        try:
+            manifest = json.loads((directory / MANIFEST).read_text())
+        except FileNotFoundError:
+            return None
+        return Artifact(key, version, directory, manifest["report"])
+
+    def current(self, key: str) -> Artifact:
+        """Return the version of ``key`` that was finished or reused last; raise ArtifactError when there is none."""
+        try:
+            version = (self.root / key / "current").read_text().strip()
+        except FileNotFoundError:
+            version = ""
+        artifact = self.find(key, version) if version else None
+        if artifact is None:
+            raise ArtifactError(f"{key} has not been materialized under {self.root}: materialize it first")
+        return artifact
+
+    def select(self, artifact: Artifact) -> None:
+        """Make ``artifact`` the current version of its key."""
+        os.utime(artifact.path / MANIFEST)
+        with atomic_path(self.root / artifact.key / "current") as pointer:
+            pointer.write_text(artifact.fingerprint)
+
+    @contextlib.contextmanager
+    def building(self, key: str, version: str) -> Iterator[Path]:
+        """Yield the directory to build ``version`` of ``key`` in, alone; call :meth:`finish` to publish it.
+
+        The directory may hold what an earlier, killed attempt at the same version left.
+        """
+        try:
+            partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
+            partial.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere") from error
+        with (partial.parent / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ArtifactError(f"another run is materializing {key} under {self.root}: wait for it") from None
+            yield partial
+
+    def finish(self, key: str, version: str, report: dict[str, Any]) -> Artifact:
+        """Publish what was built: write its manifest, rename it, make it current and prune old versions."""
+        partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
+        manifest = {"key": key, "fingerprint": version, "finished_at": time.time(), "report": report}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+        directory = partial.with_name(version)
+        partial.rename(directory)
+        artifact = Artifact(key, version, directory, report)
+        self.select(artifact)
+        self._prune(key)
+        return artifact
+
+    def _prune(self, key: str) -> None:
+        """Delete the oldest finished versions and what builds of other versions left behind; the key is locked."""
+        for abandoned in (self.root / key).glob(f"*{PARTIAL_SUFFIX}"):
+            shutil.rmtree(abandoned)
+        manifests = sorted((self.root / key).glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+        for manifest in manifests[: -self.keep_versions]:
+            shutil.rmtree(manifest.parent)

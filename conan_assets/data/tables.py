@@ -1,0 +1,144 @@
+"""The schema of every table, and the one check that a frame passes before it becomes one.
+
+Ids are strings and unique over all datasets: ``<dataset>:<id in its source>``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+
+DOCUMENT_TEXT = pl.concat_str(pl.col("title").fill_null(""), pl.lit(" "), pl.col("text")).str.strip_chars()
+"""What is indexed, encoded and trained on for a document: its title before its text."""
+
+
+class TableError(ValueError):
+    """A table breaks its schema; the message names the source, the column and the row."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, its columns, and what must hold in them.
+
+    ``required`` columns hold no null and no blank string; ``key`` columns together occur once.
+    """
+
+    name: str
+    columns: Mapping[str, pl.DataType | type[pl.DataType]]
+    required: tuple[str, ...]
+    key: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+CORPUS = Table(
+    name="corpus",
+    columns={"doc_id": pl.String, "dataset": pl.String, "title": pl.String, "text": pl.String},
+    required=("doc_id", "dataset", "text"),
+    key=("doc_id",),
+)
+
+PAIRS = Table(
+    name="pairs",
+    columns={
+        "pair_id": pl.String,
+        "task": pl.String,
+        "dataset": pl.String,
+        "origin": pl.String,
+        "split": pl.String,
+        "query_id": pl.String,
+        "query": pl.String,
+        "doc_id": pl.String,
+        "text": pl.String,
+        "score": pl.Float32,
+    },
+    required=("pair_id", "task", "dataset", "origin", "split", "query_id", "query"),
+    key=("pair_id",),
+    choices={
+        "task": ("retrieval", "sts", "classification"),
+        "origin": ("natural", "llm", "extractive"),
+        "split": ("train", "dev", "test"),
+    },
+)
+"""One row a judged pair. A retrieval pair names its document by ``doc_id``, or holds a ``text`` outside the corpus;
+an STS pair holds the second sentence in ``text``; a classification pair holds the label there."""
+
+CANDIDATES = Table(
+    name="candidates",
+    columns={
+        "query_id": pl.String,
+        "doc_id": pl.String,
+        "rank": pl.Int32,
+        "score": pl.Float32,
+        "is_positive": pl.Boolean,
+    },
+    required=("query_id", "doc_id", "score", "is_positive"),
+    key=("query_id", "doc_id"),
+)
+"""A teacher's best documents of every query (``rank`` from 1) and all its positives (``rank`` null below the depth)."""
+
+NEGATIVES = Table(
+    name="negatives",
+    columns={
+        "query_id": pl.String,
+        "doc_id": pl.String,
+        "rank": pl.Int32,
+        "student_score": pl.Float32,
+        "verdict": pl.String,
+        "reason": pl.String,
+        "order": pl.Int32,
+    },
+    required=("query_id", "doc_id", "verdict"),
+    key=("query_id", "doc_id"),
+    choices={"verdict": ("kept", "removed")},
+)
+"""Every candidate with its verdict; a column ``<teacher>_score`` for each teacher stands between ``student_score``
+and ``verdict``. ``order`` counts a query's kept negatives from 1 in the order training takes them."""
+
+
+def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
+    """Return ``frame`` in the table's column order and types; raise TableError naming ``source``, column and row."""
+    missing = [name for name in table.columns if name not in frame.columns]
+    if missing:
+        raise TableError(
+            f"{source}: the {table.name} table lacks the column {missing[0]!r}; "
+            f"it has {', '.join(frame.columns) or 'no columns'} and needs {', '.join(table.columns)}"
+        )
+    frame = _cast(frame, table, source)
+    for name in table.required:
+        _reject(frame, _is_blank(frame.schema[name], name), source, name, "is empty; fill it or drop the row")
+    for name, allowed in table.choices.items():
+        _reject(frame, ~pl.col(name).is_in(allowed), source, name, f"must be one of {', '.join(allowed)}")
+    repeated = pl.struct(table.key).is_first_distinct().not_()
+    _reject(frame, repeated, source, " + ".join(table.key), "occurs twice; ids must be unique")
+    return frame
+
+
+def _cast(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
+    for name, dtype in table.columns.items():
+        if frame.schema[name] == dtype:
+            continue
+        if frame.schema[name] not in (pl.Null, pl.String) and dtype == pl.String and not frame.schema[name].is_integer():
+            raise TableError(f"{source}: column {name!r} holds {frame.schema[name]}, not text")
+        try:
+            frame = frame.with_columns(pl.col(name).cast(dtype))
+        except pl.exceptions.PolarsError as error:
+            raise TableError(f"{source}: column {name!r} holds {frame.schema[name]}, not {dtype}: {error}") from error
+    extra = [name for name in frame.columns if name not in table.columns]
+    return frame.select(*table.columns, *extra)
+
+
+def _is_blank(dtype: pl.DataType, name: str) -> pl.Expr:
+    blank = pl.col(name).is_null()
+    return blank | (pl.col(name).str.strip_chars() == "") if dtype == pl.String else blank
+
+
+def _reject(frame: pl.DataFrame, broken: pl.Expr, source: str, column: str, why: str) -> None:
+    rows = frame.with_row_index("row", offset=1).filter(broken).head(1)
+    if rows.height:
+        found = rows.select(name for name in frame.columns[:1]).item()
+        value = rows[column].item() if column in rows.columns else None
+        raise TableError(
+            f"{source}: row {rows['row'].item()} ({frame.columns[0]} {found!r}): column {column} "
+            f"{f'({value!r}) ' if value is not None else ''}{why}"
+        )

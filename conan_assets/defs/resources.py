@@ -1,0 +1,30 @@
+"""What the assets share: where finished outputs and embeddings lie."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from conan_assets.artifacts import ArtifactStore
+from conan_assets.encoding.store import EmbeddingStore
+
+
+class Storage(dg.ConfigurableResource):
+    """The storage root of a programme: everything the graph writes lies below it."""
+
+    home: str
+    keep_versions: int = 3
+
+    @property
+    def root(self) -> Path:
+        """The root as an absolute path."""
+        return Path(self.home).expanduser().absolute()
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """The finished outputs of the assets."""
+        return ArtifactStore(self.root / "assets", self.keep_versions)
+
+    @property
+    def embeddings(self) -> EmbeddingStore:
+        """The embeddings of every encoder."""
+        return EmbeddingStore(self.root / "embeddings")

@@ -1,0 +1,57 @@
+"""The one way an asset is materialized: reuse the finished output of the same inputs and settings, or build it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.defs.io_managers import TABLE
+from conan_assets.defs.metadata import to_metadata
+from conan_assets.defs.resources import Storage
+
+logger = logging.getLogger("conan_assets")
+
+Report = dict[str, Any]
+
+
+def reuse_or_build(
+    context: dg.AssetExecutionContext,
+    storage: Storage,
+    recipe: Mapping[str, object],
+    build: Callable[[Path], Report],
+    key: dg.AssetKey | None = None,
+) -> dg.MaterializeResult:
+    """Return the asset's result: found under its fingerprint, or built by ``build`` in a directory of its own.
+
+    The fingerprint covers the asset's key and code version, ``recipe`` (the settings that matter to it) and the
+    fingerprints of the assets upstream. ``build`` fills the directory and returns a report of plain JSON values.
+    """
+    key = key or context.asset_key
+    name = key.to_user_string()
+    artifacts = storage.artifacts
+    upstream = {up.to_user_string() for up in context.assets_def.asset_deps[key]}
+    version = fingerprint(
+        name,
+        context.assets_def.code_versions_by_key[key],
+        dict(recipe),
+        {up: artifacts.current(up).fingerprint for up in sorted(upstream)},
+    )
+    artifact = artifacts.find(name, version)
+    reused = artifact is not None
+    if artifact is not None:
+        artifacts.select(artifact)
+        logger.info("%s: reused, nothing it depends on has changed since it was made (%s)", name, version)
+    else:
+        with artifacts.building(name, version) as directory:
+            artifact = artifacts.finish(name, version, build(directory))
+    metadata = {"reused": reused, "fingerprint": version, **to_metadata(artifact)}
+    return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
+
+
+def write_table(frame: pl.DataFrame | pl.LazyFrame, directory: Path) -> None:
+    """Write an asset's table into its directory."""
+    frame.lazy().sink_parquet(directory / TABLE)

@@ -1,0 +1,119 @@
+"""A bi-encoder: texts in, L2-normalised float32 embeddings out, batched by length."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.progress import Progress
+
+Role = Literal["query", "document"]
+
+TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
+TEXTS_PER_CHUNK = 2_048
+_NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", ".gitattributes"}
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """Return bfloat16 where ``device`` ("cpu", "cuda", ...) multiplies matrices in it natively, else float32."""
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+class Encoder:
+    """A sentence-transformers model with its prompts, its length limit and its type fixed.
+
+    The model is loaded at the first use, so an encoder whose every text is already stored costs nothing.
+    """
+
+    def __init__(self, settings: EncoderSettings, device: str | None = None) -> None:
+        self.settings = settings
+        self.path: Path = locate_model(settings.model, settings.revision)
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = best_dtype(self.device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+
+    @cached_property
+    def model(self) -> SentenceTransformer:
+        """The loaded model, in evaluation mode, on its device and in its type."""
+        model = SentenceTransformer(
+            str(self.path),
+            device=self.device,
+            trust_remote_code=self.settings.trust_remote_code,
+            model_kwargs={"dtype": self.dtype},
+        ).to(self.dtype)
+        if self.settings.max_tokens is not None:
+            model.max_seq_length = self.settings.max_tokens
+        return model.eval()
+
+    @cached_property
+    def weights_fingerprint(self) -> str:
+        """16 hex digits of the model folder: weights, tokenizer and configuration, whatever its path or name."""
+        digest = hashlib.sha256()
+        for path in sorted(self.path.rglob("*")):
+            if path.is_file() and path.name not in _NOT_WEIGHTS:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                digest.update(f"{path.relative_to(self.path)}\0{content}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def prompt(self, role: Role) -> str:
+        """Return the text that goes before every query or document."""
+        return self.settings.query_prompt if role == "query" else self.settings.document_prompt
+
+    def namespace(self, role: Role) -> str:
+        """Return the fingerprint of all that decides an embedding but the text: the store's key to its rows."""
+        decides = [self.weights_fingerprint, self.prompt(role), self.settings.max_tokens, str(self.dtype)]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+
+    def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Return the embeddings of ``texts``, float32 of shape (len(texts), dim), rows of length 1."""
+        progress = Progress(f"encoding {role} texts", len(texts))
+        chunks = [self._encode_chunk(chunk, role, progress) for chunk in _chunks(texts)]
+        return np.concatenate(chunks) if chunks else np.empty((0, self.dim), np.float32)
+
+    @property
+    def dim(self) -> int:
+        """Number of components of an embedding."""
+        dim = self.model.get_embedding_dimension()
+        assert dim is not None
+        return dim
+
+    @torch.inference_mode()
+    def _encode_chunk(self, texts: Sequence[str], role: Role, progress: Progress) -> np.ndarray:
+        prompt = self.prompt(role) or None
+        rows = np.empty((len(texts), self.dim), np.float32)
+        for batch in self._batches(texts, role):
+            features = self.model.preprocess([texts[i] for i in batch], prompt=prompt)
+            features = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+            embeddings = self.model(features)["sentence_embedding"].float()
+            rows[batch] = torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
+            progress.advance(len(batch))
+        return rows
+
+    def _batches(self, texts: Sequence[str], role: Role) -> Iterator[list[int]]:
+        """Yield indices of texts of like length, longest first, each batch within the token budget when padded."""
+        prompt = self.prompt(role)
+        ids = self.model.tokenizer([prompt + text for text in texts], truncation=True, max_length=self.model.max_seq_length)
+        lengths = np.array([len(row) for row in ids["input_ids"]])
+        budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
+        order = np.argsort(-lengths, kind="stable").tolist()
+        start = 0
+        while start < len(order):
+            size = max(1, budget // int(lengths[order[start]]))
+            yield order[start : start + size]
+            start += size
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), TEXTS_PER_CHUNK):
+        yield texts[start : start + TEXTS_PER_CHUNK]

@@ -1,0 +1,189 @@
+"""One training programme, read from a YAML profile: sources, models, rounds, mining, training, suites, storage.
+
+``python -m conan_assets.settings --json-schema`` prints the schema of a profile.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from conan_assets.data.settings import CurationSettings, SourceSettings
+from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.evaluation.settings import SuiteSettings
+from conan_assets.mining.settings import MiningSettings, TeacherSettings
+from conan_assets.synthesis.settings import GenerationSettings
+from conan_assets.training.settings import TrainingSettings
+
+PROFILES = Path(__file__).parent / "profiles"
+DEFAULT_PROFILE = "demo"
+
+
+ReportName = Literal["beir", "cmteb"]
+
+
+class SettingsError(ValueError):
+    """A profile is missing or wrong; the message names the profile, the key and what is accepted."""
+
+
+class DevMetric(BaseModel):
+    """The figure by which the best checkpoint is chosen; higher is better."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: str
+    split: str = "dev"
+    metric: str = "ndcg_at_10"
+
+
+class Settings(BaseModel):
+    """A training programme."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name of the programme, shown on the leaderboard and the model card.")
+    sources: dict[str, SourceSettings] = Field(min_length=1, description="Where corpora and pairs come from, by name.")
+    base_model: EncoderSettings = Field(description="The model that round 0 starts from, with its prompts.")
+    teachers: dict[str, TeacherSettings] = Field(description="Models whose scores veto false negatives, by name.")
+    generation: GenerationSettings = Field(description="How prompt-response pairs are written.")
+    curation: CurationSettings = Field(description="What is filtered out of the training pairs.")
+    pretraining: TrainingSettings | None = Field(
+        default=None, description="Round 0, weakly supervised with in-batch negatives; null takes the base model as it is."
+    )
+    rounds: int = Field(ge=1, le=20, description="Rounds of mining and training.")
+    start_from: Literal["previous_round", "base_model"] = Field(
+        default="previous_round", description="The weights each round's training starts from."
+    )
+    mining: MiningSettings
+    training: TrainingSettings
+    suites: dict[ReportName, dict[str, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
+    dev_metric: DevMetric
+    home: Path = Field(default=Path("conan_home"), description="Storage root; $CONAN_HOME overrides it.")
+    keep_versions: int = Field(default=3, ge=1, description="Finished versions of an asset kept on disk.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Settings":
+        known = {f"{name}" for suites in self.suites.values() for name in suites}
+        if self.dev_metric.suite not in known:
+            raise ValueError(f"dev_metric.suite is {self.dev_metric.suite!r}; the suites are {', '.join(sorted(known))}")
+        for name in self.mining.teachers_used:
+            if name not in self.teachers:
+                raise ValueError(f"mining names the teacher {name!r}; the teachers are {', '.join(sorted(self.teachers))}")
+        for suites in self.suites.values():
+            for suite_name, suite in suites.items():
+                if suite.kind == "local" and suite.dataset not in self.sources:
+                    raise ValueError(
+                        f"suite {suite_name!r} evaluates the dataset {suite.dataset!r}; "
+                        f"the sources are {', '.join(sorted(self.sources))}"
+                    )
+        return self
+
+    @property
+    def all_suites(self) -> dict[str, SuiteSettings]:
+        """Every suite of every report by name."""
+        return {name: suite for suites in self.suites.values() for name, suite in suites.items()}
+
+
+def load_settings(profile: str | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the programme of ``profile``, a shipped name or a path to a YAML file; by default ``$CONAN_PROFILE``.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing, is not YAML, or has an unknown key or a value of a wrong type.
+    """
+    profile = profile or environment.get("CONAN_PROFILE") or DEFAULT_PROFILE
+    path = _profile_path(profile)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"profile {profile!r} ({path}) cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"profile {profile!r} ({path}) must be a mapping of settings; run with --json-schema to see them")
+    if home := environment.get("CONAN_HOME"):
+        values["home"] = home
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(profile, path, error)) from None
+
+
+def _profile_path(profile: str) -> Path:
+    shipped = PROFILES / f"{profile}.yaml"
+    if shipped.is_file():
+        return shipped
+    path = Path(profile).expanduser()
+    if path.is_file():
+        return path
+    names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
+    raise SettingsError(f"there is no profile {profile!r}: set $CONAN_PROFILE to one of {names}, or to a path of a YAML file")
+
+
+def _explain(profile: str, path: Path, error: ValidationError) -> str:
+    lines = [f"profile {profile!r} ({path}) is wrong:"]
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = f"unknown key; accepted here: {', '.join(_accepted(problem['loc'][:-1]))}"
+        elif problem["type"] != "missing" and location:
+            message += f", not {problem['input']!r}"
+        lines.append(f"  {'.'.join(location) or 'profile'}: {message}")
+    return "\n".join(lines)
+
+
+def _accepted(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the schema accepts at ``location``."""
+    schema = Settings.model_json_schema()
+    nodes = [schema]
+    for part in location:
+        nodes = [child for node in nodes for child in _children(schema, node, part)]
+    return sorted({key for node in nodes for variant in _variants(schema, node) for key in variant.get("properties", {})})
+
+
+def _children(schema: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:
+    """Return the sub-schemas one step down: a property, an item, a mapping's value, or the variant tagged ``part``."""
+    found = []
+    for variant in _variants(schema, node):
+        if part in variant.get("properties", {}):
+            found.append(variant["properties"][part])
+        elif isinstance(variant.get("additionalProperties"), dict):
+            found.append(variant["additionalProperties"])
+        elif isinstance(part, int) and "items" in variant:
+            found.append(variant["items"])
+        elif variant.get("properties", {}).get("kind", {}).get("const") == part:
+            found.append(variant)
+    return found
+
+
+def _variants(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return _variants(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    options = node.get("oneOf") or node.get("anyOf")
+    return [variant for option in options for variant in _variants(schema, option)] if options else [node]
+
+
+def main() -> None:
+    """Print the JSON schema of a profile, or check one."""
+    parser = argparse.ArgumentParser(prog="python -m conan_assets.settings", description="Check a profile.")
+    parser.add_argument("profile", nargs="?", help="a shipped name or a path; default $CONAN_PROFILE")
+    parser.add_argument("--json-schema", action="store_true", help="print the schema of a profile and exit")
+    arguments = parser.parse_args()
+    if arguments.json_schema:
+        sys.stdout.write(json.dumps(Settings.model_json_schema(), indent=2) + "\n")
+        return
+    try:
+        settings = load_settings(arguments.profile)
+    except SettingsError as error:
+        sys.exit(str(error))
+    sys.stdout.write(f"profile {settings.name!r} is valid: {settings.rounds} rounds, {len(settings.sources)} sources\n")
+
+
+if __name__ == "__main__":
+    main()

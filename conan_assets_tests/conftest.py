@@ -1,0 +1,44 @@
+"""Shared fixtures: tiny real models and nothing from a network."""
+
+import os
+import string
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def build_tiny_model(folder: Path, seed: int = 0) -> str:
+    """Save a random two-layer BERT with a character WordPiece vocabulary as a sentence-transformers folder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    pieces = [*string.ascii_lowercase, *string.digits, *".,:;()-_'?!"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces, *(f"##{piece}" for piece in pieces)]
+    tokenizer = BertTokenizerFast(vocab={piece: i for i, piece in enumerate(vocabulary)}, model_max_length=64)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    source = folder / "transformer"
+    BertModel(config).save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    transformer = Transformer(str(source), max_seq_length=64)
+    model = SentenceTransformer(modules=[transformer, Pooling(config.hidden_size)], device="cpu")
+    model.save(str(folder / "model"))
+    return str(folder / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a tiny random sentence-transformers model."""
+    return build_tiny_model(tmp_path_factory.mktemp("tiny_model"))

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from conan_assets.encoding import models
+from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.models import DEMO_MODEL, ModelNotFoundError, locate_model
+from conan_assets.encoding.settings import EncoderSettings
+
+TEXTS = ["a", "hello world, this is a longer text", "x y z " * 40, ""]
+
+
+def test_embeddings_equal_those_of_sentence_transformers(tiny_model: str):
+    encoder = Encoder(EncoderSettings(tiny_model, query_prompt="query: ", dtype="float32"), device="cpu")
+    plain = SentenceTransformer(tiny_model, device="cpu")
+    expected = plain.encode(TEXTS, prompt="query: ", normalize_embeddings=True)
+    np.testing.assert_allclose(encoder.encode(TEXTS, "query"), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        encoder.encode(TEXTS, "document"), plain.encode(TEXTS, normalize_embeddings=True), atol=1e-5
+    )
+
+
+def test_bfloat16_stays_close_to_float32(tiny_model: str):
+    exact = Encoder(EncoderSettings(tiny_model, dtype="float32"), device="cpu").encode(TEXTS, "document")
+    fast = Encoder(EncoderSettings(tiny_model, dtype="bfloat16"), device="cpu").encode(TEXTS, "document")
+    assert (exact * fast).sum(axis=1).min() > 0.995
+
+
+def test_a_length_limit_cuts_texts_off(tiny_model: str):
+    encoder = Encoder(EncoderSettings(tiny_model, max_tokens=8, dtype="float32"), device="cpu")
+    short, long = encoder.encode(["abcdef", "abcdef and whatever follows"], "document")
+    np.testing.assert_allclose(short, long, atol=1e-5)
+
+
+def test_a_length_limit_below_one_token_is_refused():
+    with pytest.raises(ValueError, match="max_tokens is 0"):
+        EncoderSettings("model", max_tokens=0)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "nobody/has-this-model"])
+def test_a_model_that_is_not_there_says_how_to_get_it(name: str):
+    with pytest.raises(ModelNotFoundError, match="hf download|correct the path"):
+        locate_model(name)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path):
+    with pytest.raises(ModelNotFoundError, match="holds no model"):
+        locate_model(str(tmp_path))
+
+
+def test_demo_weights_with_another_digest_are_refused(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip(models.DEMO_PACKAGE, reason="the demo extra is not installed")
+    monkeypatch.setattr(models, "DEMO_WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(ModelNotFoundError, match="SHA-256"):
+        locate_model(DEMO_MODEL)
+
+
+def test_a_hub_model_is_found_in_the_local_cache(tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch):
+    import shutil
+
+    from huggingface_hub import constants
+
+    commit = "0" * 40
+    repository = tmp_path / "models--team--encoder"
+    shutil.copytree(tiny_model, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
+    assert locate_model("team/encoder") == repository / "snapshots" / commit

@@ -1,0 +1,107 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from conan_assets.artifacts import ArtifactError, ArtifactStore, atomic_path, fingerprint
+from conan_assets.encoding.settings import EncoderSettings
+
+
+def build(store: ArtifactStore, key: str, version: str, content: str = "x") -> None:
+    with store.building(key, version) as directory:
+        (directory / "content").write_text(content)
+        store.finish(key, version, {"characters": len(content)})
+
+
+def test_a_finished_artifact_is_found_with_its_report(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    build(store, "round_1/checkpoint", "aa", "hello")
+    artifact = store.find("round_1/checkpoint", "aa")
+    assert artifact is not None
+    assert artifact.report == {"characters": 5}
+    assert (artifact.path / "content").read_text() == "hello"
+    assert store.current("round_1/checkpoint") == artifact
+
+
+def test_another_fingerprint_is_not_found(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    build(store, "pairs", "aa")
+    assert store.find("pairs", "bb") is None
+
+
+def test_a_failed_build_is_never_read_and_leaves_its_directory_to_the_next_attempt(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(RuntimeError), store.building("pairs", "aa") as directory:
+        (directory / "half").write_text("half")
+        raise RuntimeError("killed")
+    assert store.find("pairs", "aa") is None
+    with pytest.raises(ArtifactError, match="pairs has not been materialized"):
+        store.current("pairs")
+    with store.building("pairs", "aa") as directory:
+        assert (directory / "half").read_text() == "half"
+
+
+def test_finishing_removes_what_builds_of_other_versions_left(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(RuntimeError), store.building("pairs", "aa"):
+        raise RuntimeError
+    build(store, "pairs", "bb")
+    assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == [".lock", "bb", "current"]
+
+
+def test_only_the_newest_versions_are_kept_and_reuse_counts_as_new(tmp_path: Path):
+    store = ArtifactStore(tmp_path, keep_versions=2)
+    build(store, "pairs", "aa")
+    build(store, "pairs", "bb")
+    first = store.find("pairs", "aa")
+    assert first is not None
+    store.select(first)
+    build(store, "pairs", "cc")
+    assert store.find("pairs", "aa") is not None
+    assert store.find("pairs", "bb") is None
+    assert store.current("pairs").fingerprint == "cc"
+
+
+def _try_to_build(root: Path, answers: multiprocessing.Queue) -> None:
+    try:
+        build(ArtifactStore(root), "pairs", "aa")
+        answers.put("built")
+    except ArtifactError as error:
+        answers.put(str(error))
+
+
+def test_two_processes_never_build_the_same_key_at_once(tmp_path: Path):
+    spawn = multiprocessing.get_context("spawn")
+    answers = spawn.Queue()
+    with ArtifactStore(tmp_path).building("pairs", "aa"):
+        other = spawn.Process(target=_try_to_build, args=(tmp_path, answers))
+        other.start()
+        assert "another run is materializing pairs" in answers.get(timeout=60)
+        other.join()
+
+
+def test_an_unwritable_root_names_the_way_out(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    store = ArtifactStore(tmp_path / "file" / "root")
+    with pytest.raises(ArtifactError, match=r"cannot write below .*set \$CONAN_HOME elsewhere"), store.building("a", "b"):
+        pass
+
+
+def test_an_atomic_path_replaces_on_success_and_leaves_nothing_on_failure(tmp_path: Path):
+    target = tmp_path / "table"
+    with atomic_path(target) as path:
+        path.write_text("first")
+    with pytest.raises(RuntimeError), atomic_path(target) as path:
+        path.write_text("second")
+        raise RuntimeError
+    assert [file.name for file in tmp_path.iterdir()] == ["table"]
+    assert target.read_text() == "first"
+
+
+def test_fingerprints_depend_on_every_part_but_not_on_the_order_of_keys():
+    settings = EncoderSettings("model")
+    assert fingerprint({"a": 1, "b": settings}) == fingerprint({"b": settings, "a": 1})
+    assert fingerprint("ab", "c") != fingerprint("a", "bc")
+    assert fingerprint(settings) != fingerprint(EncoderSettings("model", query_prompt="query: "))
+    with pytest.raises(TypeError, match="has no fingerprint"):
+        fingerprint(object())
