@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-
 DOCUMENT_TEXT = pl.concat_str(pl.col("title").fill_null(""), pl.lit(" "), pl.col("text")).str.strip_chars()
 """What is indexed, encoded and trained on for a document: its title before its text."""
 
@@ -95,6 +94,9 @@ NEGATIVES = Table(
 """Every candidate with its verdict; a column ``<teacher>_score`` for each teacher stands between ``student_score``
 and ``verdict``. ``order`` counts a query's kept negatives from 1 in the order training takes them."""
 
+QUERY_DROPPED = "query_dropped_for_shortage"
+"""The reason of a kept candidate's removal when its query had too few and is not trained on at all."""
+
 
 def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
     """Return ``frame`` in the table's column order and types; raise TableError naming ``source``, column and row."""
@@ -116,16 +118,25 @@ def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
 
 def _cast(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
     for name, dtype in table.columns.items():
-        if frame.schema[name] == dtype:
+        found = frame.schema[name]
+        if found == dtype:
             continue
-        if frame.schema[name] not in (pl.Null, pl.String) and dtype == pl.String and not frame.schema[name].is_integer():
-            raise TableError(f"{source}: column {name!r} holds {frame.schema[name]}, not text")
-        try:
-            frame = frame.with_columns(pl.col(name).cast(dtype))
-        except pl.exceptions.PolarsError as error:
-            raise TableError(f"{source}: column {name!r} holds {frame.schema[name]}, not {dtype}: {error}") from error
+        is_text_or_number = (
+            found in (pl.Null, pl.String) or found.is_integer() or (found.is_float() and dtype != pl.String)
+        )
+        if not is_text_or_number:
+            raise TableError(f"{source}: column {name!r} holds {found}, not {_plain_name(dtype)}; convert the column")
+        lost = pl.col(name).is_not_null() & pl.col(name).cast(dtype, strict=False).is_null()
+        _reject(frame, lost, source, name, f"is not {_plain_name(dtype)}")
+        frame = frame.with_columns(pl.col(name).cast(dtype))
     extra = [name for name in frame.columns if name not in table.columns]
     return frame.select(*table.columns, *extra)
+
+
+def _plain_name(dtype: pl.DataType | type[pl.DataType]) -> str:
+    if dtype == pl.String:
+        return "text"
+    return "true or false" if dtype == pl.Boolean else "a number"
 
 
 def _is_blank(dtype: pl.DataType, name: str) -> pl.Expr:
@@ -134,11 +145,12 @@ def _is_blank(dtype: pl.DataType, name: str) -> pl.Expr:
 
 
 def _reject(frame: pl.DataFrame, broken: pl.Expr, source: str, column: str, why: str) -> None:
+    """Raise TableError about the first row for which ``broken`` holds; rows count from 1, a header not counted."""
     rows = frame.with_row_index("row", offset=1).filter(broken).head(1)
     if rows.height:
-        found = rows.select(name for name in frame.columns[:1]).item()
+        identifier = frame.columns[0]
         value = rows[column].item() if column in rows.columns else None
         raise TableError(
-            f"{source}: row {rows['row'].item()} ({frame.columns[0]} {found!r}): column {column} "
+            f"{source}: row {rows['row'].item()} ({identifier} {rows[identifier].item()!r}): column {column} "
             f"{f'({value!r}) ' if value is not None else ''}{why}"
         )

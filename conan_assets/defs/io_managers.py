@@ -5,7 +5,7 @@ from typing import NoReturn
 import dagster as dg
 import polars as pl
 
-from conan_assets.defs.resources import Storage
+from conan_assets.defs.storage import Storage
 
 TABLE = "table.parquet"
 

@@ -11,7 +11,7 @@ import polars as pl
 from conan_assets.artifacts import fingerprint
 from conan_assets.defs.io_managers import TABLE
 from conan_assets.defs.metadata import to_metadata
-from conan_assets.defs.resources import Storage
+from conan_assets.defs.storage import Storage
 
 logger = logging.getLogger("conan_assets")
 

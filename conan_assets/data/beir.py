@@ -1,0 +1,168 @@
+"""The three tables of BEIR layout, checked against one another and turned into a corpus and pairs."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from conan_assets.artifacts import fingerprint, fingerprint_file
+from conan_assets.data.files import find_table, read_table
+from conan_assets.data.settings import BeirSource
+from conan_assets.data.tables import CORPUS, PAIRS, Table, TableError, check_table
+
+SPLITS = ("train", "dev", "test")
+TEXT_SUFFIXES = (".parquet", ".jsonl")
+JUDGEMENT_SUFFIXES = (".parquet", ".tsv")
+
+BEIR_CORPUS = Table(
+    name="corpus",
+    columns={"_id": pl.String, "title": pl.String, "text": pl.String},
+    required=("_id", "text"),
+    key=("_id",),
+)
+BEIR_QUERIES = Table(
+    name="queries",
+    columns={"_id": pl.String, "text": pl.String},
+    required=("_id", "text"),
+    key=("_id",),
+)
+BEIR_JUDGEMENTS = Table(
+    name="judgements",
+    columns={"query-id": pl.String, "corpus-id": pl.String, "score": pl.Float32},
+    required=("query-id", "corpus-id", "score"),
+    key=("query-id", "corpus-id"),
+)
+
+
+@dataclass(frozen=True)
+class BeirTable:
+    """One table as it was read, and the file or hub path it came from."""
+
+    rows: pl.DataFrame
+    origin: str
+
+
+def read_beir_folder(name: str, settings: BeirSource) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (corpus, pairs) of a folder in BEIR layout; raise TableError naming file, column, row or id."""
+    files = _beir_files(name, settings)
+    judgements = {split: _read(path) for split, path in files.items() if split in SPLITS}
+    return assemble(name, _read(files["corpus"]), _read(files["queries"]), judgements)
+
+
+def fingerprint_beir_folder(name: str, settings: BeirSource) -> str:
+    """Return a fingerprint of the content of the files that :func:`read_beir_folder` reads."""
+    return fingerprint({table: fingerprint_file(path) for table, path in _beir_files(name, settings).items()})
+
+
+def _beir_files(name: str, settings: BeirSource) -> dict[str, Path]:
+    folder = settings.path.expanduser()
+    if not folder.is_dir():
+        raise TableError(
+            f"source {name}: there is no folder {folder}; set sources.{name}.path to a folder in BEIR layout"
+        )
+    files = {}
+    for table in ("corpus", "queries"):
+        path = find_table(folder, table, TEXT_SUFFIXES)
+        if path is None:
+            raise TableError(f"source {name}: {folder} holds neither {table}.parquet nor {table}.jsonl; add one")
+        files[table] = path
+    for split in SPLITS if settings.train else SPLITS[1:]:
+        path = find_table(folder / "qrels", split, JUDGEMENT_SUFFIXES)
+        if path is not None:
+            files[split] = path
+    return files
+
+
+def _read(path: Path) -> BeirTable:
+    return BeirTable(read_table(path), str(path))
+
+
+def assemble(
+    name: str, corpus: BeirTable, queries: BeirTable, judgements: Mapping[str, BeirTable]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (corpus, pairs) with ids ``<name>:<id>`` from tables in BEIR layout, after checking all of them.
+
+    A document without text is its title. Queries that no split judges are left out.
+
+    Raises
+    ------
+    TableError
+        A column is missing or mis-typed, an id occurs twice, a text is empty, or a judgement points to an id that is
+        not there; the message names the origin of the table, the column, and the row or id.
+    """
+    documents = check_table(_with_title(corpus.rows), BEIR_CORPUS, corpus.origin)
+    asked = check_table(queries.rows, BEIR_QUERIES, queries.origin).select("_id", query="text")
+    pairs = [
+        _pairs_of_split(name, split, table, asked, documents, queries.origin, corpus.origin)
+        for split, table in judgements.items()
+    ]
+    if not pairs:
+        raise TableError(
+            f"source {name}: no judgements beside {corpus.origin}; add qrels/train, qrels/dev or qrels/test"
+        )
+    corpus_frame = documents.select(
+        doc_id=_global_id(name, "_id"), dataset=pl.lit(name), title=pl.col("title").fill_null(""), text="text"
+    )
+    return check_table(corpus_frame, CORPUS, corpus.origin), check_table(pl.concat(pairs), PAIRS, f"source {name}")
+
+
+def _with_title(corpus: pl.DataFrame) -> pl.DataFrame:
+    """Add an empty title where there is none; where there is a title alone, make it the text."""
+    if "title" not in corpus.columns:
+        return corpus.with_columns(title=pl.lit(""))
+    if corpus.schema.get("text") != pl.String or corpus.schema["title"] != pl.String:
+        return corpus
+    title_alone = pl.col("text").fill_null("").str.strip_chars() == ""
+    return corpus.with_columns(
+        title=pl.when(title_alone).then(pl.lit("")).otherwise(pl.col("title")),
+        text=pl.when(title_alone).then(pl.col("title")).otherwise(pl.col("text")),
+    )
+
+
+def _pairs_of_split(
+    name: str,
+    split: str,
+    table: BeirTable,
+    queries: pl.DataFrame,
+    corpus: pl.DataFrame,
+    queries_origin: str,
+    corpus_origin: str,
+) -> pl.DataFrame:
+    judged = check_table(table.rows, BEIR_JUDGEMENTS, table.origin)
+    _check_known(judged, "query-id", queries, table.origin, queries_origin)
+    _check_known(judged, "corpus-id", corpus, table.origin, corpus_origin)
+    return judged.join(queries, left_on="query-id", right_on="_id", how="left", maintain_order="left").select(
+        pair_id=pl.concat_str(pl.lit(f"{name}:{split}:"), "query-id", pl.lit(":"), "corpus-id"),
+        task=pl.lit("retrieval"),
+        dataset=pl.lit(name),
+        origin=pl.lit("natural"),
+        split=pl.lit(split),
+        query_id=_global_id(name, "query-id"),
+        query="query",
+        doc_id=_global_id(name, "corpus-id"),
+        text=pl.lit(None, dtype=pl.String),
+        score="score",
+    )
+
+
+def _global_id(name: str, column: str) -> pl.Expr:
+    return pl.concat_str(pl.lit(f"{name}:"), column)
+
+
+def _check_known(judged: pl.DataFrame, column: str, known: pl.DataFrame, origin: str, known_origin: str) -> None:
+    unknown = judged.with_row_index("row", offset=1).join(known, left_on=column, right_on="_id", how="anti")
+    if unknown.height:
+        row, identifier = unknown.sort("row").select("row", column).row(0)
+        raise TableError(
+            f"{origin}: row {row}: {column} {identifier!r} is not in {known_origin} "
+            f"({unknown.height:,} such judgements); add it there or drop the judgement"
+        )
+
+
+def cap_train_queries(pairs: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """Keep ``limit`` of the train queries, chosen by the SHA-256 of their ids, and every other split."""
+    queries = pairs.filter(pl.col("split") == "train")["query_id"].unique().to_list()
+    chosen = sorted(queries, key=lambda query: hashlib.sha256(query.encode()).digest())[:limit]
+    return pairs.filter((pl.col("split") != "train") | pl.col("query_id").is_in(chosen))

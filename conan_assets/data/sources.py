@@ -1,0 +1,82 @@
+"""Every source by its kind: its corpus and pairs, and a fingerprint that tells whether it has to be read again."""
+
+import logging
+
+import polars as pl
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.data.beir import cap_train_queries, fingerprint_beir_folder, read_beir_folder
+from conan_assets.data.hub import fingerprint_hub, read_hub
+from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
+from conan_assets.data.settings import BeirSource, HubSource, PythonDocsSource
+from conan_assets.data.tables import TableError
+
+logger = logging.getLogger("conan_assets")
+
+Source = PythonDocsSource | BeirSource | HubSource
+
+
+def load_source(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (corpus, pairs) of the source ``name`` in the schemas of CORPUS and PAIRS.
+
+    Ids begin with ``<name>:``. The pairs hold every split the source has, without ``train`` where
+    ``settings.train`` is false.
+
+    Raises
+    ------
+    TableError
+        The source is not there or breaks its layout; the message names the file, the column, the row or id, and
+        what to do.
+    """
+    corpus, pairs = _read(name, settings)
+    pairs = pairs if settings.train else pairs.filter(pl.col("split") != "train")
+    _check_usable(name, settings, pairs)
+    if settings.max_train_queries is not None:
+        pairs = cap_train_queries(pairs, settings.max_train_queries)
+    queries = dict(pairs.group_by("split").agg(pl.col("query_id").n_unique()).iter_rows())
+    logger.info("source %s: %s documents, queries by split %s", name, f"{corpus.height:,}", queries)
+    return corpus, pairs
+
+
+def source_fingerprint(name: str, settings: Source) -> str:
+    """Return a fingerprint of the settings and content of a source, without parsing it.
+
+    Local files count by content, hub repositories by commit, the Python documentation by interpreter and library.
+
+    Raises
+    ------
+    TableError
+        The source is not there.
+    """
+    return fingerprint(name, settings, _content_fingerprint(name, settings))
+
+
+def _read(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+    match settings:
+        case PythonDocsSource():
+            return read_python_docs(name, settings)
+        case BeirSource():
+            return read_beir_folder(name, settings)
+        case HubSource():
+            return read_hub(name, settings)
+
+
+def _content_fingerprint(name: str, settings: Source) -> str:
+    match settings:
+        case PythonDocsSource():
+            return fingerprint_python_docs()
+        case BeirSource():
+            return fingerprint_beir_folder(name, settings)
+        case HubSource():
+            return fingerprint_hub(name, settings)
+
+
+def _check_usable(name: str, settings: Source, pairs: pl.DataFrame) -> None:
+    relevant = pairs.filter(pl.col("score") > 0)
+    if settings.train and "train" not in relevant["split"]:
+        raise TableError(
+            f"source {name}: no training query: its train split has no judgement with a score above 0; "
+            f"add judgements to qrels/train, or set sources.{name}.train to false to use it for evaluation alone"
+        )
+    if not relevant.height:
+        raise TableError(f"source {name}: no query has a judgement with a score above 0; add judgements")

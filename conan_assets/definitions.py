@@ -1,0 +1,54 @@
+"""The one door to the graph: `dagster -m conan_assets.definitions` finds `defs` here."""
+
+import os
+from collections.abc import Mapping
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import dagster as dg
+
+from conan_assets.defs.automation import train_job, weekly_training
+from conan_assets.defs.corpus import build_corpus_assets
+from conan_assets.defs.curation import build_curation_assets
+from conan_assets.defs.io_managers import TableReader
+from conan_assets.defs.release import build_release_assets
+from conan_assets.defs.reports import build_report_assets
+from conan_assets.defs.rounds import build_base_checkpoint, build_round
+from conan_assets.defs.storage import Storage
+from conan_assets.defs.synthesis import build_synthesis_assets
+from conan_assets.defs.teachers import build_teacher_assets
+from conan_assets.settings import Settings, load_settings
+
+
+def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Return the asset graph of a training programme.
+
+    Parameters
+    ----------
+    settings
+        The programme; its number of rounds, teachers and suites decide which assets there are.
+    resource_overrides
+        Resources by name that replace the default ones, as tests and other environments need.
+    """
+    storage = Storage(home=str(settings.home), keep_versions=settings.keep_versions)
+    assets = [
+        *build_corpus_assets(settings),
+        *build_synthesis_assets(settings),
+        *build_curation_assets(settings),
+        *build_teacher_assets(settings),
+        *build_base_checkpoint(settings),
+        *(asset for number in range(1, settings.rounds + 1) for asset in build_round(settings, number)),
+        *build_report_assets(settings),
+        *build_release_assets(settings),
+    ]
+    return dg.Definitions(
+        assets=[asset for asset in assets if not isinstance(asset, dg.AssetChecksDefinition)],
+        asset_checks=[asset for asset in assets if isinstance(asset, dg.AssetChecksDefinition)],
+        jobs=[train_job],
+        schedules=[weekly_training],
+        resources={"storage": storage, "io_manager": TableReader(storage=storage), **(resource_overrides or {})},
+    )
+
+
+defs = build_defs(load_settings())

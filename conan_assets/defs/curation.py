@@ -1,0 +1,54 @@
+"""Stage 3, curation: `training_pairs`, filtered, de-duplicated and free of evaluation data."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from conan_assets.data.curation import curate
+from conan_assets.defs.reuse import Report, reuse_or_build, write_table
+from conan_assets.defs.storage import Storage
+from conan_assets.settings import Settings
+
+
+def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """Return the asset of the training pairs and its checks."""
+
+    @dg.asset(group_name="pairs", kinds={"polars"}, code_version="1")
+    def training_pairs(
+        context: dg.AssetExecutionContext,
+        storage: Storage,
+        raw_corpus: pl.LazyFrame,
+        raw_pairs: pl.LazyFrame,
+        prompt_response_pairs: pl.LazyFrame,
+    ) -> dg.MaterializeResult:
+        """What the rounds train on: natural and written pairs, without anything that an evaluation set holds."""
+        from conan_assets.evaluation.suites import evaluation_queries
+
+        def build(directory: Path) -> Report:
+            natural = raw_pairs.collect()
+            pairs, report = curate(
+                natural,
+                prompt_response_pairs.collect(),
+                raw_corpus.collect(),
+                evaluation_queries(settings.all_suites, natural),
+                settings.curation,
+            )
+            write_table(pairs, directory)
+            return report
+
+        recipe = {"curation": settings.curation, "suites": settings.suites}
+        return reuse_or_build(context, storage, recipe, build)
+
+    @dg.asset_check(
+        asset=training_pairs,
+        additional_ins={"raw_pairs": dg.AssetIn("raw_pairs")},
+        blocking=True,
+        description="No query of an evaluation split is trained on.",
+    )
+    def no_evaluation_query(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> dg.AssetCheckResult:
+        held_out = raw_pairs.filter(pl.col("split") != "train").select("query")
+        leaked = training_pairs.join(held_out, on="query", how="semi").select("query").unique().collect()
+        return dg.AssetCheckResult(passed=leaked.is_empty(), metadata={"leaked_queries": leaked.height})
+
+    return [training_pairs, no_evaluation_query]

@@ -1,0 +1,59 @@
+"""Stage 6, the reports: `round_k/beir_report` and `round_k/cmteb_report` score the checkpoint of every round."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.rounds import checkpoint_encoder, round_key
+from conan_assets.defs.storage import Storage
+from conan_assets.evaluation.settings import SuiteSettings
+from conan_assets.settings import Settings
+
+
+def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, str]]:
+    """Return the key of every report with its round and name, in the order of the rounds."""
+    return {
+        round_key(number, f"{name}_report"): (number, name)
+        for number in range(settings.rounds + 1)
+        for name, suites in settings.suites.items()
+        if suites
+    }
+
+
+def build_report_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Return one report per round and group of suites; round 0 scores BM25 beside the base model."""
+    return [
+        _build_report(settings, number, name, settings.suites[name]) for number, name in report_keys(settings).values()
+    ]
+
+
+def _build_report(settings: Settings, number: int, name: str, suites: Mapping[str, SuiteSettings]) -> dg.AssetsDefinition:
+    checkpoint = round_key(number, "checkpoint")
+
+    @dg.asset(
+        key=round_key(number, f"{name}_report"),
+        deps=[checkpoint],
+        group_name=f"round_{number}",
+        kinds={"mteb"},
+        code_version="1",
+        description=f"nDCG@10 and more of round {number}'s checkpoint on {', '.join(suites)}.",
+    )
+    def report(
+        context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
+    ) -> dg.MaterializeResult:
+        from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+
+        def build(directory: Path) -> Report:
+            corpus, pairs = raw_corpus.collect(), raw_pairs.collect()
+            encoder = checkpoint_encoder(settings, storage.artifacts.current(checkpoint.to_user_string()))
+            scored = evaluate_encoder(encoder, storage.embeddings, suites, corpus, pairs, directory)
+            if number == 0:
+                scored["bm25"] = evaluate_bm25(suites, corpus, pairs, directory)
+            return scored
+
+        return reuse_or_build(context, storage, {"suites": suites, "encoder": settings.base_model}, build)
+
+    return report

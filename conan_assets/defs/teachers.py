@@ -1,0 +1,46 @@
+"""Stage 4, the teachers: `teacher_scores/<teacher>`, their best documents and every positive, with scores."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from conan_assets.defs.reuse import Report, reuse_or_build, write_table
+from conan_assets.defs.storage import Storage
+from conan_assets.mining.settings import TeacherSettings
+from conan_assets.settings import Settings
+
+
+def teacher_key(name: str) -> dg.AssetKey:
+    """Return the key of a teacher's scores."""
+    return dg.AssetKey(["teacher_scores", name])
+
+
+def build_teacher_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Return one asset per teacher."""
+    return [_build_teacher(name, teacher) for name, teacher in settings.teachers.items()]
+
+
+def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=teacher_key(name),
+        group_name="teachers",
+        kinds={"faiss" if teacher.kind == "bi_encoder" else teacher.kind},
+        code_version="1",
+        description=f"The best {teacher.depth} documents of every training query by {name} ({teacher.kind}), and its positives.",
+    )
+    def teacher_scores(
+        context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
+    ) -> dg.MaterializeResult:
+        from conan_assets.mining.teachers import score_with_teacher
+
+        def build(directory: Path) -> Report:
+            candidates, report = score_with_teacher(
+                teacher, name, raw_corpus.collect(), training_pairs.collect(), storage.embeddings, directory
+            )
+            write_table(candidates, directory)
+            return report
+
+        return reuse_or_build(context, storage, {"teacher": teacher}, build)
+
+    return teacher_scores

@@ -1,0 +1,1 @@
+"""How good a checkpoint is: suites of mteb tasks, reports with intervals, the leaderboard and the release."""

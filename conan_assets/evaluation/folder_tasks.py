@@ -1,0 +1,127 @@
+"""mteb tasks over folders of labelled texts: STS, pair classification, classification, clustering."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from datasets import Dataset, DatasetDict
+from mteb.abstasks import (
+    AbsTask,
+    AbsTaskClassification,
+    AbsTaskClustering,
+    AbsTaskPairClassification,
+    AbsTaskSTS,
+)
+from mteb.abstasks.task_metadata import TaskMetadata, TaskType
+from mteb.get_tasks import _TASKS_REGISTRY
+
+from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.local_tasks import content_hash
+from conan_assets.evaluation.settings import FolderSuite
+
+
+@dataclass(frozen=True)
+class TaskForm:
+    """mteb's class for a kind of task, its type and main metric, our columns and what they are called there."""
+
+    base: type[AbsTask]
+    type: TaskType
+    main_score: str
+    columns: dict[str, str]
+    other_splits: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+
+SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
+
+FORMS = {
+    "sts": TaskForm(AbsTaskSTS, "STS", "cosine_spearman", {**SENTENCES, "score": "score"}),
+    "pair_classification": TaskForm(
+        AbsTaskPairClassification, "PairClassification", "cosine_ap", {**SENTENCES, "score": "labels"}
+    ),
+    "classification": TaskForm(
+        AbsTaskClassification, "Classification", "accuracy", {"text": "text", "label": "label"}, ("train",)
+    ),
+    "clustering": TaskForm(
+        AbsTaskClustering,
+        "Clustering",
+        "v_measure",
+        {"text": "sentences", "label": "labels"},
+        attributes=(("max_fraction_of_documents_to_embed", None),),
+    ),
+}
+
+
+class FolderTask:
+    """A task whose tables are given instead of loaded; mixed into one of mteb's classes."""
+
+    tables: dict[str, Dataset]
+    dataset: Any
+    data_loaded: bool
+
+    def load_data(self, *_: object, **__: object) -> None:
+        """Take the tables that the task was made of."""
+        self.dataset = DatasetDict(self.tables)
+        self.data_loaded = True
+
+
+def folder_task(suite_name: str, suite: FolderSuite) -> AbsTask:
+    """Return the mteb task of a folder; the revision of its data is a hash of all its texts and labels.
+
+    Raises
+    ------
+    EvaluationError
+        A split's file is missing or unreadable, lacks a column, or holds an empty value.
+    """
+    form = FORMS[suite.task]
+    splits = dict.fromkeys((*form.other_splits, *suite.splits))
+    frames = {split: _read_split(suite_name, suite, split, form) for split in splits}
+    if suite.task == "classification":
+        frames = _numbered_labels(frames)
+    metadata = TaskMetadata(
+        name=f"folder-{suite.path.name}-{suite.task}",
+        dataset={"path": suite.path.name, "revision": content_hash(list(frames.values()))},
+        description=f"{suite.task} on the folder {suite.path.name}",
+        type=form.type,
+        eval_splits=list(suite.splits),
+        eval_langs=["eng-Latn"],
+        main_score=form.main_score,
+        category="t2t",
+    )
+    tables = {split: Dataset.from_dict(frame.to_dict(as_series=False)) for split, frame in frames.items()}
+    members = {"metadata": metadata, "tables": tables, **dict(form.attributes)}
+    task_class = type(metadata.name, (FolderTask, form.base), members)
+    _TASKS_REGISTRY[metadata.name] = task_class
+    return task_class()
+
+
+def _read_split(suite_name: str, suite: FolderSuite, split: str, form: TaskForm) -> pl.DataFrame:
+    path = suite.path / f"{split}.parquet"
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise EvaluationError(
+            f"suite {suite_name!r}: {path} cannot be read as Parquet ({error}); a {suite.task} suite needs that file"
+        ) from error
+    for column in form.columns:
+        if column not in frame.columns:
+            raise EvaluationError(
+                f"suite {suite_name!r}: {path} lacks the column {column!r}; it has {', '.join(frame.columns)}, "
+                f"a {suite.task} suite needs {', '.join(form.columns)}"
+            )
+        if frame.is_empty() or frame[column].null_count():
+            row = [number + 1 for number in frame[column].is_null().arg_true()][:1] or ["1, which is not there"]
+            raise EvaluationError(f"suite {suite_name!r}: {path}: column {column!r} is empty in row {row[0]}")
+    if suite.task == "pair_classification" and not ((frame["score"] == 0) | (frame["score"] == 1)).all():
+        raise EvaluationError(f"suite {suite_name!r}: {path}: column 'score' must hold 0 and 1 for pair classification")
+    return frame.select(pl.col(ours).alias(theirs) for ours, theirs in form.columns.items())
+
+
+def _numbered_labels(frames: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Return the frames with labels as numbers from 0, the same for a label in every split."""
+    labels = sorted({label for frame in frames.values() for label in frame["label"].unique()})
+    number = {label: index for index, label in enumerate(labels)}
+    return {
+        split: frame.with_columns(label=pl.Series([number[label] for label in frame["label"]]))
+        for split, frame in frames.items()
+    }

@@ -1,0 +1,117 @@
+"""All rounds, the base model and BM25 side by side."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from conan_assets.artifacts import atomic_path
+from conan_assets.evaluation.errors import EvaluationError
+
+BM25_MODEL = "BM25"
+
+COLUMNS = ("suite", "task", "subset", "split", "metric", "value", "low", "high", "main", "queries")
+
+
+class LeaderboardEntry(NamedTuple):
+    """A report of one model.
+
+    Attributes
+    ----------
+    round
+        Name of the round, such as ``"round_1"``.
+    model
+        Label shown for the model; ``"BM25"`` marks the baseline.
+    checkpoint
+        Fingerprint of its weights.
+    report
+        What :func:`conan_assets.evaluation.run.evaluate_encoder` or ``evaluate_bm25`` returned.
+    """
+
+    round: str
+    model: str
+    checkpoint: str
+    report: dict[str, Any]
+
+
+def build_leaderboard(entries: Sequence[LeaderboardEntry], workdir: Path) -> dict[str, Any]:
+    """Write ``leaderboard.json``, ``.md``, ``.html`` and ``.png`` into ``workdir`` and return the report.
+
+    ``leaderboard.json`` is a list with an object per round, model, suite, task, split and metric; values and intervals
+    from 0 to 1. The other files show the main metrics in points, 0 to 100.
+    """
+    from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
+    from conan_assets.evaluation.leaderboard_table import as_html, as_markdown
+
+    entries = [LeaderboardEntry(*entry) for entry in entries]
+    if not entries:
+        raise EvaluationError("the leaderboard has no report to show: evaluate at least one round")
+    rows = leaderboard_rows(entries)
+    files = {
+        "leaderboard.json": json.dumps(rows, indent=1, ensure_ascii=False),
+        "leaderboard.md": as_markdown(entries),
+        "leaderboard.html": as_html(entries),
+    }
+    for name, content in files.items():
+        with atomic_path(workdir / name) as path:
+            path.write_text(content, encoding="utf-8")
+    plot_leaderboard(entries, workdir / "leaderboard.png")
+    return {
+        "leaderboard": "leaderboard.md",
+        "plot": "leaderboard.png",
+        "models": len({(entry.round, entry.model) for entry in entries}),
+        "main_scores": [{**row, "value": round(100 * row["value"], 2)} for row in rows if row["main"]],
+        "not_run": [
+            {"round": entry.round, "model": entry.model, **task}
+            for entry in entries
+            for task in entry.report["not_run"]
+        ],
+    }
+
+
+def leaderboard_rows(entries: Sequence[LeaderboardEntry]) -> list[dict[str, Any]]:
+    """Return a row per model and score, with what the evaluation cost."""
+    return [
+        {
+            "round": entry.round,
+            "model": entry.model,
+            "checkpoint": entry.checkpoint,
+            **{column: row.get(column) for column in COLUMNS},
+            "seconds": entry.report["seconds"],
+            "texts_encoded": entry.report.get("texts_encoded", 0),
+        }
+        for entry in entries
+        for row in entry.report["rows"]
+    ]
+
+
+def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, metric: str) -> LeaderboardEntry:
+    """Return the checkpoint with the highest ``metric`` on a suite's split (mean of its tasks), the first of equals.
+
+    Raises
+    ------
+    EvaluationError
+        No checkpoint has the metric, or one was scored on other tasks than the rest.
+    """
+    scored = [(entry, _values(entry, suite, split, metric)) for entry in entries if entry.model != BM25_MODEL]
+    scored = [(entry, values) for entry, values in scored if values]
+    if not scored:
+        raise EvaluationError(
+            f"no checkpoint has {metric} on suite {suite!r}, split {split!r}: name a suite and split that are evaluated"
+        )
+    tasks = set(scored[0][1])
+    for entry, values in scored:
+        if set(values) != tasks:
+            raise EvaluationError(
+                f"{entry.round} was scored on {sorted(values)}, others on {sorted(tasks)}: their means do not compare; "
+                f"evaluate all rounds on the same tasks of suite {suite!r}"
+            )
+    return max(scored, key=lambda pair: sum(pair[1].values()) / len(pair[1]))[0]
+
+
+def _values(entry: LeaderboardEntry, suite: str, split: str, metric: str) -> dict[str, float]:
+    return {
+        f"{row['task']}/{row['subset']}": row["value"]
+        for row in entry.report["rows"]
+        if (row["suite"], row["split"], row["metric"]) == (suite, split, metric)
+    }

@@ -1,0 +1,120 @@
+"""mteb tasks over the programme's own tables."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from datasets import Dataset
+from mteb.abstasks import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.get_tasks import _TASKS_REGISTRY
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.settings import LocalSuite
+from conan_assets.evaluation.texts import document_texts
+from conan_assets.lexical import BM25
+
+JUDGED = (pl.col("task") == "retrieval") & pl.col("doc_id").is_not_null()
+
+
+class LocalRetrieval(AbsTaskRetrieval):
+    """A retrieval task whose data is given instead of loaded."""
+
+    data: dict[str, Any]
+
+    def load_data(self, *_: object, **__: object) -> None:
+        """Take the data that the task was made of."""
+        self.dataset = {"default": dict(self.data)}
+        self.data_loaded = True
+
+
+def judged_pairs(suite_name: str, suite: LocalSuite, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return the judged query-document pairs of a suite's dataset and splits.
+
+    Raises
+    ------
+    EvaluationError
+        A split has no query with a relevant document.
+    """
+    judged = pairs.filter(JUDGED, pl.col("dataset") == suite.dataset)
+    relevant = judged.filter(pl.col("score") > 0)
+    for split in suite.splits:
+        if not (relevant["split"] == split).any():
+            having = ", ".join(sorted(relevant["split"].unique())) or "none"
+            raise EvaluationError(
+                f"suite {suite_name!r}: the source {suite.dataset!r} has no query with a relevant document in "
+                f"split {split!r}; splits that have one: {having}; correct the suite's splits or add judgements"
+            )
+    return judged.filter(pl.col("split").is_in(suite.splits))
+
+
+def local_task(suite_name: str, suite: LocalSuite, corpus: pl.DataFrame, pairs: pl.DataFrame) -> AbsTaskRetrieval:
+    """Return the mteb task of a local suite; the revision of its data is a hash of all texts and judgements."""
+    documents = corpus.filter(pl.col("dataset") == suite.dataset).select("doc_id", "title", "text").sort("doc_id")
+    judged = judged_pairs(suite_name, suite, pairs).select("split", "query_id", "query", "doc_id", "score")
+    judged = judged.sort("split", "query_id", "doc_id")
+    reranking = suite.task == "reranking"
+    metadata = TaskMetadata(
+        name=f"local-{suite.dataset}-{suite.task}",
+        dataset={"path": suite.dataset, "revision": fingerprint(content_hash([documents, judged]), suite)},
+        description=f"{suite.task} on the source {suite.dataset}",
+        type="Reranking" if reranking else "Retrieval",
+        eval_splits=list(suite.splits),
+        eval_langs=["eng-Latn"],
+        main_score="map_at_1000" if reranking else "ndcg_at_10",
+        category="t2t",
+    )
+    shared = _documents_table(documents)
+    data = {split: _split_data(shared, judged.filter(split=split)) for split in suite.splits}
+    if reranking:
+        index = BM25(document_texts(shared))
+        for split_data in data.values():
+            split_data["top_ranked"] = _candidates(index, split_data, suite.candidates)
+    task_class = type(metadata.name, (LocalRetrieval,), {"metadata": metadata, "data": data})
+    _TASKS_REGISTRY[metadata.name] = task_class
+    return task_class()
+
+
+def content_hash(frames: Sequence[pl.DataFrame]) -> str:
+    """Return 16 hex digits that change with any value, row or column of ``frames``."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        for column in frame.iter_columns():
+            digest.update(f"{column.name}\0{len(column)}\0".encode())
+            values = column.cast(pl.String)
+            digest.update(values.fill_null("\0").str.len_bytes().to_numpy().tobytes())
+            digest.update("".join(values.fill_null("\0").to_list()).encode())
+    return digest.hexdigest()[:16]
+
+
+def _candidates(index: BM25, data: dict[str, Any], count: int) -> dict[str, list[str]]:
+    """Return the documents to rerank by query id: BM25's best and, so that they can be found, all relevant ones."""
+    document_ids = data["corpus"]["id"]
+    candidates: dict[str, list[str]] = {}
+    for query_id, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True):
+        found = [document_ids[position] for position in index.search(text, count)[0].tolist()]
+        relevant = [document_id for document_id, score in data["relevant_docs"][query_id].items() if score > 0]
+        candidates[query_id] = sorted({*found, *relevant})
+    return candidates
+
+
+def _documents_table(documents: pl.DataFrame) -> Dataset:
+    columns = documents.with_columns(pl.col("title").fill_null("")).rename({"doc_id": "id"})
+    return Dataset.from_dict(columns.to_dict(as_series=False))
+
+
+def _split_data(documents: Dataset, judged: pl.DataFrame) -> dict[str, Any]:
+    """Return mteb's form of one split, without the queries that have no relevant document."""
+    judged = judged.filter((pl.col("score") > 0).any().over("query_id"))
+    queries = judged.unique("query_id", keep="first", maintain_order=True).select(id="query_id", text="query")
+    qrels: dict[str, dict[str, int]] = {}
+    for query_id, document_id, score in judged.select("query_id", "doc_id", "score").iter_rows():
+        qrels.setdefault(query_id, {})[document_id] = round(score) if score >= 1 else int(score > 0)
+    return {
+        "corpus": documents,
+        "queries": Dataset.from_dict(queries.to_dict(as_series=False)),
+        "relevant_docs": qrels,
+        "top_ranked": None,
+    }

@@ -1,0 +1,66 @@
+"""Stock mteb tasks fed from Parquet files instead of the hub.
+
+The hub's cache cannot be seeded by hand: it is refused, or for reranking silently wrong. Filling the task itself works
+for every type of task. A folder holds ``corpus.parquet`` (``_id, title, text``), ``queries.parquet`` (``_id, text``),
+``qrels/<split>.parquet`` (``query-id, corpus-id, score``) and, for reranking, ``top_ranked/<split>.parquet``
+(``query-id, corpus-ids``); for other tasks ``<split>.parquet`` with the columns of the set on the hub.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from datasets import Dataset, DatasetDict
+from mteb.abstasks import AbsTask, AbsTaskRetrieval
+
+from conan_assets.evaluation.local_tasks import content_hash
+
+
+def read_from_folder(task: AbsTask, folder: Path) -> None:
+    """Make ``task.load_data()`` read ``folder``; the revision of the task's data becomes a hash of the files' content."""
+    files = sorted(folder.rglob("*.parquet"))
+    revision = content_hash(
+        [pl.DataFrame({"file": [str(file.relative_to(folder)), file.read_bytes().hex()]}) for file in files]
+    )
+    source = {**task.metadata.dataset, "revision": revision}
+    vars(task)["metadata"] = task.metadata.model_copy(update={"dataset": source})
+    vars(task)["load_data"] = lambda *_, **__: _fill(task, folder)
+
+
+def _fill(task: AbsTask, folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if isinstance(task, AbsTaskRetrieval):
+        splits = {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
+        task.dataset = dict.fromkeys(task.hf_subsets, splits)
+    else:
+        tables = DatasetDict({file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))})
+        task.dataset = dict.fromkeys(task.hf_subsets, tables) if task.metadata.is_multilingual else tables
+        task.dataset_transform()
+    task.data_loaded = True
+
+
+def _retrieval_split(task: AbsTask, folder: Path, split: str) -> dict[str, Any]:
+    corpus = pl.read_parquet(folder / "corpus.parquet").rename({"_id": "id"})
+    judged = pl.read_parquet(folder / "qrels" / f"{split}.parquet")
+    queries = pl.read_parquet(folder / "queries.parquet").rename({"_id": "id"})
+    qrels: dict[str, dict[str, int]] = {}
+    for query_id, document_id, score in judged.select("query-id", "corpus-id", "score").iter_rows():
+        qrels.setdefault(str(query_id), {})[str(document_id)] = int(score)
+    return {
+        "corpus": _table(corpus.with_columns(pl.col("id").cast(pl.String))),
+        "queries": _table(queries.with_columns(pl.col("id").cast(pl.String)).filter(pl.col("id").is_in(list(qrels)))),
+        "relevant_docs": qrels,
+        "top_ranked": _top_ranked(folder, split) if task.metadata.type == "Reranking" else None,
+    }
+
+
+def _top_ranked(folder: Path, split: str) -> dict[str, list[str]]:
+    listed = pl.read_parquet(folder / "top_ranked" / f"{split}.parquet")
+    return dict(
+        listed.select(pl.col("query-id").cast(pl.String), pl.col("corpus-ids").cast(pl.List(pl.String))).iter_rows()
+    )
+
+
+def _table(frame: pl.DataFrame) -> Dataset:
+    return Dataset.from_dict(frame.to_dict(as_series=False))

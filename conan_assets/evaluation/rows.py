@@ -1,0 +1,60 @@
+"""Rows of a report: a task's scores, metric by metric."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+from mteb.results import TaskResult
+
+from conan_assets.evaluation.suites import SuiteTask
+
+METRICS = {
+    "Retrieval": ("ndcg_at_10", "map_at_1000", "recall_at_100", "mrr_at_10"),
+    "Reranking": ("map_at_1000", "mrr_at_10", "ndcg_at_10"),
+    "STS": ("cosine_spearman", "cosine_pearson"),
+    "PairClassification": ("max_accuracy", "cosine_ap", "max_ap"),
+    "Classification": ("accuracy", "f1"),
+    "Clustering": ("v_measure",),
+}
+"""Metrics reported by type of task, beside the task's main one."""
+
+
+def score_rows(part: SuiteTask, result: TaskResult, queries: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield a row per split, subset and metric of one task; values from 0 to 1."""
+    metadata = part.task.metadata
+    metrics = dict.fromkeys([metadata.main_score, *METRICS.get(metadata.type, ())])
+    for split, subsets in result.scores.items():
+        for scores in subsets:
+            subset = scores["hf_subset"]
+            for metric in (name for name in metrics if name in scores):
+                yield {
+                    "suite": part.suite,
+                    "task": part.name,
+                    "type": metadata.type,
+                    "part_of": part.part_of,
+                    "subset": subset,
+                    "split": split,
+                    "metric": metric,
+                    "value": float(scores[metric]),
+                    "main": metric == metadata.main_score,
+                    "queries": queries.filter(split=split, subset=subset).height,
+                }
+
+
+def aggregate_rows(rows: Sequence[dict[str, Any]], tasks: Sequence[SuiteTask]) -> Iterator[dict[str, Any]]:
+    """Yield the mean of each task that is made of parts, if every part has run; half a mean would say nothing."""
+    for suite, name in dict.fromkeys((part.suite, part.part_of) for part in tasks if part.part_of):
+        names = {part.name for part in tasks if part.part_of == name and part.suite == suite}
+        mains = [row for row in rows if row["main"] and row["suite"] == suite and row["task"] in names]
+        if {row["task"] for row in mains} == names:
+            value = sum(row["value"] for row in mains) / len(mains)
+            queries = sum(row["queries"] for row in mains)
+            yield {
+                **mains[0],
+                "task": name,
+                "part_of": None,
+                "value": value,
+                "low": None,
+                "high": None,
+                "queries": queries,
+            }

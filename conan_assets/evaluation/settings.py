@@ -1,0 +1,57 @@
+"""Settings of evaluation suites: what a checkpoint is scored on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LocalSuite(BaseModel):
+    """The judged pairs of one of the programme's sources."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["local"] = "local"
+    dataset: str = Field(min_length=1, description="Name of the source whose corpus and judgements are used.")
+    task: Literal["retrieval", "reranking"] = Field(
+        default="retrieval",
+        description="Search the whole corpus, or put BM25's candidates and the relevant documents in order.",
+    )
+    candidates: int = Field(default=100, ge=1, description="How many of BM25's documents are reranked for a query.")
+    splits: tuple[Literal["train", "dev", "test"], ...] = Field(
+        default=("test",), min_length=1, description="Splits that are scored, each on its own."
+    )
+
+
+class FolderSuite(BaseModel):
+    """A folder with a Parquet file per split of labelled texts.
+
+    Columns: ``sentence1, sentence2, score`` (sts; pair_classification with scores 0 and 1), ``text, label``
+    (classification, which also needs ``train.parquet``; clustering).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["folder"]
+    path: Path = Field(description="The folder.")
+    task: Literal["sts", "pair_classification", "classification", "clustering"] = Field(description="What is scored.")
+    splits: tuple[str, ...] = Field(
+        default=("test",), min_length=1, description="Splits that are scored, each on its own."
+    )
+
+
+class MtebSuite(BaseModel):
+    """A benchmark that mteb knows by name, or C-MTEB for the 35 tasks as published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["mteb"]
+    benchmark: str = Field(min_length=1, description="Name in mteb, such as BEIR, NanoBEIR or MTEB(cmn, v1).")
+    tasks: tuple[str, ...] = Field(default=(), description="Names of the tasks to run; empty runs all of them.")
+    folder: Path | None = Field(
+        default=None,
+        description="A copy of the tasks' data read instead of the hub: a folder per task and Parquet files in it.",
+    )
+
+
+SuiteSettings = Annotated[LocalSuite | FolderSuite | MtebSuite, Field(discriminator="kind")]

@@ -1,0 +1,76 @@
+"""Approximate search with a FAISS index."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conan_assets.mining.exact import DOCUMENTS_PER_BLOCK, MAX_QUERIES_PER_BLOCK, Matrix
+from conan_assets.mining.groups import Groups
+from conan_assets.mining.ranking import EMPTY, Neighbours, pack
+
+if TYPE_CHECKING:
+    import faiss
+
+TRAINING_BLOCKS = 32
+FEW_EXCLUDED = 8
+
+
+def approximate_nearest(
+    index: str, parameters: str, queries: Matrix, documents: Matrix, k: int, excluded: Groups
+) -> Neighbours:
+    """Return about every query's ``k`` documents of highest dot product, without its ``excluded`` ones.
+
+    Parameters
+    ----------
+    index, parameters
+        FAISS factory string, such as "IVF256,Flat", and search parameters, such as "nprobe=32".
+
+    Raises
+    ------
+    ValueError
+        FAISS cannot read the strings, or there are too few documents to train the index.
+    """
+    try:
+        built = _build(index, parameters, documents)
+    except RuntimeError as error:
+        reason = str(error).rsplit(": ", 1)[-1]
+        raise ValueError(f"search.index {index!r} with parameters {parameters!r} cannot be built: {reason}") from error
+    keys = np.full((queries.shape[0], k), EMPTY, np.int64)
+    for start in range(0, queries.shape[0], MAX_QUERIES_PER_BLOCK):
+        stop = min(start + MAX_QUERIES_PER_BLOCK, queries.shape[0])
+        block, hidden = queries.block(start, stop), excluded.block(start, stop)
+        few = hidden.counts <= FEW_EXCLUDED
+        for rows in (np.flatnonzero(few), np.flatnonzero(~few)):
+            if len(rows):
+                keys[start + rows] = _search(built, block[rows], k, [hidden[row] for row in rows])
+    return Neighbours.from_keys(keys)
+
+
+def _search(index: "faiss.Index", queries: np.ndarray, k: int, hidden: list[np.ndarray]) -> np.ndarray:
+    """Search deep enough that ``k`` remain when the hidden documents are taken out."""
+    scores, positions = index.search(queries, min(k + max(map(len, hidden)), index.ntotal))
+    found = np.where(positions < 0, EMPTY, pack(scores, np.maximum(positions, 0)))
+    for row, members in enumerate(hidden):
+        found[row, np.isin(positions[row], members)] = EMPTY
+    keys = np.full((len(queries), max(k, found.shape[1])), EMPTY, np.int64)
+    keys[:, : found.shape[1]] = found
+    return np.sort(keys, axis=1)[:, -k:]
+
+
+def _build(index: str, parameters: str, documents: Matrix) -> "faiss.Index":
+    import faiss
+
+    built = faiss.index_factory(documents.shape[1], index, faiss.METRIC_INNER_PRODUCT)
+    starts = range(0, documents.shape[0], DOCUMENTS_PER_BLOCK)
+    if not built.is_trained:
+        spread = np.linspace(0, len(starts) - 1, min(TRAINING_BLOCKS, len(starts))).astype(int)
+        built.train(np.concatenate([_block(documents, starts[i]) for i in spread]))
+    for start in starts:
+        built.add(_block(documents, start))
+    if parameters:
+        faiss.ParameterSpace().set_index_parameters(built, parameters)
+    return built
+
+
+def _block(documents: Matrix, start: int) -> np.ndarray:
+    return documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))

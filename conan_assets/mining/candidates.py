@@ -1,0 +1,130 @@
+"""A collection's candidates with their scores and verdicts, as parallel arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from conan_assets.mining.collection import Collection
+from conan_assets.mining.ranking import Neighbours
+
+RRF_CONSTANT = 60
+
+
+class Verdicts:
+    """Which candidates are kept, and why each was removed, or kept although no rule looked at it.
+
+    Attributes
+    ----------
+    kept
+        bool of shape (candidates,).
+    """
+
+    def __init__(self, size: int) -> None:
+        self.kept = np.ones(size, bool)
+        self._labels = [""]
+        self._codes = np.zeros(size, np.int16)
+
+    def remove(self, mask: np.ndarray, reason: str) -> None:
+        """Remove the candidates of ``mask`` that are still kept; a reason given before stays."""
+        self.note(mask & self.kept, reason)
+        self.kept &= ~mask
+
+    def note(self, mask: np.ndarray, reason: str) -> None:
+        """Give the candidates of ``mask`` a reason."""
+        self._labels.append(reason)
+        self._codes[mask] = len(self._labels) - 1
+
+    def reasons(self) -> pl.Series:
+        """Return the reason of every candidate, null where there is none."""
+        return pl.Series("reason", [label or None for label in self._labels], pl.String).gather(self._codes)
+
+
+@dataclass
+class Candidates:
+    """Candidates sorted by query, then rank.
+
+    Attributes
+    ----------
+    queries, documents
+        Positions, int64 of shape (candidates,).
+    ranks
+        From 1 within a query, int64.
+    exempt
+        Whether it was judged or written as a negative, so that no rule applies to it; bool.
+    scores
+        float32 by teacher, the student among them; NaN where not known yet.
+    order, copies
+        Place among its query's kept negatives from 1 (0 for none), and how often it counts in the loss; int64.
+    """
+
+    queries: np.ndarray
+    documents: np.ndarray
+    ranks: np.ndarray
+    exempt: np.ndarray
+    scores: dict[str, np.ndarray]
+    verdicts: Verdicts = field(init=False)
+    order: np.ndarray = field(init=False)
+    copies: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.verdicts = Verdicts(len(self.queries))
+        self.order = np.zeros(len(self.queries), np.int64)
+        self.copies = np.ones(len(self.queries), np.int64)
+
+    def frame(self, collection: Collection) -> pl.DataFrame:
+        """Return the negatives table of these candidates."""
+        kept = self.verdicts.kept
+        return collection.ids_frame(self.queries, self.documents).with_columns(
+            pl.Series("rank", self.ranks, pl.Int32),
+            *(pl.Series(f"{name}_score", values, pl.Float32) for name, values in self.scores.items()),
+            pl.when(pl.Series(kept)).then(pl.lit("kept")).otherwise(pl.lit("removed")).alias("verdict"),
+            self.verdicts.reasons(),
+            pl.when(pl.Series(kept)).then(pl.Series(self.order, dtype=pl.Int32)).alias("order"),
+            pl.when(pl.Series(kept)).then(pl.Series(self.copies, dtype=pl.Int32)).alias("copies"),
+        )
+
+
+def places_within(queries: np.ndarray) -> np.ndarray:
+    """Return each row's place among its query's, from 0, for ``queries`` in sorted order; int64."""
+    return np.arange(len(queries)) - np.searchsorted(queries, queries)
+
+
+def ranks_within(queries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return each row's place among its query's by score, best from 1, ties in the order given; int64."""
+    order = np.lexsort((-scores.astype(np.float64), queries))
+    ranks = np.empty(len(queries), np.int64)
+    ranks[order] = places_within(queries[order]) + 1
+    return ranks
+
+
+def fuse(sources: Mapping[str, Neighbours], documents: int) -> Candidates:
+    """Return the union of several sources' results, with each source's score where it gave one.
+
+    The rank is by reciprocal rank fusion (Cormack et al., SIGIR 2009), the sum of 1 / (60 + rank) over the sources.
+
+    Parameters
+    ----------
+    documents
+        Number of documents that positions refer to.
+    """
+    keys, weights, scores = [], [], []
+    for source in sources.values():
+        rows, columns = np.nonzero(source.positions >= 0)
+        keys.append(rows * documents + source.positions[rows, columns])
+        weights.append(1 / (RRF_CONSTANT + columns + 1))
+        scores.append(source.scores[rows, columns])
+    distinct, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    fused = np.bincount(inverse, np.concatenate(weights), len(distinct))
+    queries, positions = np.divmod(distinct, documents)
+    order = np.lexsort((-fused, queries))
+    known = {}
+    for name, place, values in zip(
+        sources, np.split(inverse, np.cumsum([len(k) for k in keys])[:-1]), scores, strict=True
+    ):
+        known[name] = np.full(len(distinct), np.nan, np.float32)
+        known[name][place] = values
+        known[name] = known[name][order]
+    queries = queries[order]
+    return Candidates(queries, positions[order], places_within(queries) + 1, np.zeros(len(queries), bool), known)

@@ -1,0 +1,38 @@
+"""Score histograms as PNG files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from conan_assets.artifacts import atomic_path
+
+BINS = 50
+
+
+def plot_histograms(panels: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> str:
+    """Draw one panel per teacher with a histogram per kind of document; return the file's name.
+
+    Parameters
+    ----------
+    panels
+        Scores by kind ("positives", "kept", ...) by teacher.
+    path
+        PNG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * len(panels), 3.4), layout="constrained")
+    for axes, (teacher, kinds) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
+        finite = {kind: scores[np.isfinite(scores)] for kind, scores in kinds.items()}
+        every = np.concatenate(list(finite.values()) or [np.zeros(1)])
+        low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
+        bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
+        for kind, scores in finite.items():
+            weights = np.full(len(scores), 100 / max(len(scores), 1))
+            axes.hist(scores, bins=bins, weights=weights, alpha=0.55, label=f"{kind} ({len(scores):,})")
+        axes.set(title=teacher, xlabel="score", ylabel="% of its kind")
+        axes.legend(fontsize="small")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        figure.savefig(file, format="png", dpi=110)
+    return path.name

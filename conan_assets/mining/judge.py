@@ -1,0 +1,94 @@
+"""An LLM reads the hardest kept negatives and says which are relevant after all (RLHN, arXiv 2505.16967)."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+
+from conan_assets.data.tables import PAIRS, check_table
+from conan_assets.mining.candidates import Candidates, ranks_within
+from conan_assets.mining.collection import Collection
+from conan_assets.mining.settings import JudgeSettings
+
+Ask = Callable[[Sequence[list[dict[str, str]]]], Sequence[str | None]]
+"""Sends chat prompts (lists of role and content) and returns the answers in order, None where there is none."""
+
+DROPPED_REASON = "judged_relevant"
+RELABELLED_REASON = "relabelled_as_positive"
+
+_SYSTEM = (
+    "You judge search results. Given a query and a passage, decide whether the passage answers the query or is about "
+    'exactly what it asks for. Being on the same topic is not enough. Answer with JSON alone: {"relevant": true} or '
+    '{"relevant": false}.'
+)
+
+
+def judge_negatives(settings: JudgeSettings, collection: Collection, candidates: Candidates, ask: Ask) -> dict[str, int]:
+    """Remove the judged-relevant ones among each query's first kept negatives; return counts by verdict.
+
+    The others move up, so a query's order stays without gaps. An answer that cannot be read removes nothing.
+    """
+    shown = candidates.verdicts.kept & ~candidates.exempt & (candidates.order <= settings.per_query)
+    rows = np.flatnonzero(shown)
+    prompts = [
+        _prompt(query, text[: settings.max_chars])
+        for query, text in zip(
+            collection.queries.gather(candidates.queries[rows]),
+            collection.texts.gather(candidates.documents[rows]),
+            strict=True,
+        )
+    ]
+    verdicts = [parse_verdict(answer) for answer in ask(prompts)]
+    relevant = np.zeros(len(shown), bool)
+    relevant[rows] = [verdict is True for verdict in verdicts]
+    candidates.verdicts.remove(relevant, DROPPED_REASON if settings.relevant == "drop" else RELABELLED_REASON)
+    kept = np.flatnonzero(candidates.verdicts.kept)
+    candidates.order[kept] = ranks_within(candidates.queries[kept], -candidates.order[kept])
+    return {
+        "judged": len(verdicts),
+        "judged_relevant": verdicts.count(True),
+        "judged_irrelevant": verdicts.count(False),
+        "judge_gave_no_verdict": verdicts.count(None),
+    }
+
+
+def parse_verdict(answer: str | None) -> bool | None:
+    """Return the verdict in an answer, or None; the JSON object may stand between other words."""
+    found = re.search(r"\{[^{}]*\}", answer or "")
+    try:
+        verdict = json.loads(found.group())["relevant"] if found else None
+    except (json.JSONDecodeError, KeyError):
+        return None
+    return verdict if isinstance(verdict, bool) else None
+
+
+def relabelled_positives(negatives: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return the judged-relevant candidates of a negatives table as training pairs of score 1 and origin ``llm``.
+
+    Parameters
+    ----------
+    negatives
+        Table mined with ``judge: {relevant: relabel}``; others give no rows.
+    pairs
+        The training pairs it was mined for, which hold the queries.
+    """
+    queries = pairs.filter(pl.col("task") == "retrieval").unique("query_id", maintain_order=True)
+    found = negatives.filter(pl.col("reason") == RELABELLED_REASON).select("query_id", "doc_id")
+    rows = found.join(queries.drop("pair_id", "doc_id", "text", "score", "origin"), on="query_id")
+    return check_table(
+        rows.with_columns(
+            pair_id=pl.concat_str("query_id", pl.lit("+"), "doc_id"),
+            origin=pl.lit("llm"),
+            text=pl.lit(None, pl.String),
+            score=pl.lit(1.0, pl.Float32),
+        ),
+        PAIRS,
+        "relabelled positives",
+    )
+
+
+def _prompt(query: str, text: str) -> list[dict[str, str]]:
+    question = f"Query: {query}\n\nPassage: {text}"
+    return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": question}]

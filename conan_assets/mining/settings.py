@@ -1,0 +1,230 @@
+"""Settings of mining: the teachers, where candidates come from, which rules veto them and what is kept.
+
+Constants are the best published ones of NV-Retriever (arXiv 2407.15831), section 4 and tables 3 to 6.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from conan_assets.encoding.settings import Dtype, EncoderSettings
+
+STUDENT = "student"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Calibration(_Section):
+    """How ``calibrate: true`` finds the ratio r of ``top_k_perc_pos`` for a teacher on judged pairs."""
+
+    caught: float = Field(default=0.9, gt=0, lt=1, description="Share of hidden positives that the rule must remove.")
+    min_judgements: int = Field(default=30, ge=1, description="Hidden positives needed; with fewer, r stays as set.")
+
+
+class _Teacher(_Section):
+    depth: int = Field(default=100, ge=1, description="Best documents scored for every query.")
+    calibrate: bool = Field(
+        default=False, description="Find r of top_k_perc_pos on judged pairs; 0.95 is not scale free."
+    )
+    calibration: Calibration = Calibration()
+
+
+class BM25Teacher(_Teacher):
+    """BM25; character bigrams for Chinese."""
+
+    kind: Literal["bm25"] = "bm25"
+
+
+class BiEncoderTeacher(_Teacher):
+    """A bi-encoder: a sentence-transformers folder or a name on the hub, with its prompts, length limit and type."""
+
+    kind: Literal["bi_encoder"] = "bi_encoder"
+    encoder: EncoderSettings
+
+
+class CrossEncoderTeacher(_Teacher):
+    """A cross-encoder that re-scores the candidates of a first stage, since it cannot search a corpus."""
+
+    kind: Literal["cross_encoder"] = "cross_encoder"
+    model: str = Field(description="Folder of a cross-encoder, or its name on the hub.")
+    revision: str | None = None
+    max_tokens: int = Field(default=512, ge=8, description="Longest query-document pair in tokens.")
+    dtype: Dtype = "auto"
+    first_stage: EncoderSettings | None = Field(
+        default=None, description="Bi-encoder whose best documents it re-scores; null for BM25."
+    )
+
+
+TeacherSettings = Annotated[BM25Teacher | BiEncoderTeacher | CrossEncoderTeacher, Field(discriminator="kind")]
+
+
+class _Veto(_Section):
+    teacher: str = Field(default=STUDENT, description="The teacher whose scores decide; 'student' for the checkpoint.")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The rule's own parameters by name."""
+        return self.model_dump(exclude={"teacher", "rule"})
+
+
+class TopK(_Veto):
+    """Naive mining: no candidate is removed."""
+
+    rule: Literal["top_k"] = "top_k"
+
+
+class TopKShifted(_Veto):
+    """Skip each query's ``shift`` best candidates."""
+
+    rule: Literal["top_k_shifted"] = "top_k_shifted"
+    shift: int = Field(default=10, ge=0)
+
+
+class TopKAbs(_Veto):
+    """Remove candidates that score ``threshold`` or more."""
+
+    rule: Literal["top_k_abs"] = "top_k_abs"
+    threshold: float = 0.7
+
+
+class TopKMarginPos(_Veto):
+    """Remove candidates that come within ``margin`` of the positive."""
+
+    rule: Literal["top_k_margin_pos"] = "top_k_margin_pos"
+    margin: float = Field(default=0.05, ge=0)
+
+
+class TopKPercPos(_Veto):
+    """Remove candidates that reach ``ratio`` of the positive's score."""
+
+    rule: Literal["top_k_perc_pos"] = "top_k_perc_pos"
+    ratio: float = Field(default=0.95, gt=0, le=1)
+
+
+VetoSettings = Annotated[TopK | TopKShifted | TopKAbs | TopKMarginPos | TopKPercPos, Field(discriminator="rule")]
+
+
+class TopKSelection(_Section):
+    """Take the survivors best first."""
+
+    variant: Literal["top_k"] = "top_k"
+
+
+class _Sampled(_Section):
+    sample_from: int = Field(default=10, ge=1, description="The k best survivors that are drawn from.")
+    temperature: float = Field(default=1.0, gt=0, description="Divides the scores before the softmax.")
+    teacher: str = Field(default=STUDENT, description="Whose scores weight the draw.")
+
+
+class SampledTopK(_Sampled):
+    """Draw K of the ``sample_from`` best survivors without replacement, by a softmax over the scores."""
+
+    variant: Literal["sampled_top_k"] = "sampled_top_k"
+
+
+class Top1SampledTopK(_Sampled):
+    """Take the best survivor and draw the other K - 1 as in ``sampled_top_k``."""
+
+    variant: Literal["top1_sampled_top_k"] = "top1_sampled_top_k"
+
+
+SelectionSettings = Annotated[TopKSelection | SampledTopK | Top1SampledTopK, Field(discriminator="variant")]
+
+
+class EnsembleSettings(_Section):
+    """Several teachers' own negatives combined (NV-Retriever, section 4.3)."""
+
+    method: Literal["cross_sample", "intra_sample"]
+    teachers: tuple[str, ...] = Field(min_length=2, description="Teachers whose ranking of the survivors is combined.")
+    dedup: bool = Field(default=False, description="intra_sample: take a document once, however many teachers name it.")
+
+
+class DuplicateGuard(_Section):
+    """A text equal or nearly equal to a positive is never a negative, whatever its id and its scores."""
+
+    containment: float = Field(
+        default=0.9, gt=0, le=1, description="Share of the shorter text's word trigrams that the longer one contains."
+    )
+    min_length_ratio: float = Field(default=0.5, ge=0, le=1, description="Shorter over longer; below it texts differ.")
+
+
+class JudgeSettings(_Section):
+    """An LLM that reads the hardest kept negatives and says which are relevant after all."""
+
+    per_query: int = Field(default=4, ge=1, description="Kept negatives of each query that are judged, best first.")
+    max_chars: int = Field(default=2000, ge=100, description="Longest document text shown to the judge.")
+    relevant: Literal["drop", "relabel"] = Field(
+        default="drop", description="What becomes of a relevant one: dropped, or relabelled as a positive (RLHN)."
+    )
+
+
+class SearchSettings(_Section):
+    """How the nearest documents are found."""
+
+    index: str = Field(
+        default="exact", description="'exact', or a FAISS factory string such as 'IVF256,Flat' or 'HNSW32'."
+    )
+    index_parameters: str = Field(
+        default="", description="FAISS search parameters, such as 'nprobe=32' for IVF or 'efSearch=64' for HNSW."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="'auto' is where the encoder runs.")
+    recall_queries: int = Field(
+        default=200, ge=1, description="Queries on which recall against exact search is measured."
+    )
+
+
+class RefreshSettings(_Section):
+    """What a later round encodes again: every document, or the union of the stored candidate pools."""
+
+    mode: Literal["full", "pool"] = "full"
+    drift_documents: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="pool: share of the other documents encoded to estimate what the pools miss.",
+    )
+
+
+class MiningSettings(_Section):
+    """One round's mining."""
+
+    candidates: tuple[str, ...] = Field(
+        default=(STUDENT,), min_length=1, description="Sources of candidates: 'student' and names of teachers."
+    )
+    depth: int = Field(default=100, ge=1, description="Candidates of each source for every query.")
+    veto: tuple[VetoSettings, ...] = Field(
+        default=(TopKPercPos(),), description="A candidate must pass every one; an empty list is naive mining."
+    )
+    anchor: Literal["min", "max", "mean"] = Field(default="min", description="The positive score a rule compares with.")
+    guard: DuplicateGuard = DuplicateGuard()
+    selection: SelectionSettings = TopKSelection()
+    ensemble: EnsembleSettings | None = None
+    negatives_per_query: int = Field(default=4, ge=1, description="K: negatives that a query needs.")
+    pool_depth: int = Field(default=100, ge=1, description="Ranked negatives kept for training to draw from.")
+    on_shortage: Literal["keep", "drop", "resample"] = Field(
+        default="keep",
+        description="A query with fewer than K: keep what it has, drop it, or draw random documents that pass.",
+    )
+    judge: JudgeSettings | None = None
+    search: SearchSettings = SearchSettings()
+    refresh: RefreshSettings = RefreshSettings()
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _depths_agree(self) -> "MiningSettings":
+        if self.pool_depth < self.negatives_per_query:
+            raise ValueError(
+                f"pool_depth is {self.pool_depth} and negatives_per_query {self.negatives_per_query}; "
+                "the pool must hold at least the negatives that a query needs"
+            )
+        return self
+
+    @property
+    def teachers_used(self) -> tuple[str, ...]:
+        """Names of the teachers that this mining reads, without the student, in the order they are named."""
+        drawn_by = () if isinstance(self.selection, TopKSelection) else (self.selection.teacher,)
+        combined = self.ensemble.teachers if self.ensemble else ()
+        named = (*self.candidates, *(veto.teacher for veto in self.veto), *drawn_by, *combined)
+        return tuple(dict.fromkeys(name for name in named if name != STUDENT))

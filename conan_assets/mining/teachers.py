@@ -1,0 +1,88 @@
+"""The table of a teacher's scores: its best documents for every training query and all labelled positives."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from conan_assets.data.tables import CANDIDATES, check_table
+from conan_assets.mining.audit import mean
+from conan_assets.mining.collection import Collection, collections
+from conan_assets.mining.figures import plot_histograms
+from conan_assets.mining.scorers import Scorer, open_scorer
+from conan_assets.mining.settings import TeacherSettings
+
+if TYPE_CHECKING:
+    from conan_assets.encoding.store import EmbeddingStore
+
+
+def score_with_teacher(
+    settings: TeacherSettings,
+    name: str,
+    corpus: pl.DataFrame,
+    pairs: pl.DataFrame,
+    store: "EmbeddingStore",
+    workdir: Path,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the candidates table of the teacher ``name`` and its report.
+
+    For every query of ``pairs`` with a positive: the ``settings.depth`` best documents of its dataset's corpus that
+    are not its positives, and all its positives. ``rank`` counts both together; it is null for a positive below the
+    last candidate. A positive outside of the corpus has "pair:" and the id of its pair as ``doc_id``.
+
+    Parameters
+    ----------
+    workdir
+        Where the histogram is written, and what a killed search resumes from.
+    """
+    frames, scorers = [], []
+    for collection in collections(corpus, pairs):
+        scorer = open_scorer(settings, collection, store, workdir / "search" / collection.dataset)
+        frames.append(_candidates(collection, scorer, settings.depth))
+        scorers.append(scorer)
+    table = check_table(pl.concat(frames), CANDIDATES, f"teacher_scores/{name}")
+    report = _report(table, scorers)
+    report["histogram"] = plot_histograms({name: _split(table)}, workdir / "histogram.png")
+    return table, report
+
+
+def _candidates(collection: Collection, scorer: Scorer, depth: int) -> pl.DataFrame:
+    found = scorer.search(depth)
+    rows, columns = np.nonzero(found.positions >= 0)
+    positives = collection.positives
+    queries = np.concatenate([rows, positives.rows])
+    documents = np.concatenate([found.positions[rows, columns], positives.members])
+    scores = np.concatenate([found.scores[rows, columns], scorer.score(positives.rows, positives.members)])
+    frame = collection.ids_frame(queries, documents).with_columns(
+        pl.Series("score", scores, pl.Float32), is_positive=pl.Series(np.arange(len(queries)) >= len(rows))
+    )
+    rank = pl.col("score").rank("ordinal", descending=True).over("query_id")
+    lowest = pl.col("score").filter(~pl.col("is_positive")).min().over("query_id")
+    return frame.with_columns(
+        rank=pl.when(~pl.col("is_positive") | (pl.col("score") >= lowest)).then(rank).cast(pl.Int32)
+    ).sort("query_id", pl.col("score"), descending=[False, True], maintain_order=True)
+
+
+def _split(table: pl.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        "positives": table.filter("is_positive")["score"].to_numpy(),
+        "candidates": table.filter(~pl.col("is_positive"))["score"].to_numpy(),
+    }
+
+
+def _report(table: pl.DataFrame, scorers: list[Scorer]) -> dict[str, Any]:
+    positives, candidates = table.filter("is_positive"), table.filter(~pl.col("is_positive"))
+    encoded, seconds = sum(s.encoded for s in scorers), sum(s.seconds for s in scorers)
+    return {
+        "rows": table.height,
+        "queries": table["query_id"].n_unique(),
+        "positives": positives.height,
+        "candidates": candidates.height,
+        "positives_found": mean(positives, pl.col("rank").is_not_null()),
+        "mean_score_of_positives": mean(positives, pl.col("score")),
+        "mean_score_of_candidates": mean(candidates, pl.col("score")),
+        "encoded": encoded,
+        "seconds": round(seconds, 1),
+        "texts_per_second": round(encoded / seconds, 1) if seconds else 0.0,
+    }

@@ -1,0 +1,27 @@
+"""``python -m conan_assets.training CONFIG.json``: train alone, or as one of the processes of ``torchrun``."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from conan_assets.training.config import read_config
+from conan_assets.training.run import train
+
+
+def main() -> None:
+    """Train what the config says, and print the report."""
+    parser = argparse.ArgumentParser(prog="python -m conan_assets.training", description=__doc__)
+    parser.add_argument("config", type=Path, help="config.json in the directory of the run")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        report = train(read_config(arguments.config))
+    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What one training run is told: a directory, a base model and the stages, also as ``config.json``."""
+
+import json
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from conan_assets.artifacts import atomic_path
+from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.settings import TrainingSettings
+
+CONFIG = "config.json"
+
+Record = TypeVar("Record")
+
+
+class ConfigError(ValueError):
+    """A run's config.json is missing or wrong; the message names the key and what is accepted."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training run.
+
+    Attributes
+    ----------
+    directory
+        Where the run lives: its ``data/`` is read; ``state/``, ``metrics.jsonl`` and ``model/`` are written.
+    base_model
+        The model to start from, and the prompts and length limit its inputs get.
+    stages
+        Settings of the stages, trained one after the other.
+    """
+
+    directory: Path
+    base_model: EncoderSettings
+    stages: tuple[TrainingSettings, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("stages is empty; give the settings of at least one stage")
+
+    def to_json(self) -> str:
+        """Return everything but the directory as JSON."""
+        return json.dumps({"base_model": asdict(self.base_model), "stages": [asdict(stage) for stage in self.stages]}, indent=1)
+
+
+def write_config(config: TrainingConfig) -> Path:
+    """Write the run's ``config.json`` into its directory and return its path."""
+    path = config.directory / CONFIG
+    with atomic_path(path) as temporary:
+        temporary.write_text(config.to_json(), encoding="utf-8")
+    return path
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a run's ``config.json``; the run's directory is the one it lies in."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
+    return _build(TrainingConfig, {"directory": str(path.absolute().parent), **values}, str(path))
+
+
+def _build(record: type[Record], values: Any, where: str) -> Record:
+    """Return a dataclass made of JSON values; raise ConfigError for unknown or missing keys and wrong types."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} is {values!r}; give an object")
+    hints = get_type_hints(record)
+    known = {field.name: field for field in fields(record)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}; accepted are {', '.join(known)}")
+    for key, field in known.items():
+        if key not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{where}: the key {key!r} is missing")
+    try:
+        return record(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, where)
+    if hint is Path:
+        return Path(value)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} is {value!r}; give a list")
+        return tuple(_convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    return value

@@ -1,0 +1,82 @@
+"""A run's saved state: one file, written whole, from which a killed run goes on to the same weights.
+
+Order of samples, drawn positives and dropout are functions of the seed and the step, so the state is the step, the
+float32 weights, AdamW's moments and the table of hard negatives.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from conan_assets.artifacts import atomic_path
+from conan_assets.training.weights import MasterWeights
+
+STATE = "state"
+
+
+class StateError(RuntimeError):
+    """The saved state belongs to another run."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A run after ``step`` steps of stage ``stage`` (from 0), as tensors by name."""
+
+    stage: int
+    step: int
+    tensors: dict[str, Tensor]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors called ``<name>/<key>`` by key."""
+        return {key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")}
+
+
+def save_state(directory: Path, state: State, run: str) -> None:
+    """Write ``state`` of the run with fingerprint ``run``, then delete older ones."""
+    folder = directory / STATE
+    path = folder / f"stage-{state.stage:02d}-step-{state.step:08d}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file(state.tensors, temporary, {"run": run, "stage": str(state.stage), "step": str(state.step)})
+    for other in folder.iterdir():
+        if other != path:
+            other.unlink()
+
+
+def load_state(directory: Path, run: str) -> State | None:
+    """Return the last saved state, or None; raise StateError if another run saved it."""
+    paths = sorted((directory / STATE).glob("stage-*.safetensors"))
+    if not paths:
+        return None
+    with safe_open(paths[-1], framework="pt") as file:
+        about = file.metadata()
+        if about["run"] != run:
+            raise StateError(
+                f"{paths[-1]} was saved by a run with another config or other data; "
+                f"delete {directory / STATE} to start afresh, or train in another directory"
+            )
+        names = list(file.keys())
+        tensors = {name: file.get_tensor(name) for name in names}
+    return State(int(about["stage"]), int(about["step"]), tensors)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: MasterWeights) -> dict[str, Tensor]:
+    """Return the weights and the optimizer's moments by name, on the CPU."""
+    tensors = {f"weights/{name}": master.detach() for name, master in weights.masters.items()}
+    for name, master in weights.masters.items():
+        for moment, value in optimizer.state.get(master, {}).items():
+            tensors[f"optimizer/{moment}/{name}"] = value
+    return {name: value.cpu().contiguous() for name, value in tensors.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, weights: MasterWeights, state: State) -> None:
+    """Set the weights and the optimizer's moments to those of ``state``."""
+    weights.load(state.part("weights"))
+    for name, master in weights.masters.items():
+        for moment in ("step", "exp_avg", "exp_avg_sq"):
+            value = state.tensors.get(f"optimizer/{moment}/{name}")
+            if value is not None:
+                optimizer.state[master][moment] = value.to(master.device)

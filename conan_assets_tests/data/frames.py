@@ -1,0 +1,32 @@
+"""Small tables for the tests of the data room."""
+
+import polars as pl
+
+from conan_assets.data.tables import CORPUS, PAIRS
+
+
+def make_corpus(*texts: str, dataset: str = "wiki", first: int = 1) -> pl.DataFrame:
+    rows = [
+        {"doc_id": f"{dataset}:d{number}", "dataset": dataset, "title": "", "text": text}
+        for number, text in enumerate(texts, start=first)
+    ]
+    return pl.DataFrame(rows, schema=dict(CORPUS.columns))
+
+
+def make_pairs(*rows: dict) -> pl.DataFrame:
+    """Return PAIRS; every row needs a ``query``, the other columns have defaults."""
+    filled = []
+    for number, row in enumerate(rows, start=1):
+        defaults = {
+            "pair_id": f"p{number}",
+            "task": "retrieval",
+            "dataset": "wiki",
+            "origin": "natural",
+            "split": "train",
+            "query_id": f"wiki:q{number}",
+            "doc_id": None,
+            "text": None,
+            "score": 1.0,
+        }
+        filled.append(defaults | row)
+    return pl.DataFrame(filled, schema=dict(PAIRS.columns))

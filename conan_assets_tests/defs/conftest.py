@@ -1,0 +1,64 @@
+"""A whole programme in miniature: a BEIR folder, a tiny model, two rounds of a few steps."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from conan_assets.settings import Settings
+
+ANIMALS = ["cat", "dog", "owl", "fox", "cow", "bee", "ant", "eel"]
+PLACES = ["barn", "pond", "tree", "cave", "farm", "moor", "reef", "dune"]
+
+
+def write_beir_folder(folder: Path, seed: int = 0) -> None:
+    """Write 64 documents and a query for each: 40 to train on, 8 for dev, 16 for test."""
+    drawn = random.Random(seed)
+    (folder / "qrels").mkdir(parents=True)
+    documents, queries, judgements = [], [], []
+    for number in range(64):
+        animal, place = ANIMALS[number // 8], PLACES[number % 8]
+        words = " ".join(drawn.choice(["it", "sleeps", "eats", "runs", "hides", "sings"]) for _ in range(6))
+        documents.append({"_id": str(number), "title": f"{animal} in the {place}", "text": f"The {animal} {words}."})
+        queries.append({"_id": f"q{number}", "text": f"which {animal} lives at the {place}, number {number}?"})
+        judgements.append((f"q{number}", str(number)))
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn.shuffle(judgements)
+    for split, rows in (("train", judgements[:40]), ("dev", judgements[40:48]), ("test", judgements[48:])):
+        lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in rows)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+
+
+def programme(folder: Path, model: str, home: Path, **changes: object) -> Settings:
+    """Return a two-round programme over the folder with the tiny model."""
+    values = {
+        "name": "miniature",
+        "sources": {"animals": {"kind": "beir", "path": str(folder)}},
+        "base_model": {"model": model, "dtype": "float32"},
+        "teachers": {"bm25": {"kind": "bm25"}, "tiny": {"kind": "bi_encoder", "encoder": {"model": model, "dtype": "float32"}}},
+        "generation": {"kind": "extractive", "max_pairs": 10},
+        "curation": {},
+        "rounds": 2,
+        "mining": {
+            "candidates": ["student", "bm25"],
+            "depth": 20,
+            "veto": [{"rule": "top_k_perc_pos", "teacher": "tiny", "ratio": 0.999}],
+            "negatives_per_query": 2,
+            "pool_depth": 10,
+        },
+        "training": {"epochs": 1, "max_steps": 3, "retrieval_batch_size": 4, "negatives_per_query": 2, "dtype": "float32"},
+        "suites": {"beir": {"animals": {"kind": "local", "dataset": "animals", "splits": ["dev", "test"]}}},
+        "dev_metric": {"suite": "animals", "split": "dev"},
+        "home": str(home),
+        **changes,
+    }
+    return Settings.model_validate(values)
+
+
+@pytest.fixture
+def miniature(tmp_path: Path, tiny_model: str) -> Settings:
+    """Return a programme whose data and storage lie in the test's own folder."""
+    write_beir_folder(tmp_path / "animals")
+    return programme(tmp_path / "animals", tiny_model, tmp_path / "home")

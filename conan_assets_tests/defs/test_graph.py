@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from conan_assets.artifacts import ArtifactStore
+from conan_assets.definitions import build_defs
+from conan_assets.settings import Settings
+from conan_assets_tests.defs.conftest import programme, write_beir_folder
+
+
+def run(settings: Settings, selection: str = "*", raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+    job = build_defs(settings).resolve_implicit_global_asset_job_def()
+    keys = dg.AssetSelection.from_string(selection).resolve(build_defs(settings).resolve_asset_graph())
+    with dg.instance_for_test() as instance:
+        return job.execute_in_process(instance=instance, asset_selection=list(keys), raise_on_error=raise_on_error)
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+    events = result.get_asset_materialization_events()
+    return {event.asset_key.to_user_string(): dict(event.materialization.metadata) for event in events}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> tuple[Settings, dg.ExecuteInProcessResult]:
+    folder = tmp_path_factory.mktemp("programme")
+    write_beir_folder(folder / "animals")
+    settings = programme(folder / "animals", tiny_model, folder / "home")
+    return settings, run(settings)
+
+
+def test_the_graph_is_the_one_that_the_design_draws(miniature: Settings):
+    graph = build_defs(miniature).resolve_asset_graph()
+
+    def parents(key: str) -> set[str]:
+        return {parent.to_user_string() for parent in graph.get(dg.AssetKey.from_user_string(key)).parent_keys}
+
+    assert parents("prompt_response_pairs") == {"raw_corpus", "raw_pairs"}
+    assert parents("training_pairs") == {"raw_corpus", "raw_pairs", "prompt_response_pairs"}
+    assert parents("teacher_scores/bm25") == {"raw_corpus", "training_pairs"}
+    assert {"round_1/checkpoint", "teacher_scores/tiny", "round_1/hard_negatives"} <= parents("round_2/hard_negatives")
+    assert {"round_2/hard_negatives", "round_1/checkpoint"} <= parents("round_2/checkpoint")
+    assert "round_2/checkpoint" in parents("round_2/beir_report")
+    assert {f"round_{number}/beir_report" for number in range(3)} == parents("leaderboard")
+    assert {"leaderboard", "round_0/checkpoint", "round_2/checkpoint"} <= parents("released_model")
+
+
+def test_rounds_and_suites_decide_which_assets_there_are(miniature: Settings):
+    more = miniature.model_copy(update={"rounds": 3, "suites": {**miniature.suites, "cmteb": miniature.suites["beir"]}})
+    keys = {key.to_user_string() for key in build_defs(more).resolve_asset_graph().get_all_asset_keys()}
+    assert {"round_3/checkpoint", "round_3/cmteb_report", "round_0/cmteb_report"} <= keys
+    assert "round_4/checkpoint" not in keys
+
+
+def test_the_job_over_everything_has_a_weekly_schedule_that_is_stopped():
+    definitions = build_defs_of_demo()
+    schedule = definitions.resolve_schedule_def("weekly_training")
+    assert schedule.job_name == "train_job"
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    dg.Definitions.validate_loadable(definitions)
+
+
+def build_defs_of_demo() -> dg.Definitions:
+    from conan_assets.settings import load_settings
+
+    return build_defs(load_settings("demo", {}))
+
+
+def test_every_asset_is_materialized_and_every_check_passes(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, result = finished
+    assert result.success
+    expected = {key.to_user_string() for key in build_defs(settings).resolve_asset_graph().get_all_asset_keys()}
+    assert set(metadata(result)) == expected
+    evaluations = result.get_asset_check_evaluations()
+    assert evaluations
+    assert all(evaluation.passed for evaluation in evaluations)
+
+
+def test_the_leaderboard_compares_base_model_bm25_and_both_rounds(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, _ = finished
+    rows = json.loads((settings.home / "leaderboard.json").read_text())
+    scored = {(row["round"], row["model"]) for row in rows if row["metric"] == "ndcg_at_10" and row["split"] == "test"}
+    assert {number for number, _ in scored} == {0, 1, 2}
+    assert any("BM25" in model for _, model in scored)
+    assert all(0 <= row["value"] <= 1 and row["checkpoint_fingerprint"] for row in rows)
+    assert (settings.home / "leaderboard.md").read_text().count("|") > 10
+
+
+def test_the_released_model_loads_and_scores_as_reported(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, _ = finished
+    released = settings.home / "released_model"
+    assert (released / "README.md").read_text().startswith("---\n")
+    model = SentenceTransformer(str(released), device="cpu")
+    pairs = table(settings, "raw_pairs").filter(pl.col("split") == "dev")
+    corpus = table(settings, "raw_corpus")
+    documents = model.encode((corpus["title"] + " " + corpus["text"]).to_list(), normalize_embeddings=True)
+    queries = model.encode(pairs["query"].to_list(), normalize_embeddings=True)
+    order = (queries @ documents.T).argsort(axis=1)[:, ::-1]
+    found = [corpus["doc_id"].to_list().index(doc_id) for doc_id in pairs["doc_id"]]
+    ranks = [row.tolist().index(position) for row, position in zip(order, found, strict=True)]
+    reciprocal = sum(1 / (rank + 1) for rank in ranks if rank < 10) / len(ranks)
+    rows = json.loads((settings.home / "leaderboard.json").read_text())
+    reported = [row["value"] for row in rows if row["metric"] == "mrr_at_10" and row["split"] == "dev"]
+    assert any(value == pytest.approx(reciprocal, abs=0.02) for value in reported)
+
+
+def table(settings: Settings, key: str) -> pl.DataFrame:
+    return pl.read_parquet(ArtifactStore(settings.home / "assets").current(key).path / "table.parquet")
+
+
+def test_each_round_mines_with_the_previous_checkpoint_and_never_a_positive(
+    finished: tuple[Settings, dg.ExecuteInProcessResult],
+):
+    settings, _ = finished
+    positives = table(settings, "training_pairs").select("query_id", "doc_id")
+    first, second = (table(settings, f"round_{number}/hard_negatives") for number in (1, 2))
+    assert first.filter(verdict="kept").height > 0
+    for negatives in (first, second):
+        assert negatives.join(positives, on=["query_id", "doc_id"], how="semi").is_empty()
+        assert {"student_score", "tiny_score", "bm25_score"} <= set(negatives.columns)
+    both = first.join(second, on=["query_id", "doc_id"])
+    assert (both["student_score"] != both["student_score_right"]).any()
+
+
+def test_a_second_run_reuses_everything_with_the_same_data_versions(
+    finished: tuple[Settings, dg.ExecuteInProcessResult], caplog: pytest.LogCaptureFixture
+):
+    settings, before = finished
+    again = run(settings)
+    assert all(values["reused"].value is True for values in metadata(again).values())
+    assert {key: values["fingerprint"].value for key, values in metadata(again).items()} == {
+        key: values["fingerprint"].value for key, values in metadata(before).items()
+    }
+    assert not [path for path in Path(settings.home).rglob("*") if path.suffix in (".partial", ".tmp")]
+
+
+def test_a_changed_setting_rebuilds_only_what_depends_on_it(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, _ = finished
+    changed = settings.model_copy(update={"mining": settings.mining.model_copy(update={"depth": 15})})
+    reused = {key: values["reused"].value for key, values in metadata(run(changed)).items()}
+    assert reused["training_pairs"]
+    assert reused["teacher_scores/tiny"]
+    assert reused["round_0/beir_report"]
+    assert not reused["round_1/hard_negatives"]
+    assert not reused["released_model"]
+
+
+def test_metadata_shows_rows_columns_examples_curves_and_histograms(
+    finished: tuple[Settings, dg.ExecuteInProcessResult],
+):
+    _, result = finished
+    shown = metadata(result)
+    for key in ("raw_corpus", "training_pairs", "round_1/hard_negatives"):
+        assert shown[key]["dagster/row_count"].value > 0
+        assert shown[key]["dagster/column_schema"].schema.columns
+        assert "| --- |" in shown[key]["example_rows"].md_str
+    pictures = [
+        (key, name) for key, values in shown.items() for name, value in values.items()
+        if isinstance(value, dg.MarkdownMetadataValue) and "data:image/png;base64," in (value.md_str or "")
+    ]
+    assert {"round_1/checkpoint", "round_1/hard_negatives", "teacher_scores/tiny", "leaderboard"} <= {key for key, _ in pictures}
+
+
+def test_a_programme_asking_for_more_negatives_than_documents_fails_with_both_numbers(miniature: Settings):
+    mining = miniature.mining.model_copy(update={"negatives_per_query": 500, "pool_depth": 500})
+    with pytest.raises(Exception, match=r"500.*64|64.*500"):
+        run(miniature.model_copy(update={"mining": mining}))

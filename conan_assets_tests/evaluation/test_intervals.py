@@ -1,0 +1,57 @@
+"""Bootstrap intervals and paired differences."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from conan_assets.evaluation.intervals import bootstrap_interval, differences, with_intervals
+
+ROW = {"suite": "s", "task": "t", "subset": "default", "split": "test", "metric": "ndcg_at_10", "main": True}
+
+
+def scored(values) -> pl.DataFrame:
+    place = {name: ROW[name] for name in ("suite", "task", "subset", "split")}
+    return pl.DataFrame([{**place, "query_id": f"q{i}", "ndcg_at_10": float(v)} for i, v in enumerate(values)])
+
+
+@given(arrays.arrays(float, st.integers(1, 40), elements=st.floats(0, 1)))
+def test_the_interval_is_ordered_within_the_values_and_the_same_every_time(values):
+    low, high = bootstrap_interval(values)
+    assert values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
+    assert bootstrap_interval(values) == (low, high)
+
+
+def test_the_interval_has_the_width_that_the_normal_approximation_gives():
+    values = np.random.default_rng(1).uniform(size=2_000)
+    low, high = bootstrap_interval(values)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(2_000), rel=0.1)
+    assert low < values.mean() < high
+
+
+def test_rows_without_scores_per_query_get_no_interval():
+    rows = [{**ROW, "value": 0.5}, {**ROW, "task": "sts", "metric": "cosine_spearman", "value": 0.5}]
+    first, second = with_intervals(rows, scored([0.4, 0.6]))
+    assert first["low"] is not None
+    assert (second["low"], second["high"]) == (None, None)
+
+
+def test_a_small_gain_on_every_query_is_beyond_chance_though_the_intervals_overlap():
+    base = np.random.default_rng(2).uniform(0, 0.9, size=100)
+    (row,) = differences([ROW], scored(base + 0.02), {"base model": scored(base)})
+    assert (row["reference"], row["queries"], row["beyond_chance"]) == ("base model", 100, True)
+    assert row["difference"] == pytest.approx(0.02)
+    assert bootstrap_interval(base)[1] > bootstrap_interval(base + 0.02)[0]
+
+
+def test_a_model_does_not_differ_from_itself():
+    (row,) = differences([ROW], scored([0.1, 0.9, 0.5]), {"itself": scored([0.1, 0.9, 0.5])})
+    assert (row["difference"], row["low"], row["high"], row["beyond_chance"]) == (0, 0, 0, False)
+
+
+def test_only_queries_of_both_models_are_compared():
+    (row,) = differences([ROW], scored([1, 1, 1]), {"earlier": scored([0, 0])})
+    assert (row["queries"], row["difference"]) == (2, 1.0)
+    assert differences([{**ROW, "split": "dev"}], scored([1]), {"earlier": scored([0])}) == []

@@ -1,0 +1,97 @@
+"""Stock tasks of mteb fed from a folder instead of the hub."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.settings import MtebSuite
+from conan_assets.evaluation.suites import evaluation_queries
+
+
+@pytest.fixture
+def mirror(tmp_path) -> Path:
+    """Return a folder with tiny sets under the names of stock tasks."""
+    words = ["apple pie", "blue sky", "cold water", "dark night"]
+    corpus = pl.DataFrame({"_id": [f"d{i}" for i in range(4)], "title": ["", "sky", "", ""], "text": words})
+    queries = pl.DataFrame({"_id": ["q0", "q1", "q2"], "text": ["an apple", "the sky", "not judged"]})
+    judged = pl.DataFrame({"query-id": ["q0", "q1"], "corpus-id": ["d0", "d1"], "score": [1, 1]})
+    listed = pl.DataFrame({"query-id": ["q0", "q1"], "corpus-ids": [["d0", "d3"], ["d2", "d1"]]})
+    for name, split in (("SciFact", "test"), ("T2Reranking", "dev")):
+        folder = tmp_path / "mirror" / name
+        for part in ("qrels", "top_ranked"):
+            (folder / part).mkdir(parents=True)
+        corpus.write_parquet(folder / "corpus.parquet")
+        queries.write_parquet(folder / "queries.parquet")
+        judged.write_parquet(folder / "qrels" / f"{split}.parquet")
+        listed.write_parquet(folder / "top_ranked" / f"{split}.parquet")
+    pairs = pl.DataFrame({"sentence1": words, "sentence2": words[::-1], "score": [0.0, 1.0, 2.0, 5.0]})
+    labelled = pl.DataFrame(
+        {"text": [f"{word} {n}" for word in words for n in range(10)], "label": [n // 20 for n in range(40)]}
+    )
+    (tmp_path / "mirror" / "STSB").mkdir()
+    pairs.write_parquet(tmp_path / "mirror" / "STSB" / "test.parquet")
+    (tmp_path / "mirror" / "Waimai").mkdir()
+    for split in ("train", "test"):
+        labelled.write_parquet(tmp_path / "mirror" / "Waimai" / f"{split}.parquet")
+    return tmp_path / "mirror"
+
+
+def cmteb(folder, *tasks) -> dict:
+    return {"zh": MtebSuite(kind="mteb", benchmark="MTEB(cmn, v1)", tasks=tasks, folder=folder)}
+
+
+def test_stock_tasks_of_every_form_run_from_a_folder(encoder, store, corpus, pairs, mirror, tmp_path):
+    suites = {
+        **cmteb(mirror, "T2Reranking", "STSB", "Waimai"),
+        "en": MtebSuite(kind="mteb", benchmark="BEIR", tasks=("SciFact",), folder=mirror),
+    }
+    report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work")
+    main = {row["task"]: row["metric"] for row in report["rows"] if row["main"]}
+    assert main == {
+        "T2Reranking": "map_at_1000",
+        "STSB": "cosine_spearman",
+        "Waimai": "accuracy",
+        "SciFact": "ndcg_at_10",
+    }
+    assert report["not_run"] == []
+    assert {line["mean"] for line in report["means"] if line["of"].startswith("all")} == {None}
+
+
+def test_tasks_that_did_not_run_are_listed_with_the_reason(encoder, store, corpus, pairs, mirror, tmp_path):
+    report = evaluate_encoder(encoder, store, cmteb(mirror, "STSB", "LCQMC"), corpus, pairs, tmp_path / "work")
+    assert [row["task"] for row in report["not_run"]] == ["LCQMC"]
+    assert "there is no folder" in report["not_run"][0]["reason"]
+    assert {row["task"] for row in report["rows"]} == {"STSB"}
+
+
+def test_a_reranking_set_without_its_candidates_does_not_run(encoder, store, corpus, pairs, mirror, tmp_path):
+    (mirror / "T2Reranking" / "top_ranked" / "dev.parquet").unlink()
+    with pytest.raises(EvaluationError, match=r"none of its tasks could be loaded: T2Reranking.*top_ranked"):
+        evaluate_encoder(encoder, store, cmteb(mirror, "T2Reranking"), corpus, pairs, tmp_path / "work")
+
+
+def test_changed_files_are_scored_anew_and_an_evaluation_can_be_repeated(
+    encoder, store, corpus, pairs, mirror, tmp_path
+):
+    suites = cmteb(mirror, "STSB")
+    first = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work")
+    assert evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work")["rows"] == first["rows"]
+    changed = pl.read_parquet(mirror / "STSB" / "test.parquet").with_columns(score=5 - pl.col("score"))
+    changed.write_parquet(mirror / "STSB" / "test.parquet")
+    second = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work")
+    assert second["rows"][0]["value"] == pytest.approx(-first["rows"][0]["value"])
+
+
+def test_bm25_runs_search_tasks_and_says_why_not_the_others(corpus, pairs, mirror, tmp_path):
+    report = evaluate_bm25(cmteb(mirror, "T2Reranking", "STSB"), corpus, pairs, tmp_path / "work")
+    assert {row["task"] for row in report["rows"]} == {"T2Reranking"}
+    assert report["not_run"] == [{"suite": "zh", "task": "STSB", "reason": report["not_run"][0]["reason"]}]
+
+
+def test_the_judged_queries_and_all_texts_of_other_tasks_are_kept_out_of_training(pairs, mirror):
+    texts = evaluation_queries(cmteb(mirror, "T2Reranking", "STSB"), pairs)
+    assert {"an apple", "the sky", "cold water"} <= set(texts)
+    assert "not judged" not in texts

@@ -1,0 +1,65 @@
+"""Suites, their tasks, and the queries that must not be trained on."""
+
+import polars as pl
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.local_tasks import content_hash
+from conan_assets.evaluation.settings import LocalSuite, MtebSuite, SuiteSettings
+from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
+
+SUITE = TypeAdapter(SuiteSettings)
+
+
+def test_the_kind_decides_which_settings_a_suite_has():
+    assert isinstance(SUITE.validate_python({"kind": "local", "dataset": "python"}), LocalSuite)
+    assert isinstance(SUITE.validate_python({"kind": "mteb", "benchmark": "BEIR"}), MtebSuite)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        SUITE.validate_python({"kind": "mteb", "benchmark": "BEIR", "dataset": "python"})
+    with pytest.raises(ValidationError, match="kind"):
+        SUITE.validate_python({"dataset": "python"})
+
+
+def test_the_evaluation_queries_are_those_of_the_suites_splits_judged_or_not_relevant(pairs):
+    suites = {"docs": LocalSuite(dataset="python", splits=("dev", "test"))}
+    texts = evaluation_queries(suites, pairs)
+    expected = pairs.filter(pl.col("split").is_in(["dev", "test"]), pl.col("dataset") == "python")["query"]
+    assert texts == sorted(set(expected))
+    assert "nobody knows this" in texts
+    assert "train on sorting" not in texts
+
+
+def test_queries_that_cannot_be_read_cannot_be_kept_out(pairs):
+    suites = {"hub": MtebSuite(kind="mteb", benchmark="NanoBEIR", tasks=("NanoNQRetrieval",))}
+    with pytest.raises(EvaluationError, match="NanoNQRetrieval cannot be loaded"):
+        evaluation_queries(suites, pairs)
+
+
+def test_a_benchmark_has_all_its_tasks_and_an_aggregate_its_parts(corpus, pairs):
+    tasks = suite_tasks({"beir": MtebSuite(kind="mteb", benchmark="BEIR")}, corpus, pairs)
+    parts = [part.name for part in tasks if part.part_of == "CQADupstackRetrieval"]
+    assert len(parts) == 12
+    assert len(tasks) == 14 + 12
+
+
+def test_unloading_a_task_leaves_the_next_run_a_whole_one(corpus, pairs):
+    suites = {"cmteb": MtebSuite(kind="mteb", benchmark="MTEB(cmn, v1)", tasks=("STSB",))}
+    (first,) = suite_tasks(suites, corpus, pairs)
+    first.task.dataset, first.task.data_loaded = {}, True
+    first.task.unload_data()
+    (second,) = suite_tasks(suites, corpus, pairs)
+    assert second.task is not first.task
+    assert not second.task.data_loaded
+
+
+def test_the_content_hash_changes_with_every_value_and_with_where_one_value_ends():
+    frame = pl.DataFrame({"a": ["xy", "z"], "b": ["1", None]})
+    others = [
+        pl.DataFrame({"a": ["x", "yz"], "b": ["1", None]}),
+        pl.DataFrame({"a": ["xy", "z"], "b": ["1", ""]}),
+        pl.DataFrame({"a": ["xy", "z"], "c": ["1", None]}),
+        frame.reverse(),
+    ]
+    assert len({content_hash([each]) for each in (frame, *others)}) == 5
+    assert content_hash([frame.clone()]) == content_hash([frame])

@@ -1,0 +1,236 @@
+import logging
+from collections import Counter
+
+import polars as pl
+import pytest
+
+from conan_assets.synthesis.client import EndpointError
+from conan_assets.synthesis.generation import JOURNAL, generate_pairs
+from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
+from conan_assets_tests.data.frames import make_corpus, make_pairs
+from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
+
+CORPUS = make_corpus(*(f"Passage {number} tells what happened in the year {1800 + number}." for number in range(40)))
+PAIRS = make_pairs({"query": "what happened", "doc_id": "wiki:d1"})
+KEY = "sk-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+def settings(server: ChatServer, calls: dict | None = None, **changes) -> OpenAIGeneration:
+    limits = CallLimits(**({"timeout_seconds": 2.0, "max_retries": 3} | (calls or {})))
+    return OpenAIGeneration(
+        **({"kind": "openai", "model": "tiny", "base_url": server.base_url, "max_pairs": 10, "calls": limits} | changes)
+    )
+
+
+def two_questions(number: int, body: dict) -> Reply:
+    return questions(f"question {number} a", f"question {number} b")
+
+
+def prompts(server: ChatServer) -> Counter:
+    return Counter(str(body["messages"]) for body in server.requests)
+
+
+def test_answers_become_pairs_that_point_to_their_passage(tmp_path):
+    with ChatServer(two_questions) as server:
+        pairs, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+    assert (pairs.height, pairs["doc_id"].n_unique(), len(server.requests)) == (10, 5, 5)
+    assert set(pairs["origin"]) == {"llm"}
+    for body in server.requests:
+        assert any(text in body["messages"][0]["content"] for text in CORPUS["text"])
+    assert report["stopped"] == "max_pairs 10 is reached"
+    assert (report["prompt_tokens"], report["completion_tokens"]) == (500, 100)
+
+
+def test_every_task_gives_its_kind_of_pair(tmp_path):
+    def by_task(number, body):
+        prompt = body["messages"][0]["content"]
+        if "sentence1" in prompt:
+            return Reply('{"pairs": [{"sentence1": "a", "sentence2": "b", "score": 3.5}]}')
+        if "response" in prompt:
+            return Reply('{"pairs": [{"prompt": "explain", "response": "It is so."}]}')
+        return questions("who")
+
+    with ChatServer(by_task) as server:
+        pairs, _ = generate_pairs(
+            settings(server, tasks=("question", "instruction", "sts"), max_pairs=3, pairs_per_passage=1),
+            CORPUS,
+            PAIRS,
+            tmp_path,
+        )
+    rows = pairs.select("task", "query", pl.col("doc_id").is_null(), "text", "score").rows()
+    assert rows == [
+        ("retrieval", "who", False, None, 1.0),
+        ("retrieval", "explain", True, "It is so.", 1.0),
+        ("sts", "a", True, "b", 3.5),
+    ]
+
+
+def test_prompts_differ_in_persona_and_are_chinese_when_asked(tmp_path):
+    with ChatServer(two_questions) as server:
+        generate_pairs(settings(server, prompt_language="zh"), CORPUS, PAIRS, tmp_path)
+    openings = {body["messages"][0]["content"].split("要求")[0] for body in server.requests}
+    assert all("搜索引擎" in opening for opening in openings)
+    assert len({opening.split("提问者")[1] for opening in openings}) > 1
+
+
+def test_no_more_calls_are_in_flight_than_allowed(tmp_path):
+    def slow(number, body):
+        return Reply(two_questions(number, body).content, delay_seconds=0.05)
+
+    with ChatServer(slow) as server:
+        generate_pairs(settings(server, {"concurrency": 3}, max_pairs=24), CORPUS, PAIRS, tmp_path)
+    assert server.most_in_flight == 3
+
+
+def test_a_second_run_asks_nothing_and_gives_the_same_pairs(tmp_path):
+    with ChatServer(two_questions) as server:
+        first, _ = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+        asked = len(server.requests)
+        second, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+        assert len(server.requests) == asked
+    assert second.equals(first)
+    assert report["answers_from_journal"] == asked
+
+
+def test_a_raised_target_and_a_changed_corpus_ask_only_what_is_new(tmp_path):
+    with ChatServer(two_questions) as server:
+        first, _ = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+        changed = pl.concat([CORPUS, make_corpus("A passage that is new.", first=100)])
+        raised, _ = generate_pairs(settings(server, max_pairs=20), changed, PAIRS, tmp_path)
+    assert max(prompts(server).values()) == 1
+    assert set(first["pair_id"]) <= set(raised["pair_id"])
+
+
+def test_another_model_is_asked_anew(tmp_path):
+    with ChatServer(two_questions) as server:
+        generate_pairs(settings(server, max_pairs=2), CORPUS, PAIRS, tmp_path)
+        generate_pairs(settings(server, max_pairs=2, model="other"), CORPUS, PAIRS, tmp_path)
+    assert [body["model"] for body in server.requests] == ["tiny", "other"]
+
+
+def test_an_invalid_answer_is_corrected_with_the_error_shown(tmp_path):
+    def corrected(number, body):
+        return two_questions(number, body) if len(body["messages"]) > 1 else Reply('{"pairs": [{"ask": "who"}]}')
+
+    with ChatServer(corrected) as server:
+        pairs, report = generate_pairs(settings(server, max_pairs=2), CORPUS, PAIRS, tmp_path)
+    assert pairs.height == 2
+    question, answer, correction = server.requests[1]["messages"]
+    assert (question["role"], answer["content"]) == ("user", '{"pairs": [{"ask": "who"}]}')
+    assert "pairs.0.question: Field required" in correction["content"]
+    assert report["invalid_wrong_schema"] == 1
+
+
+def test_answers_that_stay_invalid_are_counted_by_reason_and_the_next_passage_is_asked(tmp_path):
+    stubborn = {
+        "Passage 3 ": Reply("no"),
+        "Passage 7 ": Reply("", refusal="I must not"),
+        "Passage 9 ": Reply("{", "length"),
+    }
+
+    def script(number, body):
+        prompt = body["messages"][0]["content"]
+        return next((reply for words, reply in stubborn.items() if words in prompt), two_questions(number, body))
+
+    with ChatServer(script) as server:
+        pairs, report = generate_pairs(settings(server, {"max_corrections": 1}, max_pairs=80), CORPUS, PAIRS, tmp_path)
+    assert pairs.height == 2 * 37
+    assert {row["reason"]: row["passages"] for row in report["failed_by_reason"]} == {
+        "invalid_json": 1,
+        "refused": 1,
+        "cut_off": 1,
+    }
+    assert report["stopped"] == "no passage is left"
+
+
+def test_with_a_fifth_of_the_calls_failing_no_pair_is_lost_and_no_answer_is_asked_for_twice(tmp_path):
+    faults = [
+        Reply(status=429, headers={"Retry-After": "0.05"}),
+        Reply(status=500),
+        Reply(drop=True),
+        Reply("{}", cut_body=True),
+        Reply("{}", delay_seconds=3.0),
+        Reply("I am not JSON"),
+        Reply('{"pairs": "wrong"}'),
+        Reply('{"pairs": [{"quest', "length"),
+    ]
+    answered: Counter = Counter()
+
+    def script(number, body):
+        if number % 5 == 0:
+            return faults[number // 5 % len(faults)]
+        answered[str(body["messages"])] += 1
+        return two_questions(number, body)
+
+    with ChatServer(script) as server:
+        limits = {"max_retries": 5, "max_corrections": 4, "timeout_seconds": 1.0, "concurrency": 16}
+        pairs, report = generate_pairs(settings(server, limits, max_pairs=80), CORPUS, PAIRS, tmp_path)
+    assert pairs.height == 80
+    assert report["passages_failed"] == 0
+    assert max(answered.values()) == 1
+    assert len(server.requests) >= 48
+
+
+def test_a_budget_of_tokens_stops_cleanly_and_says_so(tmp_path):
+    with ChatServer(two_questions) as server:
+        limited = settings(server, {"concurrency": 4}, budget=Budget(max_tokens=2_200), max_pairs=80)
+        pairs, report = generate_pairs(limited, CORPUS, PAIRS, tmp_path)
+    assert 0 < pairs.height < 80
+    assert report["stopped"].startswith("max_tokens 2,200")
+    assert report["prompt_tokens"] + report["completion_tokens"] <= 2_200
+
+
+def test_a_budget_of_money_stops_cleanly_and_the_cost_is_reported(tmp_path):
+    prices = {"price_per_million_prompt_tokens": 1_000.0, "price_per_million_completion_tokens": 2_000.0}
+    with ChatServer(two_questions) as server:
+        limited = settings(server, {"concurrency": 4}, budget=Budget(max_cost=3.0, **prices), max_pairs=80)
+        _, report = generate_pairs(limited, CORPUS, PAIRS, tmp_path)
+    assert report["stopped"].startswith("max_cost 3.0")
+    assert report["cost"] == pytest.approx(0.14 * len(server.requests))
+    assert report["cost"] <= 3.0
+
+
+def test_a_refused_key_ends_the_run_and_stands_in_no_message_and_no_file(tmp_path, caplog):
+    with (
+        caplog.at_level(logging.DEBUG, logger="conan_assets"),
+        ChatServer(lambda number, body: Reply(status=401)) as server,
+        pytest.raises(EndpointError) as error,
+    ):
+        generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+    assert "refuses the model 'tiny'" in str(error.value)
+    assert f"Bearer {KEY}" in server.keys
+    for text in (str(error.value), caplog.text, (tmp_path / JOURNAL).read_text()):
+        assert KEY not in text
+
+
+def test_an_endpoint_that_is_down_ends_the_run_and_keeps_what_was_answered(tmp_path):
+    def dies(number, body):
+        return two_questions(number, body) if number <= 3 else Reply(status=500)
+
+    with ChatServer(dies) as server:
+        limited = settings(server, {"max_retries": 0, "concurrency": 1}, max_pairs=80)
+        with pytest.raises(EndpointError, match=r"calls failed.*status_500.*run again"):
+            generate_pairs(limited, CORPUS, PAIRS, tmp_path)
+        server.script = two_questions
+        _, report = generate_pairs(limited, CORPUS, PAIRS, tmp_path)
+    assert report["answers_from_journal"] == 3
+
+
+def test_no_key_and_no_endpoint_is_an_error_that_names_the_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(EndpointError, match=r"set \$OPENAI_API_KEY"):
+        generate_pairs(OpenAIGeneration(kind="openai", model="tiny"), CORPUS, PAIRS, tmp_path)
+
+
+def test_the_endpoint_may_come_from_the_environment_and_need_no_key(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with ChatServer(two_questions) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        pairs, _ = generate_pairs(settings(server, base_url=None), CORPUS, PAIRS, tmp_path)
+    assert pairs.height == 10

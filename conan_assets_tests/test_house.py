@@ -1,0 +1,70 @@
+"""The rules of the house are enforced: each check fails when its rule is broken."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package that a test may break."""
+    shutil.copytree(ROOT / "conan_assets", tmp_path / "conan_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("mining/__init__.py", "import dagster", "Only defs/ and definitions.py know Dagster"),
+        ("training/__init__.py", "import conan_assets.mining.settings", "never import one another"),
+        ("encoding/__init__.py", "import polars", "run in a lean image"),
+        ("data/__init__.py", "import conan_assets.evaluation", "stand below the rooms"),
+    ],
+)
+def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, line: str, contract: str):
+    path = copy / "conan_assets" / module
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    result = run([str(BIN / "lint-imports"), "--no-cache"], copy)
+    broken = [text for text in result.stdout.splitlines() if text.endswith("BROKEN")]
+    assert result.returncode == 1
+    assert any(contract in text for text in broken), result.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ('"""Module."""\n\nprint("hello")\n', "T201"),
+        ('"""Module."""\n\n\ndef public(number: int) -> int:\n    return number\n', "D103"),
+        ('"""Module."""\n\n\ndef _f(number):  # untyped\n    return number\n', "ANN001"),
+        (
+            '"""Module."""\n\n\ndef _f(n: int) -> int:\n' + "".join(f"    if n == {i}:\n        n += 1\n" for i in range(9)),
+            "C901",
+        ),
+    ],
+)
+def test_ruff_refuses_prints_missing_docstrings_missing_types_and_complexity(copy: Path, code: str, rule: str):
+    (copy / "conan_assets" / "broken.py").write_text(code)
+    result = run([str(BIN / "ruff"), "check", "--no-cache", "conan_assets/broken.py"], copy)
+    assert result.returncode == 1
+    assert rule in result.stdout
+
+
+def test_loading_the_graph_imports_nothing_heavy():
+    code = (
+        "import sys, conan_assets.definitions; "
+        "print([name for name in ('torch', 'faiss', 'mteb', 'sentence_transformers', 'transformers', 'datasets', "
+        "'matplotlib', 'openai') if name in sys.modules])"
+    )
+    result = run([sys.executable, "-c", code], ROOT)
+    assert result.stdout.strip() == "[]", result.stderr

@@ -1,0 +1,80 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conan_assets.settings import PROFILES, SettingsError, load_settings
+
+DEMO = yaml.safe_load((PROFILES / "demo.yaml").read_text())
+
+
+def write(tmp_path: Path, **changes: object) -> str:
+    path = tmp_path / "profile.yaml"
+    path.write_text(yaml.safe_dump({**DEMO, **changes}))
+    return str(path)
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in PROFILES.glob("*.yaml")))
+def test_every_shipped_profile_is_valid(profile: str):
+    assert load_settings(profile, {}).name == profile
+
+
+def test_the_profile_comes_from_the_environment_and_is_demo_by_default(tmp_path: Path):
+    assert load_settings(environment={}).name == "demo"
+    assert load_settings(environment={"CONAN_PROFILE": write(tmp_path, name="mine")}).name == "mine"
+
+
+def test_conan_home_overrides_the_storage_root(tmp_path: Path):
+    assert load_settings("demo", {}).home == Path("conan_home")
+    assert load_settings("demo", {"CONAN_HOME": str(tmp_path)}).home == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"roundz": 2}, "roundz: unknown key; accepted here: base_model, curation, "),
+        ({"training": {"stepz": 2}}, r"training\.stepz: unknown key; accepted here: .*batch_size"),
+        ({"mining": {"dept": 2}}, r"mining\.dept: unknown key; accepted here: .*depth"),
+        ({"teachers": {"bm25": {"kind": "bm25", "k": 2}}}, r"teachers\.bm25\.bm25\.k: unknown key; accepted here: .*depth"),
+        ({"rounds": "two"}, r"rounds: Input should be a valid integer.*, not 'two'"),
+        ({"rounds": 0}, r"rounds: Input should be greater than or equal to 1, not 0"),
+        ({"start_from": "nowhere"}, r"start_from: Input should be 'previous_round' or 'base_model', not 'nowhere'"),
+        ({"sources": {"x": {"kind": "ftp"}}}, r"sources\.x: .*'python_docs', 'beir'.*"),
+        ({"dev_metric": {"suite": "nope"}}, r"dev_metric\.suite is 'nope'; the suites are python_docs"),
+        ({"teachers": {}}, r"mining names the teacher 'bm25'"),
+        ({"base_model": {"model": "m", "max_tokens": 0}}, r"base_model\.max_tokens|base_model: max_tokens is 0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_profile_and_what_is_accepted(tmp_path: Path, changes: dict, message: str):
+    profile = write(tmp_path, **changes)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings(profile, {})
+    assert profile in str(caught.value)
+
+
+def test_a_missing_profile_names_the_shipped_ones():
+    with pytest.raises(SettingsError, match=r"no profile 'nowhere'.*demo"):
+        load_settings("nowhere", {})
+
+
+def test_a_profile_that_is_not_yaml_is_named(tmp_path: Path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [")
+    with pytest.raises(SettingsError, match="cannot be read as YAML"):
+        load_settings(str(path), {})
+
+
+def test_the_schema_and_a_check_are_printed_on_the_command_line(tmp_path: Path):
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "conan_assets.settings", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    schema = json.loads(call("--json-schema").stdout)
+    assert {"sources", "base_model", "rounds", "mining", "training"} <= set(schema["properties"])
+    assert call("demo").returncode == 0
+    wrong = call(write(tmp_path, rounds=-1))
+    assert wrong.returncode == 1
+    assert "rounds" in wrong.stderr
