@@ -126,7 +126,9 @@ class ArtifactStore:
             partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
             partial.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArtifactError(f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere") from error
+            raise ArtifactError(
+                f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
+            ) from error
         with (partial.parent / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.settings import SuiteSettings
 from conan_assets.mining.settings import MiningSettings, TeacherSettings
-from conan_assets.synthesis.settings import GenerationSettings
+from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings
 from conan_assets.training.settings import TrainingSettings
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -50,18 +50,27 @@ class Settings(BaseModel):
     name: str = Field(description="Name of the programme, shown on the leaderboard and the model card.")
     sources: dict[str, SourceSettings] = Field(min_length=1, description="Where corpora and pairs come from, by name.")
     base_model: EncoderSettings = Field(description="The model that round 0 starts from, with its prompts.")
-    teachers: dict[str, TeacherSettings] = Field(description="Models whose scores veto false negatives, by name.")
-    generation: GenerationSettings = Field(description="How prompt-response pairs are written.")
-    curation: CurationSettings = Field(description="What is filtered out of the training pairs.")
+    teachers: dict[str, TeacherSettings] = Field(
+        default_factory=dict, description="Models whose scores veto false negatives, by name."
+    )
+    generation: GenerationSettings = Field(
+        default=ExtractiveGeneration(kind="extractive"), description="How prompt-response pairs are written."
+    )
+    curation: CurationSettings = Field(
+        default=CurationSettings(), description="What is filtered out of the training pairs."
+    )
     pretraining: TrainingSettings | None = Field(
-        default=None, description="Round 0, weakly supervised with in-batch negatives; null takes the base model as it is."
+        default=None,
+        description="Round 0, weakly supervised with in-batch negatives; null takes the base model as it is.",
     )
     rounds: int = Field(ge=1, le=20, description="Rounds of mining and training.")
     start_from: Literal["previous_round", "base_model"] = Field(
         default="previous_round", description="The weights each round's training starts from."
     )
-    mining: MiningSettings
-    training: TrainingSettings
+    mining: MiningSettings = Field(default=MiningSettings(), description="How each round's negatives are mined.")
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="How each round's checkpoint is trained."
+    )
     suites: dict[ReportName, dict[str, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric
     home: Path = Field(default=Path("conan_home"), description="Storage root; $CONAN_HOME overrides it.")
@@ -69,12 +78,16 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Settings":
-        known = {f"{name}" for suites in self.suites.values() for name in suites}
+        known = self.all_suites
         if self.dev_metric.suite not in known:
-            raise ValueError(f"dev_metric.suite is {self.dev_metric.suite!r}; the suites are {', '.join(sorted(known))}")
+            raise ValueError(
+                f"dev_metric.suite is {self.dev_metric.suite!r}; the suites are {', '.join(sorted(known))}"
+            )
         for name in self.mining.teachers_used:
             if name not in self.teachers:
-                raise ValueError(f"mining names the teacher {name!r}; the teachers are {', '.join(sorted(self.teachers))}")
+                raise ValueError(
+                    f"mining names the teacher {name!r}; the teachers are {', '.join(sorted(self.teachers))}"
+                )
         for suites in self.suites.values():
             for suite_name, suite in suites.items():
                 if suite.kind == "local" and suite.dataset not in self.sources:
@@ -105,7 +118,9 @@ def load_settings(profile: str | None = None, environment: Mapping[str, str] = o
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"profile {profile!r} ({path}) cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"profile {profile!r} ({path}) must be a mapping of settings; run with --json-schema to see them")
+        raise SettingsError(
+            f"profile {profile!r} ({path}) must be a mapping of settings; run with --json-schema to see them"
+        )
     if home := environment.get("CONAN_HOME"):
         values["home"] = home
     try:
@@ -122,7 +137,9 @@ def _profile_path(profile: str) -> Path:
     if path.is_file():
         return path
     names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
-    raise SettingsError(f"there is no profile {profile!r}: set $CONAN_PROFILE to one of {names}, or to a path of a YAML file")
+    raise SettingsError(
+        f"there is no profile {profile!r}: set $CONAN_PROFILE to one of {names}, or to a path of a YAML file"
+    )
 
 
 def _explain(profile: str, path: Path, error: ValidationError) -> str:
@@ -144,7 +161,9 @@ def _accepted(location: tuple[int | str, ...]) -> list[str]:
     nodes = [schema]
     for part in location:
         nodes = [child for node in nodes for child in _children(schema, node, part)]
-    return sorted({key for node in nodes for variant in _variants(schema, node) for key in variant.get("properties", {})})
+    return sorted(
+        {key for node in nodes for variant in _variants(schema, node) for key in variant.get("properties", {})}
+    )
 
 
 def _children(schema: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:

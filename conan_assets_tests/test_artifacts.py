@@ -13,6 +13,18 @@ def build(store: ArtifactStore, key: str, version: str, content: str = "x") -> N
         store.finish(key, version, {"characters": len(content)})
 
 
+def fail_to_build(store: ArtifactStore, key: str, version: str) -> None:
+    with store.building(key, version) as directory:
+        (directory / "half").write_text("half")
+        raise RuntimeError("killed")
+
+
+def fail_to_replace(target: Path) -> None:
+    with atomic_path(target) as path:
+        path.write_text("second")
+        raise RuntimeError("killed")
+
+
 def test_a_finished_artifact_is_found_with_its_report(tmp_path: Path):
     store = ArtifactStore(tmp_path)
     build(store, "round_1/checkpoint", "aa", "hello")
@@ -31,9 +43,8 @@ def test_another_fingerprint_is_not_found(tmp_path: Path):
 
 def test_a_failed_build_is_never_read_and_leaves_its_directory_to_the_next_attempt(tmp_path: Path):
     store = ArtifactStore(tmp_path)
-    with pytest.raises(RuntimeError), store.building("pairs", "aa") as directory:
-        (directory / "half").write_text("half")
-        raise RuntimeError("killed")
+    with pytest.raises(RuntimeError):
+        fail_to_build(store, "pairs", "aa")
     assert store.find("pairs", "aa") is None
     with pytest.raises(ArtifactError, match="pairs has not been materialized"):
         store.current("pairs")
@@ -43,8 +54,8 @@ def test_a_failed_build_is_never_read_and_leaves_its_directory_to_the_next_attem
 
 def test_finishing_removes_what_builds_of_other_versions_left(tmp_path: Path):
     store = ArtifactStore(tmp_path)
-    with pytest.raises(RuntimeError), store.building("pairs", "aa"):
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail_to_build(store, "pairs", "aa")
     build(store, "pairs", "bb")
     assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == [".lock", "bb", "current"]
 
@@ -83,7 +94,10 @@ def test_two_processes_never_build_the_same_key_at_once(tmp_path: Path):
 def test_an_unwritable_root_names_the_way_out(tmp_path: Path):
     (tmp_path / "file").write_text("")
     store = ArtifactStore(tmp_path / "file" / "root")
-    with pytest.raises(ArtifactError, match=r"cannot write below .*set \$CONAN_HOME elsewhere"), store.building("a", "b"):
+    with (
+        pytest.raises(ArtifactError, match=r"cannot write below .*set \$CONAN_HOME elsewhere"),
+        store.building("a", "b"),
+    ):
         pass
 
 
@@ -91,9 +105,8 @@ def test_an_atomic_path_replaces_on_success_and_leaves_nothing_on_failure(tmp_pa
     target = tmp_path / "table"
     with atomic_path(target) as path:
         path.write_text("first")
-    with pytest.raises(RuntimeError), atomic_path(target) as path:
-        path.write_text("second")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail_to_replace(target)
     assert [file.name for file in tmp_path.iterdir()] == ["table"]
     assert target.read_text() == "first"
 

@@ -48,7 +48,8 @@ def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, 
         ('"""Module."""\n\n\ndef public(number: int) -> int:\n    return number\n', "D103"),
         ('"""Module."""\n\n\ndef _f(number):  # untyped\n    return number\n', "ANN001"),
         (
-            '"""Module."""\n\n\ndef _f(n: int) -> int:\n' + "".join(f"    if n == {i}:\n        n += 1\n" for i in range(9)),
+            '"""Module."""\n\n\ndef _f(n: int) -> int:\n'
+            + "".join(f"    if n == {i}:\n        n += 1\n" for i in range(9)),
             "C901",
         ),
     ],

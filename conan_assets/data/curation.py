@@ -10,20 +10,22 @@ Every pair is looked at once, and the first of the steps below that it fails is 
 6. ``evaluation_query``: its query is a query of an evaluation set.
 7. ``evaluation_pair``: its two texts are a judged pair of a dev or test split, in either order.
 8. ``duplicate``: an earlier pair has the same two texts.
-9. ``near_evaluation_query``: its query is nearly a query of an evaluation set.
-10. ``near_duplicate``: an earlier pair has nearly the same two texts.
+9. ``other_language``: its document is not in the language of its source.
+10. ``near_evaluation_query``: its query is nearly a query of an evaluation set.
+11. ``near_duplicate``: an earlier pair has nearly the same two texts.
 
 Texts are compared in Unicode NFKC, lower case, white space collapsed.
 """
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
 
 from conan_assets.data.deduplication import near_duplicate_pairs, near_evaluation_queries
+from conan_assets.data.language import pairs_in_other_languages
 from conan_assets.data.settings import CurationSettings, NearDuplicateSettings
 from conan_assets.data.tables import DOCUMENT_TEXT, PAIRS, TableError, check_table
 from conan_assets.data.text import cleaned, comparison_key
@@ -43,6 +45,7 @@ REASONS = (
     "evaluation_query",
     "evaluation_pair",
     "duplicate",
+    "other_language",
     "near_evaluation_query",
     "near_duplicate",
 )
@@ -58,6 +61,7 @@ def curate(
     corpus: pl.DataFrame,
     evaluation_queries: Iterable[str],
     settings: CurationSettings,
+    languages: Mapping[str, str] | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (training pairs, report) of all train pairs of ``raw_pairs`` and all ``prompt_response_pairs``.
 
@@ -72,7 +76,9 @@ def curate(
     evaluation_queries
         Queries of further evaluation sets, such as hub benchmarks.
     settings
-        Length limits, and how many rejected pairs to show.
+        Limits, thresholds, and how many rejected pairs to show.
+    languages
+        ISO 639-1 code by dataset, of the datasets whose documents must be in that language.
 
     Returns
     -------
@@ -93,6 +99,8 @@ def curate(
     queries = pl.concat([held_out["query"], pl.Series("query", list(evaluation_queries), dtype=pl.String)]).unique()
     evaluation = _with_keys(held_out.lazy(), documents, settings)
     judged = _with_reasons(_with_keys(train.lazy(), documents, settings), evaluation, queries, settings).collect()
+    if languages:
+        judged = _remove(judged, "other_language", pairs_in_other_languages(_compared(judged), corpus, languages))
     if settings.near_duplicates:
         judged = _with_near_reasons(judged, queries, corpus, settings.near_duplicates)
     kept = judged.filter(pl.col("reason").is_null())
@@ -157,9 +165,7 @@ def _with_reasons(
     pairs: pl.LazyFrame, evaluation: pl.LazyFrame, queries: pl.Series, settings: CurationSettings
 ) -> pl.LazyFrame:
     """Add ``reason``: null for a pair to keep, else the first of REASONS that holds."""
-    query_keys = pl.concat(
-        [evaluation.select("query_key"), queries.select(query_key=comparison_key(pl.col("query")).hash())]
-    )
+    query_keys = pl.LazyFrame({"query": queries}).select(query_key=comparison_key(cleaned(pl.col("query"))).hash())
     is_retrieval = pl.col("task") == "retrieval"
     has_document = pl.col("task") != "classification"
     query_chars, document_chars = pl.col("query").str.len_chars(), pl.col("document_chars")
@@ -187,6 +193,7 @@ def _with_reasons(
         .join(_flags(evaluation, "pair_key", "judged_in_evaluation"), on="pair_key", how="left", maintain_order="left")
         .with_columns(reason=reason)
         .with_columns(reason=pl.when(repeated).then(pl.lit("duplicate")).otherwise(pl.col("reason")))
+        .select(*PAIRS.columns, "query_key", "document_key", "reason")
     )
 
 
@@ -194,18 +201,21 @@ def _with_near_reasons(
     judged: pl.DataFrame, queries: pl.Series, corpus: pl.DataFrame, settings: NearDuplicateSettings
 ) -> pl.DataFrame:
     """Add the reasons that take a comparison of texts with texts, to the pairs that have none so far."""
-    kept = judged.filter(pl.col("reason").is_null())
-    near_evaluation = pl.col("reason").is_null() & pl.col("query").is_in(
-        near_evaluation_queries(kept, queries.to_list(), settings).implode()
-    )
-    judged = judged.with_columns(
-        reason=pl.when(near_evaluation).then(pl.lit("near_evaluation_query")).otherwise(pl.col("reason"))
-    )
-    kept = judged.filter(pl.col("reason").is_null())
-    near_duplicate = pl.col("pair_id").is_in(near_duplicate_pairs(kept, corpus, settings).implode())
-    return judged.with_columns(
-        reason=pl.when(near_duplicate).then(pl.lit("near_duplicate")).otherwise(pl.col("reason"))
-    )
+    near_evaluation = near_evaluation_queries(_compared(judged), queries, settings)
+    judged = _remove(judged, "near_evaluation_query", near_evaluation, by="query")
+    return _remove(judged, "near_duplicate", near_duplicate_pairs(_compared(judged), corpus, settings))
+
+
+def _compared(judged: pl.DataFrame) -> pl.DataFrame:
+    """Return what a comparison of texts needs of the pairs that are not removed so far."""
+    columns = ("pair_id", "task", "dataset", "query", "doc_id", "text", "query_key", "document_key")
+    return judged.lazy().filter(pl.col("reason").is_null()).select(columns).collect()
+
+
+def _remove(judged: pl.DataFrame, reason: str, values: pl.Series, by: str = "pair_id") -> pl.DataFrame:
+    """Set the reason of the pairs not removed so far whose column ``by`` is among ``values``."""
+    removed = pl.col("reason").is_null() & pl.col(by).is_in(values.implode())
+    return judged.with_columns(reason=pl.when(removed).then(pl.lit(reason)).otherwise(pl.col("reason")))
 
 
 def _flags(frame: pl.LazyFrame, key: str, name: str) -> pl.LazyFrame:

@@ -18,14 +18,14 @@ def find_table(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path | Non
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Return the rows of a ``.parquet``, ``.jsonl`` or ``.tsv`` file; every column of a TSV file is text.
+    """Return the rows of a ``.parquet``, ``.jsonl``, ``.csv`` or ``.tsv`` file; columns of the last two are text.
 
     Raises
     ------
     TableError
         The file is not what its suffix says; the message names the file, and the line of JSONL.
     """
-    readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".tsv": _read_tsv}
+    readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv, ".tsv": _read_tsv}
     if not path.stat().st_size:
         raise TableError(f"{path} is empty: write it again")
     return readers[path.suffix](path)
@@ -45,6 +45,13 @@ def _read_tsv(path: Path) -> pl.DataFrame:
         return pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path} is not tab-separated UTF-8 text with a header line: {error}") from error
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"{path} is not comma-separated UTF-8 text with a header line: {error}") from error
 
 
 def _read_jsonl(path: Path) -> pl.DataFrame:

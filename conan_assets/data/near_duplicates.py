@@ -10,10 +10,11 @@
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from conan_assets.data.settings import NearDuplicateSettings
 
@@ -55,7 +56,7 @@ def jaccard(one: set[str], other: set[str]) -> float:
     return len(one & other) / max(len(one | other), 1)
 
 
-def near_pairs(texts: Sequence[str], shingles: Shingles, settings: NearDuplicateSettings) -> list[tuple[int, int]]:
+def near_pairs(texts: pl.Series, shingles: Shingles, settings: NearDuplicateSettings) -> list[tuple[int, int]]:
     """Return the pairs of positions (earlier, later) of near-equal texts, by the later position.
 
     Memory beyond the texts grows with one band of the signatures, 24 bytes a text.
@@ -75,7 +76,7 @@ def near_pairs(texts: Sequence[str], shingles: Shingles, settings: NearDuplicate
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
-def representatives(texts: Sequence[str], shingles: Shingles, settings: NearDuplicateSettings) -> np.ndarray:
+def representatives(texts: pl.Series, shingles: Shingles, settings: NearDuplicateSettings) -> np.ndarray:
     """Return for each text the position of the first near-equal text that is kept: its own if it is kept.
 
     A text is compared with kept texts alone, so that a chain of small changes does not remove its far end.
@@ -87,11 +88,11 @@ def representatives(texts: Sequence[str], shingles: Shingles, settings: NearDupl
     return kept_for
 
 
-def _write_bands(texts: Sequence[str], shingles: Shingles, settings: NearDuplicateSettings, folder: Path) -> None:
+def _write_bands(texts: pl.Series, shingles: Shingles, settings: NearDuplicateSettings, folder: Path) -> None:
     from rensa import RMinHash
 
     for start in range(0, len(texts), BLOCK_TEXTS):
-        sets = [list(shingles(text)) for text in texts[start : start + BLOCK_TEXTS]]
+        sets = [list(shingles(text)) for text in texts.slice(start, BLOCK_TEXTS)]
         rows = RMinHash.digest_matrix_from_token_sets(sets, settings.permutations, settings.seed).to_rows()
         signatures = np.array(rows, dtype=np.uint32)
         for number in range(settings.permutations // ROWS_PER_BAND):

@@ -17,7 +17,7 @@ class _Source(BaseModel):
     language: str | None = Field(
         default=None,
         pattern="^[a-z]{2}$",
-        description="ISO 639-1 code of its texts; null switches language checks off.",
+        description="ISO 639-1 code of its documents; those in another language do not train.",
     )
     max_train_queries: int | None = Field(
         default=None, ge=1, description="At most this many train queries, the same ones in every run; null takes all."
@@ -87,7 +87,35 @@ class HubSource(_Source):
     )
 
 
-SourceSettings = Annotated[PythonDocsSource | BeirSource | HubSource, Field(discriminator="kind")]
+class _Examples(_Source):
+    """A folder with a file ``train``, ``dev`` and ``test`` each, as Parquet, JSONL, CSV or TSV."""
+
+    path: Path = Field(description="The folder.")
+    columns: dict[str, str] = Field(default_factory=dict, description="The file's name of a column, by the name here.")
+
+
+class PairsSource(_Examples):
+    """Pairs of texts that belong together: ``query``, ``positive`` and, as a list, optional ``negatives``."""
+
+    kind: Literal["pairs"]
+
+
+class StsSource(_Examples):
+    """Graded pairs of sentences: ``sentence1``, ``sentence2`` and ``score``, higher for closer meanings."""
+
+    kind: Literal["sts"]
+
+
+class ClassificationSource(_Examples):
+    """Labelled texts: ``text`` and ``label``."""
+
+    kind: Literal["classification"]
+
+
+SourceSettings = Annotated[
+    PythonDocsSource | BeirSource | HubSource | PairsSource | StsSource | ClassificationSource,
+    Field(discriminator="kind"),
+]
 
 
 class NearDuplicateSettings(BaseModel):

@@ -6,6 +6,7 @@ import polars as pl
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.beir import cap_train_queries, fingerprint_beir_folder, read_beir_folder
+from conan_assets.data.examples import ExamplesSource, fingerprint_examples, read_examples
 from conan_assets.data.hub import fingerprint_hub, read_hub
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
 from conan_assets.data.settings import BeirSource, HubSource, PythonDocsSource
@@ -13,7 +14,7 @@ from conan_assets.data.tables import TableError
 
 logger = logging.getLogger("conan_assets")
 
-Source = PythonDocsSource | BeirSource | HubSource
+Source = PythonDocsSource | BeirSource | HubSource | ExamplesSource
 
 
 def load_source(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -59,6 +60,8 @@ def _read(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
             return read_beir_folder(name, settings)
         case HubSource():
             return read_hub(name, settings)
+        case _:
+            return read_examples(name, settings)
 
 
 def _content_fingerprint(name: str, settings: Source) -> str:
@@ -69,10 +72,12 @@ def _content_fingerprint(name: str, settings: Source) -> str:
             return fingerprint_beir_folder(name, settings)
         case HubSource():
             return fingerprint_hub(name, settings)
+        case _:
+            return fingerprint_examples(name, settings)
 
 
 def _check_usable(name: str, settings: Source, pairs: pl.DataFrame) -> None:
-    relevant = pairs.filter(pl.col("score") > 0)
+    relevant = pairs.filter((pl.col("score") > 0) | (pl.col("task") != "retrieval"))
     if settings.train and "train" not in relevant["split"]:
         raise TableError(
             f"source {name}: no training query: its train split has no judgement with a score above 0; "

@@ -20,7 +20,7 @@ class TableError(ValueError):
 class Table:
     """A table's name, its columns, and what must hold in them.
 
-    ``required`` columns hold no null and no blank string; ``key`` columns together occur once.
+    ``required`` columns hold no null and no blank string; ``key`` columns, if any, together occur once.
     """
 
     name: str
@@ -111,8 +111,9 @@ def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
         _reject(frame, _is_blank(frame.schema[name], name), source, name, "is empty; fill it or drop the row")
     for name, allowed in table.choices.items():
         _reject(frame, ~pl.col(name).is_in(allowed), source, name, f"must be one of {', '.join(allowed)}")
-    repeated = pl.struct(table.key).is_first_distinct().not_()
-    _reject(frame, repeated, source, " + ".join(table.key), "occurs twice; ids must be unique")
+    if table.key:
+        repeated = pl.struct(table.key).is_first_distinct().not_()
+        _reject(frame, repeated, source, " + ".join(table.key), "occurs twice; ids must be unique")
     return frame
 
 

@@ -13,6 +13,7 @@ from conan_assets.settings import Settings
 
 def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Return the asset of the training pairs and its checks."""
+    languages = {name: source.language for name, source in settings.sources.items() if source.language}
 
     @dg.asset(group_name="pairs", kinds={"polars"}, code_version="1")
     def training_pairs(
@@ -22,8 +23,8 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         raw_pairs: pl.LazyFrame,
         prompt_response_pairs: pl.LazyFrame,
     ) -> dg.MaterializeResult:
-        """What the rounds train on: natural and written pairs, without anything that an evaluation set holds."""
-        from conan_assets.evaluation.suites import evaluation_queries
+        """Keep what the rounds train on: natural and written pairs, without anything that an evaluation set holds."""
+        from conan_assets.evaluation.suites import evaluation_queries, suite_files_fingerprint
 
         def build(directory: Path) -> Report:
             natural = raw_pairs.collect()
@@ -33,11 +34,17 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
                 raw_corpus.collect(),
                 evaluation_queries(settings.all_suites, natural),
                 settings.curation,
+                languages,
             )
             write_table(pairs, directory)
             return report
 
-        recipe = {"curation": settings.curation, "suites": settings.suites}
+        recipe = {
+            "languages": languages,
+            "curation": settings.curation,
+            "suites": settings.suites,
+            "files": suite_files_fingerprint(settings.all_suites),
+        }
         return reuse_or_build(context, storage, recipe, build)
 
     @dg.asset_check(

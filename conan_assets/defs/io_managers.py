@@ -21,7 +21,7 @@ class TableReader(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """Return the table of the upstream asset; raise ArtifactError if it was never materialized."""
-        artifact = self.storage.artifacts.current(context.asset_key.to_user_string())
+        artifact = self.storage.current(context.asset_key)
         return pl.scan_parquet(artifact.path / TABLE)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> NoReturn:

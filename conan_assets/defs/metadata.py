@@ -36,7 +36,7 @@ def _table_metadata(frame: pl.LazyFrame) -> dict[str, Any]:
     }
 
 
-def _shown(value: object, artifact: Artifact) -> Any:
+def _shown(value: object, artifact: Artifact) -> object:
     """Show files the report names by their content, lists of rows as tables, the rest as it is."""
     if isinstance(value, str) and value.endswith(".png") and (artifact.path / value).exists():
         picture = base64.b64encode((artifact.path / value).read_bytes()).decode()
@@ -45,9 +45,7 @@ def _shown(value: object, artifact: Artifact) -> Any:
         return dg.MetadataValue.md((artifact.path / value).read_text(encoding="utf-8"))
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
         return dg.MetadataValue.md(markdown_table(value))
-    if value is None or isinstance(value, list | dict):
-        return dg.MetadataValue.json(value)
-    return value
+    return dg.MetadataValue.json(value) if isinstance(value, list | dict) else value
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:

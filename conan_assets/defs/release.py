@@ -28,7 +28,7 @@ def build_release_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="1")
     def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
-        """All rounds, the base model and BM25 side by side."""
+        """Compare all rounds, the base model and BM25."""
         from conan_assets.evaluation.leaderboard import build_leaderboard
 
         def build(directory: Path) -> Report:
@@ -54,7 +54,7 @@ def _build_released_model(settings: Settings) -> dg.AssetsDefinition:
         code_version="1",
     )
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
-        """The best checkpoint by the dev metric, a sentence-transformers folder with a model card."""
+        """Release the best checkpoint by the dev metric as a sentence-transformers folder with a model card."""
         from conan_assets.evaluation.leaderboard import choose_best
         from conan_assets.evaluation.release import RELEASE_FOLDER, publish, write_release
 
@@ -65,7 +65,7 @@ def _build_released_model(settings: Settings) -> dg.AssetsDefinition:
             lineage = {
                 "checkpoint": checkpoint.fingerprint,
                 "training_pairs": storage.artifacts.current("training_pairs").fingerprint,
-                "settings": fingerprint(settings),
+                "settings": fingerprint(settings.model_dump(mode="json", exclude={"home", "keep_versions"})),
             }
             weights = replace(settings.base_model, model=str(checkpoint.path / MODEL), revision=None)
             return write_release(best, weights, settings.base_model, lineage, settings.name, directory)
@@ -90,7 +90,7 @@ def _entries(settings: Settings, storage: Storage) -> list["LeaderboardEntry"]:
 
     entries = []
     for key, (number, _) in report_keys(settings).items():
-        report = storage.artifacts.current(key.to_user_string()).report
+        report = storage.current(key).report
         if "bm25" in report:
             bm25 = report["bm25"]
             entries.append(LeaderboardEntry(f"round_{number}", BM25_MODEL, bm25["checkpoint_fingerprint"], bm25))

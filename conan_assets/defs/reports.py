@@ -10,10 +10,10 @@ from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.rounds import checkpoint_encoder, round_key
 from conan_assets.defs.storage import Storage
 from conan_assets.evaluation.settings import SuiteSettings
-from conan_assets.settings import Settings
+from conan_assets.settings import ReportName, Settings
 
 
-def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, str]]:
+def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
     """Return the key of every report with its round and name, in the order of the rounds."""
     return {
         round_key(number, f"{name}_report"): (number, name)
@@ -30,12 +30,16 @@ def build_report_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     ]
 
 
-def _build_report(settings: Settings, number: int, name: str, suites: Mapping[str, SuiteSettings]) -> dg.AssetsDefinition:
+def _build_report(
+    settings: Settings, number: int, name: ReportName, suites: Mapping[str, SuiteSettings]
+) -> dg.AssetsDefinition:
     checkpoint = round_key(number, "checkpoint")
+    earlier = {"base model": 0, "previous round": number - 1} if number > 1 else {"base model": 0} if number else {}
+    compared = {label: round_key(other, f"{name}_report") for label, other in earlier.items()}
 
     @dg.asset(
         key=round_key(number, f"{name}_report"),
-        deps=[checkpoint],
+        deps=[checkpoint, *compared.values()],
         group_name=f"round_{number}",
         kinds={"mteb"},
         code_version="1",
@@ -45,15 +49,18 @@ def _build_report(settings: Settings, number: int, name: str, suites: Mapping[st
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
         from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+        from conan_assets.evaluation.suites import suite_files_fingerprint
 
         def build(directory: Path) -> Report:
             corpus, pairs = raw_corpus.collect(), raw_pairs.collect()
-            encoder = checkpoint_encoder(settings, storage.artifacts.current(checkpoint.to_user_string()))
-            scored = evaluate_encoder(encoder, storage.embeddings, suites, corpus, pairs, directory)
+            encoder = checkpoint_encoder(settings, storage.current(checkpoint))
+            references = {label: storage.current(key).path for label, key in compared.items()}
+            scored = evaluate_encoder(encoder, storage.embeddings, suites, corpus, pairs, directory, references)
             if number == 0:
                 scored["bm25"] = evaluate_bm25(suites, corpus, pairs, directory)
             return scored
 
-        return reuse_or_build(context, storage, {"suites": suites, "encoder": settings.base_model}, build)
+        recipe = {"suites": suites, "files": suite_files_fingerprint(suites), "encoder": settings.base_model}
+        return reuse_or_build(context, storage, recipe, build)
 
     return report

@@ -1,4 +1,4 @@
-"""Stage 5, the rounds: `round_k/hard_negatives` mined with the previous checkpoint, `round_k/checkpoint` trained on them.
+"""Stage 5, the rounds: `round_k/hard_negatives` mined with the checkpoint before, `round_k/checkpoint` trained on them.
 
 `round_0/checkpoint` is where the rounds start: the base model, or that model pretrained on in-batch negatives.
 """
@@ -46,7 +46,7 @@ def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
 
     @dg.asset(key=round_key(0, "checkpoint"), group_name="round_0", kinds={"pytorch"}, code_version="1")
     def base_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
-        """The base model as it is."""
+        """Take the base model as it is."""
         from conan_assets.encoding.encoder import Encoder
 
         encoder = Encoder(settings.base_model)
@@ -83,7 +83,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         group_name=f"round_{number}",
         kinds={"faiss", "polars"},
         code_version="1",
-        description=f"Candidates of round {number - 1}'s checkpoint for every training query, with the teachers' verdicts.",
+        description=f"Candidates of round {number - 1}'s checkpoint for every training query, with verdicts.",
     )
     def hard_negatives(
         context: dg.AssetExecutionContext,
@@ -99,7 +99,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
             previous = tables.get("previous_negatives")
             negatives, report = mine_hard_negatives(
                 settings.mining,
-                checkpoint_encoder(settings, storage.artifacts.current(student.to_user_string())),
+                checkpoint_encoder(settings, storage.current(student)),
                 settings.teachers,
                 {name: tables[f"teacher_{name}"] for name in settings.mining.teachers_used},
                 raw_corpus.collect(),
@@ -130,7 +130,9 @@ def _check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition
         positives = training_pairs.filter(pl.col("score") > 0)
         wrong = kept.join(positives, on=["query_id", "doc_id"], how="semi").select(pl.len()).collect().item()
         count = kept.select(pl.len()).collect().item()
-        return dg.AssetCheckResult(passed=wrong == 0 and count > 0, metadata={"kept": count, "positives_among_them": wrong})
+        return dg.AssetCheckResult(
+            passed=wrong == 0 and count > 0, metadata={"kept": count, "positives_among_them": wrong}
+        )
 
     return check
 
@@ -158,7 +160,7 @@ def _build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
             data = write_training_files(
                 raw_corpus.collect(), training_pairs.collect(), hard_negatives.collect(), directory / DATA
             )
-            model = storage.artifacts.current(start.to_user_string()).path / MODEL
+            model = storage.current(start).path / MODEL
             return data | _train(settings, settings.training, str(model), directory)
 
         recipe = {"training": settings.training, "encoder": settings.base_model}
@@ -172,7 +174,7 @@ def _build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.A
     def pretrained_checkpoint(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
-        """The base model, weakly supervised on all training pairs with in-batch negatives."""
+        """Train the base model on all training pairs with in-batch negatives (weak supervision)."""
 
         def build(directory: Path) -> Report:
             data = write_training_files(raw_corpus.collect(), training_pairs.collect(), None, directory / DATA)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from conan_assets.artifacts import ArtifactStore
+from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.encoding.store import EmbeddingStore
 
 
@@ -23,6 +23,10 @@ class Storage(dg.ConfigurableResource):
     def artifacts(self) -> ArtifactStore:
         """The finished outputs of the assets."""
         return ArtifactStore(self.root / "assets", self.keep_versions)
+
+    def current(self, key: dg.AssetKey) -> Artifact:
+        """Return the current version of an asset; raise ArtifactError if it was never materialized."""
+        return self.artifacts.current(key.to_user_string())
 
     @property
     def embeddings(self) -> EmbeddingStore:

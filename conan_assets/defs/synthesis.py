@@ -17,7 +17,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
-        """Pairs written for the corpus: by an LLM, or by the extractive generator where no endpoint is set."""
+        """Write pairs for the corpus: by an LLM, or by the extractive generator where no endpoint is set."""
         from conan_assets.synthesis.generation import generate_pairs
 
         def build(directory: Path) -> Report:

@@ -27,7 +27,7 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
         group_name="teachers",
         kinds={"faiss" if teacher.kind == "bi_encoder" else teacher.kind},
         code_version="1",
-        description=f"The best {teacher.depth} documents of every training query by {name} ({teacher.kind}), and its positives.",
+        description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",
     )
     def teacher_scores(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame

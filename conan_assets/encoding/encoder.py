@@ -103,7 +103,9 @@ class Encoder:
     def _batches(self, texts: Sequence[str], role: Role) -> Iterator[list[int]]:
         """Yield indices of texts of like length, longest first, each batch within the token budget when padded."""
         prompt = self.prompt(role)
-        ids = self.model.tokenizer([prompt + text for text in texts], truncation=True, max_length=self.model.max_seq_length)
+        ids = self.model.tokenizer(
+            [prompt + text for text in texts], truncation=True, max_length=self.model.max_seq_length
+        )
         lengths = np.array([len(row) for row in ids["input_ids"]])
         budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
         order = np.argsort(-lengths, kind="stable").tolist()

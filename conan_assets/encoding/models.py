@@ -51,7 +51,9 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, ignore_patterns=["onnx/*", "openvino/*", "*.h5", "*.ot"]))
+        return Path(
+            snapshot_download(name, revision=revision, ignore_patterns=["onnx/*", "openvino/*", "*.h5", "*.ot"])
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         hint = "pip install 'conan-assets[demo]' brings it, " if name == DEMO_MODEL else ""
         raise ModelNotFoundError(

@@ -38,4 +38,6 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
-            raise ValueError(f"max_tokens is {self.max_tokens}; give a number above 0, or null for the model's own limit")
+            raise ValueError(
+                f"max_tokens is {self.max_tokens}; give a number above 0, or null for the model's own limit"
+            )

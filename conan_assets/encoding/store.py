@@ -37,7 +37,9 @@ class Embeddings:
         Seconds that encoding took.
     """
 
-    def __init__(self, shards: list[np.ndarray], shard: np.ndarray, row: np.ndarray, encoded: int, seconds: float):
+    def __init__(
+        self, shards: list[np.ndarray], shard: np.ndarray, row: np.ndarray, encoded: int, seconds: float
+    ) -> None:
         self._shards = shards
         self._shard = shard
         self._row = row
@@ -98,7 +100,13 @@ class EmbeddingStore:
         return Embeddings(known.shards, shard, row, len(missing), time.monotonic() - started)
 
     def _encode_into(
-        self, folder: Path, encoder: "Encoder", role: "Role", texts: Sequence[str], keys: np.ndarray, missing: np.ndarray
+        self,
+        folder: Path,
+        encoder: "Encoder",
+        role: "Role",
+        texts: Sequence[str],
+        keys: np.ndarray,
+        missing: np.ndarray,
     ) -> None:
         progress = Progress("storing embeddings", len(missing))
         for start in range(0, len(missing), ROWS_PER_SHARD):

@@ -43,19 +43,19 @@ def build_leaderboard(entries: Sequence[LeaderboardEntry], workdir: Path) -> dic
     from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
     from conan_assets.evaluation.leaderboard_table import as_html, as_markdown
 
-    entries = [LeaderboardEntry(*entry) for entry in entries]
+    entries = merge_entries(entries)
     if not entries:
         raise EvaluationError("the leaderboard has no report to show: evaluate at least one round")
     rows = leaderboard_rows(entries)
+    plot_leaderboard(entries, workdir / "leaderboard.png")
     files = {
         "leaderboard.json": json.dumps(rows, indent=1, ensure_ascii=False),
         "leaderboard.md": as_markdown(entries),
-        "leaderboard.html": as_html(entries),
+        "leaderboard.html": as_html(entries, (workdir / "leaderboard.png").read_bytes()),
     }
     for name, content in files.items():
         with atomic_path(workdir / name) as path:
             path.write_text(content, encoding="utf-8")
-    plot_leaderboard(entries, workdir / "leaderboard.png")
     return {
         "leaderboard": "leaderboard.md",
         "plot": "leaderboard.png",
@@ -69,13 +69,28 @@ def build_leaderboard(entries: Sequence[LeaderboardEntry], workdir: Path) -> dic
     }
 
 
+def merge_entries(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
+    """Return one entry for each round and model; several reports of a model become one."""
+    merged: dict[tuple[str, str], LeaderboardEntry] = {}
+    for entry in (LeaderboardEntry(*entry) for entry in entries):
+        known = merged.get((entry.round, entry.model))
+        report = entry.report if known is None else _merge_reports(known.report, entry.report)
+        merged[entry.round, entry.model] = entry._replace(report=report)
+    return list(merged.values())
+
+
+def _merge_reports(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    joined = {key: first[key] + second[key] for key in ("rows", "not_run", "data", "seconds")}
+    return {**first, **joined, "texts_encoded": first.get("texts_encoded", 0) + second.get("texts_encoded", 0)}
+
+
 def leaderboard_rows(entries: Sequence[LeaderboardEntry]) -> list[dict[str, Any]]:
     """Return a row per model and score, with what the evaluation cost."""
     return [
         {
             "round": entry.round,
             "model": entry.model,
-            "checkpoint": entry.checkpoint,
+            "checkpoint_fingerprint": entry.checkpoint,
             **{column: row.get(column) for column in COLUMNS},
             "seconds": entry.report["seconds"],
             "texts_encoded": entry.report.get("texts_encoded", 0),
@@ -93,8 +108,8 @@ def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, met
     EvaluationError
         No checkpoint has the metric, or one was scored on other tasks than the rest.
     """
-    scored = [(entry, _values(entry, suite, split, metric)) for entry in entries if entry.model != BM25_MODEL]
-    scored = [(entry, values) for entry, values in scored if values]
+    scored = [(entry, _values(entry, suite, split, metric)) for entry in merge_entries(entries)]
+    scored = [(entry, values) for entry, values in scored if values and entry.model != BM25_MODEL]
     if not scored:
         raise EvaluationError(
             f"no checkpoint has {metric} on suite {suite!r}, split {split!r}: name a suite and split that are evaluated"

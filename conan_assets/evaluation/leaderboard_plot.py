@@ -10,6 +10,8 @@ from conan_assets.artifacts import atomic_path
 from conan_assets.evaluation.leaderboard import BM25_MODEL, LeaderboardEntry
 
 LINES_AT_MOST = 10
+BAR_SHIFT = 0.015
+"""So that the bars of several tasks in a round do not hide one another."""
 
 
 def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
@@ -19,14 +21,14 @@ def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
     rounds = list(dict.fromkeys(entry.round for entry in entries))
     tasks = list(dict.fromkeys(_task(row) for entry in entries for row in entry.report["rows"] if row["main"]))
     for number, task in enumerate(tasks[:LINES_AT_MOST]):
-        _draw(axes, entries, rounds, task, f"C{number}")
+        _draw(axes, entries, rounds, task, number)
     if len(tasks) > LINES_AT_MOST:
         axes.set_title(f"the first {LINES_AT_MOST} of {len(tasks)} tasks; the table has all", fontsize=9)
     axes.set_xticks(range(len(rounds)), rounds)
     axes.set_ylabel("points")
     axes.grid(alpha=0.3)
     if tasks:
-        axes.legend(fontsize=8)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
@@ -35,10 +37,11 @@ def _task(row: dict[str, str]) -> str:
     return " ".join(dict.fromkeys((row["suite"], row["task"], row["split"], row["metric"])))
 
 
-def _draw(axes: Axes, entries: Sequence[LeaderboardEntry], rounds: list[str], task: str, colour: str) -> None:
+def _draw(axes: Axes, entries: Sequence[LeaderboardEntry], rounds: list[str], task: str, number: int) -> None:
+    colour = f"C{number}"
     scores = [(entry, row) for entry in entries for row in entry.report["rows"] if row["main"] and _task(row) == task]
     checkpoints = [(rounds.index(entry.round), row) for entry, row in scores if entry.model != BM25_MODEL]
-    places = [place for place, _ in checkpoints]
+    places = [place + BAR_SHIFT * number for place, _ in checkpoints]
     values = [100 * row["value"] for _, row in checkpoints]
     below = [value - 100 * (row["low"] or row["value"]) for value, (_, row) in zip(values, checkpoints, strict=True)]
     above = [100 * (row["high"] or row["value"]) - value for value, (_, row) in zip(values, checkpoints, strict=True)]

@@ -1,5 +1,6 @@
 """The leaderboard as Markdown and HTML: a line per model, a column per task and split, values in points."""
 
+import base64
 import html
 from collections.abc import Sequence
 
@@ -18,8 +19,8 @@ def as_markdown(entries: Sequence[LeaderboardEntry]) -> str:
     return f"{text}\n\n{LEGEND}\n" + (f"\nDid not run:\n\n{missing}\n" if missing else "")
 
 
-def as_html(entries: Sequence[LeaderboardEntry]) -> str:
-    """Return the table as a page of HTML that needs no other file but the plot beside it."""
+def as_html(entries: Sequence[LeaderboardEntry], plot: bytes) -> str:
+    """Return the table and the plot, a PNG, as a page of HTML that needs no other file."""
     head, *lines = table(entries)
     cells = [_html_row("th", head), *(_html_row("td", line) for line in lines)]
     missing = "".join(f"<li>{html.escape(line)}</li>" for line in not_run(entries))
@@ -30,7 +31,9 @@ def as_html(entries: Sequence[LeaderboardEntry]) -> str:
         "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}</style></head><body><h1>Leaderboard</h1>"
         f"<table>{''.join(cells)}</table><p>{LEGEND}</p>"
         + (f"<h2>Did not run</h2><ul>{missing}</ul>" if missing else "")
-        + "<p><img src='leaderboard.png' alt='Main metrics over the rounds'></p></body></html>\n"
+        + "<p><img alt='Main metrics over the rounds' src='data:image/png;base64,"
+        + base64.b64encode(plot).decode()
+        + "'></p></body></html>\n"
     )
 
 

@@ -91,7 +91,7 @@ def content_hash(frames: Sequence[pl.DataFrame]) -> str:
 
 def _candidates(index: BM25, data: dict[str, Any], count: int) -> dict[str, list[str]]:
     """Return the documents to rerank by query id: BM25's best and, so that they can be found, all relevant ones."""
-    document_ids = data["corpus"]["id"]
+    document_ids = list(data["corpus"]["id"])
     candidates: dict[str, list[str]] = {}
     for query_id, text in zip(data["queries"]["id"], data["queries"]["text"], strict=True):
         found = [document_ids[position] for position in index.search(text, count)[0].tolist()]

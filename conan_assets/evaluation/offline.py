@@ -13,16 +13,18 @@ import polars as pl
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
-from conan_assets.evaluation.local_tasks import content_hash
+from conan_assets.artifacts import fingerprint, fingerprint_file
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Return 16 hex digits that change with the name or the content of any Parquet file below ``folder``."""
+    files = sorted(folder.rglob("*.parquet"))
+    return fingerprint([(str(file.relative_to(folder)), fingerprint_file(file)) for file in files])
 
 
 def read_from_folder(task: AbsTask, folder: Path) -> None:
-    """Make ``task.load_data()`` read ``folder``; the revision of the task's data becomes a hash of the files' content."""
-    files = sorted(folder.rglob("*.parquet"))
-    revision = content_hash(
-        [pl.DataFrame({"file": [str(file.relative_to(folder)), file.read_bytes().hex()]}) for file in files]
-    )
-    source = {**task.metadata.dataset, "revision": revision}
+    """Make ``task.load_data()`` read ``folder``; the revision of its data becomes a hash of the files."""
+    source = {**task.metadata.dataset, "revision": folder_fingerprint(folder)}
     vars(task)["metadata"] = task.metadata.model_copy(update={"dataset": source})
     vars(task)["load_data"] = lambda *_, **__: _fill(task, folder)
 
@@ -31,7 +33,7 @@ def _fill(task: AbsTask, folder: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     if isinstance(task, AbsTaskRetrieval):
-        splits = {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
+        splits: Any = {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
         task.dataset = dict.fromkeys(task.hf_subsets, splits)
     else:
         tables = DatasetDict({file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))})

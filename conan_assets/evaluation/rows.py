@@ -8,11 +8,14 @@ from mteb.results import TaskResult
 
 from conan_assets.evaluation.suites import SuiteTask
 
+DECIMALS = 6
+"""As many as mteb keeps in a result file, so that a score read back is the score computed."""
+
 METRICS = {
     "Retrieval": ("ndcg_at_10", "map_at_1000", "recall_at_100", "mrr_at_10"),
     "Reranking": ("map_at_1000", "mrr_at_10", "ndcg_at_10"),
     "STS": ("cosine_spearman", "cosine_pearson"),
-    "PairClassification": ("max_accuracy", "cosine_ap", "max_ap"),
+    "PairClassification": ("max_accuracy", "cosine_ap"),
     "Classification": ("accuracy", "f1"),
     "Clustering": ("v_measure",),
 }
@@ -35,7 +38,7 @@ def score_rows(part: SuiteTask, result: TaskResult, queries: pl.DataFrame) -> It
                     "subset": subset,
                     "split": split,
                     "metric": metric,
-                    "value": float(scores[metric]),
+                    "value": round(float(scores[metric]), DECIMALS),
                     "main": metric == metadata.main_score,
                     "queries": queries.filter(split=split, subset=subset).height,
                 }

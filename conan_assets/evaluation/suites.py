@@ -10,11 +10,12 @@ import mteb
 import polars as pl
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
+from conan_assets.artifacts import fingerprint
 from conan_assets.evaluation.conventions import ADDED_TO_CMTEB_31, CMTEB_31, CMTEB_35
 from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.folder_tasks import folder_task
 from conan_assets.evaluation.local_tasks import judged_pairs, local_task
-from conan_assets.evaluation.offline import read_from_folder
+from conan_assets.evaluation.offline import folder_fingerprint, read_from_folder
 from conan_assets.evaluation.settings import FolderSuite, LocalSuite, MtebSuite, SuiteSettings
 from conan_assets.progress import logger
 
@@ -60,6 +61,13 @@ def evaluation_queries(suites: Mapping[str, SuiteSettings], pairs: pl.DataFrame)
         for part in suite_tasks({name: suite}, pl.DataFrame(), pairs):
             texts.update(_loaded_texts(part))
     return sorted(texts)
+
+
+def suite_files_fingerprint(suites: Mapping[str, SuiteSettings]) -> str:
+    """Return 16 hex digits that change with the files that suites read from folders: part of what decides a report."""
+    folders = {name: suite.path for name, suite in suites.items() if isinstance(suite, FolderSuite)}
+    mirrors = {name: suite.folder for name, suite in suites.items() if isinstance(suite, MtebSuite) and suite.folder}
+    return fingerprint({name: folder_fingerprint(folder) for name, folder in {**folders, **mirrors}.items()})
 
 
 def _benchmark_tasks(suite_name: str, suite: MtebSuite) -> list[SuiteTask]:

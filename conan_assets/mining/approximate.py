@@ -32,7 +32,7 @@ def approximate_nearest(
     """
     try:
         built = _build(index, parameters, documents)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).rsplit(": ", 1)[-1]
         raise ValueError(f"search.index {index!r} with parameters {parameters!r} cannot be built: {reason}") from error
     keys = np.full((queries.shape[0], k), EMPTY, np.int64)
@@ -42,7 +42,7 @@ def approximate_nearest(
         few = hidden.counts <= FEW_EXCLUDED
         for rows in (np.flatnonzero(few), np.flatnonzero(~few)):
             if len(rows):
-                keys[start + rows] = _search(built, block[rows], k, [hidden[row] for row in rows])
+                keys[start + rows] = _search(built, block[rows], k, [hidden[row] for row in rows.tolist()])
     return Neighbours.from_keys(keys)
 
 
@@ -67,8 +67,8 @@ def _build(index: str, parameters: str, documents: Matrix) -> "faiss.Index":
         built.train(np.concatenate([_block(documents, starts[i]) for i in spread]))
     for start in starts:
         built.add(_block(documents, start))
-    if parameters:
-        faiss.ParameterSpace().set_index_parameters(built, parameters)
+    for name, _, value in (parameter.partition("=") for parameter in parameters.split(",") if parameter):
+        faiss.ParameterSpace().set_index_parameter(built, name.strip(), float(value))
     return built
 
 

@@ -31,7 +31,7 @@ def audit_report(
     if previous is not None:
         report["queries_changed"] = queries_changed(negatives, previous, settings.negatives_per_query)
     scorers = [scorer for miner in miners for scorer in miner.scorers.values()]
-    encoded, seconds = sum(s.encoded for s in scorers), sum(s.seconds for s in scorers)
+    encoded, seconds = sum(s.effort.encoded for s in scorers), sum(s.effort.seconds for s in scorers)
     report |= {"encoded": encoded, "texts_per_second": round(encoded / seconds, 1) if seconds else 0.0}
     report["rules"] = [veto.model_dump() for veto in settings.veto]
     report["histogram"] = plot_histograms(_panels(negatives, positives), workdir / "histogram.png")

@@ -5,24 +5,34 @@ is known. The rule removes it iff s >= p - |p| (1 - r), that is for every r up t
 removes the wanted share of them is therefore a quantile of that bound.
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from conan_assets.mining.settings import Calibration
 
+SHOWN_RATIOS = (0.90, 0.95, 0.97, 0.99)
+
 
 def hidden_positive_bounds(table: pl.DataFrame) -> np.ndarray:
     """Return, for each hidden positive of a candidates table, the largest r that still removes it, float64."""
-    positives = table.lazy().filter("is_positive", pl.len().over("query_id", "is_positive") > 1)
-    ranked = positives.select(
-        score=pl.col("score").cast(pl.Float64),
-        lowest=pl.col("score").cast(pl.Float64).min().over("query_id"),
-        second=pl.col("score").cast(pl.Float64).sort().get(1).over("query_id"),
-        is_lowest=pl.col("score").rank("ordinal").over("query_id") == 1,
-    )
-    anchor = pl.when("is_lowest").then("second").otherwise("lowest")
-    hidden = ranked.select(bound=1 - (anchor - pl.col("score")) / anchor.abs()).collect()["bound"].to_numpy()
-    return hidden[np.isfinite(hidden)]
+    several = pl.len().over("query_id") > 1
+    score = pl.col("score").cast(pl.Float64)
+    positives = table.filter("is_positive").filter(several).with_columns(score).sort("query_id", "score")
+    lowest, second = pl.col("score").first().over("query_id"), pl.col("score").get(1).over("query_id")
+    is_lowest = pl.int_range(pl.len()).over("query_id") == 0
+    anchors = positives.select(pl.when(is_lowest).then(second).otherwise(lowest)).to_series().to_numpy()
+    bounds = _largest_ratio(positives["score"].to_numpy(), anchors)
+    return bounds[np.isfinite(bounds)]
+
+
+def candidate_bounds(table: pl.DataFrame) -> np.ndarray:
+    """Return, for each candidate of a candidates table, the largest r that removes it, float64."""
+    score = pl.col("score").cast(pl.Float64)
+    anchor = score.filter("is_positive").min().over("query_id")
+    rows = table.select(score.alias("score"), anchor.alias("anchor"), "is_positive").filter(~pl.col("is_positive"))
+    return _largest_ratio(rows["score"].to_numpy(), rows["anchor"].to_numpy())
 
 
 def calibrated_ratio(table: pl.DataFrame, settings: Calibration) -> float | None:
@@ -30,4 +40,26 @@ def calibrated_ratio(table: pl.DataFrame, settings: Calibration) -> float | None
     bounds = hidden_positive_bounds(table)
     if len(bounds) < settings.min_judgements:
         return None
-    return float(np.clip(np.quantile(bounds, 1 - settings.caught, method="lower"), 0.01, 1.0))
+    removed = np.ceil(settings.caught * len(bounds)).astype(int)
+    return float(np.clip(np.sort(bounds)[len(bounds) - removed], 0.01, 1.0))
+
+
+def calibration_report(table: pl.DataFrame, settings: Calibration) -> dict[str, Any]:
+    """Return the ratio found, and what it and the usual ones remove of hidden positives and of candidates."""
+    hidden, candidates = hidden_positive_bounds(table), candidate_bounds(table)
+    ratio = calibrated_ratio(table, settings)
+    ratios = [*SHOWN_RATIOS, *([ratio] if ratio else [])]
+    removed = [
+        {
+            "ratio": round(r, 4),
+            "hidden_positives_removed": round(float((hidden >= r).mean()), 4) if len(hidden) else None,
+            "candidates_removed": round(float((candidates >= r).mean()), 4),
+        }
+        for r in ratios
+    ]
+    return {"calibrated_ratio": ratio, "hidden_positives": len(hidden), "calibration": removed}
+
+
+def _largest_ratio(scores: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1 - (anchors - scores) / np.abs(anchors)

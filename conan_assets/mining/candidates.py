@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from conan_assets.mining.collection import Collection
-from conan_assets.mining.ranking import Neighbours
+from conan_assets.mining.ranking import Neighbours, scores_to_integers
 
 RRF_CONSTANT = 60
 
@@ -88,18 +88,20 @@ class Candidates:
 
 def places_within(queries: np.ndarray) -> np.ndarray:
     """Return each row's place among its query's, from 0, for ``queries`` in sorted order; int64."""
-    return np.arange(len(queries)) - np.searchsorted(queries, queries)
+    counts = np.bincount(queries)
+    return np.arange(len(queries)) - (np.cumsum(counts) - counts)[queries]
 
 
 def ranks_within(queries: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return each row's place among its query's by score, best from 1, ties in the order given; int64."""
-    order = np.lexsort((-scores.astype(np.float64), queries))
+    """Return each row's place among its query's by float32 score, best from 1, ties in the order given; int64."""
+    keys = (queries << 32) - scores_to_integers(scores.astype(np.float32))
+    order = np.argsort(keys, kind="stable")
     ranks = np.empty(len(queries), np.int64)
     ranks[order] = places_within(queries[order]) + 1
     return ranks
 
 
-def fuse(sources: Mapping[str, Neighbours], documents: int) -> Candidates:
+def fuse(sources: Mapping[str, Neighbours], documents: int, first: int = 0) -> Candidates:
     """Return the union of several sources' results, with each source's score where it gave one.
 
     The rank is by reciprocal rank fusion (Cormack et al., SIGIR 2009), the sum of 1 / (60 + rank) over the sources.
@@ -108,23 +110,22 @@ def fuse(sources: Mapping[str, Neighbours], documents: int) -> Candidates:
     ----------
     documents
         Number of documents that positions refer to.
+    first
+        Position of the query of the sources' first row.
     """
-    keys, weights, scores = [], [], []
-    for source in sources.values():
-        rows, columns = np.nonzero(source.positions >= 0)
-        keys.append(rows * documents + source.positions[rows, columns])
-        weights.append(1 / (RRF_CONSTANT + columns + 1))
-        scores.append(source.scores[rows, columns])
+    found = {name: np.nonzero(source.positions >= 0) for name, source in sources.items()}
+    keys = [rows * documents + sources[name].positions[rows, columns] for name, (rows, columns) in found.items()]
+    weights = [1 / (RRF_CONSTANT + columns + 1) for _, columns in found.values()]
     distinct, inverse = np.unique(np.concatenate(keys), return_inverse=True)
     fused = np.bincount(inverse, np.concatenate(weights), len(distinct))
     queries, positions = np.divmod(distinct, documents)
     order = np.lexsort((-fused, queries))
-    known = {}
-    for name, place, values in zip(
-        sources, np.split(inverse, np.cumsum([len(k) for k in keys])[:-1]), scores, strict=True
-    ):
-        known[name] = np.full(len(distinct), np.nan, np.float32)
-        known[name][place] = values
-        known[name] = known[name][order]
+    places = np.split(inverse, np.cumsum([len(part) for part in keys])[:-1])
+    scores = {}
+    for place, (name, (rows, columns)) in zip(places, found.items(), strict=True):
+        known = np.full(len(distinct), np.nan, np.float32)
+        known[place] = sources[name].scores[rows, columns]
+        scores[name] = known[order]
     queries = queries[order]
-    return Candidates(queries, positions[order], places_within(queries) + 1, np.zeros(len(queries), bool), known)
+    ranks = places_within(queries) + 1
+    return Candidates(queries + first, positions[order], ranks, np.zeros(len(queries), bool), scores)

@@ -13,13 +13,12 @@ from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.encoding.models import locate_model
 from conan_assets.mining.collection import Collection
 from conan_assets.mining.ranking import EMPTY, Neighbours, pack
+from conan_assets.mining.scorers import Effort, Scorer
 from conan_assets.mining.settings import CrossEncoderTeacher
 from conan_assets.progress import Progress
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
-
-    from conan_assets.mining.scorers import Scorer
 
 PAIRS_PER_SHARD = 8_192
 PAIRS_PER_BATCH = 32
@@ -64,14 +63,13 @@ class CrossEncoderScorer:
         Directory of stored embeddings; the scores are kept beside them, by content.
     """
 
-    def __init__(self, settings: CrossEncoderTeacher, collection: Collection, first_stage: "Scorer", root: Path) -> None:
+    def __init__(self, settings: CrossEncoderTeacher, collection: Collection, first_stage: Scorer, root: Path) -> None:
         self._settings = settings
         self._collection = collection
         self._first_stage = first_stage
         self._path = locate_model(settings.model, settings.revision)
         self._cache = ScoreCache(root / f"pairs-{self._namespace()}")
-        self.encoded = 0
-        self.seconds = 0.0
+        self.effort = Effort()
 
     def search(self, k: int) -> Neighbours:
         """Return the first stage's ``k`` best candidates of every query in the cross-encoder's order."""
@@ -87,7 +85,9 @@ class CrossEncoderScorer:
         left = self._collection.queries.gather(queries).to_list()
         right = self._collection.texts.gather(documents).to_list()
         keys = [_key(query, text) for query, text in zip(left, right, strict=True)]
-        missing = {key: (query, text) for key, query, text in zip(keys, left, right, strict=True) if key not in self._cache}
+        missing = {
+            key: (query, text) for key, query, text in zip(keys, left, right, strict=True) if key not in self._cache
+        }
         self._compute(missing)
         return self._cache.find(keys)
 
@@ -97,11 +97,13 @@ class CrossEncoderScorer:
         progress = Progress("scoring pairs", len(ordered))
         for start in range(0, len(ordered), PAIRS_PER_SHARD):
             shard = ordered[start : start + PAIRS_PER_SHARD]
-            scores = self._model.predict([pairs[key] for key in shard], batch_size=PAIRS_PER_BATCH, show_progress_bar=False)
+            scores = self._model.predict(
+                [pairs[key] for key in shard], batch_size=PAIRS_PER_BATCH, show_progress_bar=False
+            )
             self._cache.add(shard, np.asarray(scores, np.float32).reshape(len(shard), -1)[:, -1])
             progress.advance(len(shard))
-        self.encoded += len(ordered)
-        self.seconds += time.monotonic() - started
+        self.effort.encoded += len(ordered)
+        self.effort.seconds += time.monotonic() - started
 
     @cached_property
     def _model(self) -> "CrossEncoder":

@@ -92,27 +92,22 @@ def compare_with_positives(
     for rows, members in _comparisons(sizes[documents], queries, positives):
         candidates = documents[rows]
         texts = positives.members[members]
-        found = np.searchsorted(
-            reference := shingles.keyed(
-                positives.members[members[0] : members[-1] + 1], np.arange(np.ptp(members) + 1)
-            ),
-            wanted := shingles.keyed(candidates, members - members[0]),
-        )
-        shared = np.append(reference, np.uint64(0))[found] == wanted
+        reference = shingles.keyed(positives.members[members[0] : members[-1] + 1], np.arange(np.ptp(members) + 1))
+        wanted = shingles.keyed(candidates, members - members[0])
+        shared = np.append(reference, np.uint64(0))[np.searchsorted(reference, wanted)] == wanted
         common = np.bincount(np.repeat(np.arange(len(rows)), sizes[candidates])[shared], minlength=len(rows))
-        near = (common > 0) & (common >= containment * sizes[texts])
-        near |= (
-            (common > 0)
-            & (common >= containment * sizes[candidates])
-            & (sizes[candidates] >= min_length * sizes[texts])
+        holds_positive = common >= containment * sizes[texts]
+        held_by_positive = (common >= containment * sizes[candidates]) & (
+            sizes[candidates] >= min_length * sizes[texts]
         )
+        near = (common > 0) & (holds_positive | held_by_positive)
         verdicts[rows[near]] = np.maximum(verdicts[rows[near]], NEAR)
         verdicts[rows[shingles.keys[candidates] == shingles.keys[texts]]] = EQUAL
     return verdicts
 
 
 def _comparisons(sizes: np.ndarray, queries: np.ndarray, positives: Groups) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield chunks of (candidate rows, indices into ``positives.members``) to compare, together every pair of a query."""
+    """Yield chunks of (candidate rows, indices into ``positives.members``) to compare, every pair of a query once."""
     first = np.searchsorted(queries, positives.rows)
     counts = np.searchsorted(queries, positives.rows, side="right") - first
     totals = np.append(0, np.cumsum(sizes))

@@ -22,7 +22,7 @@ from conan_assets.progress import Progress
 SearchBlock = Callable[[np.ndarray, "Matrix", int, Groups], np.ndarray]
 
 MAX_QUERIES_PER_BLOCK = 1_024
-DOCUMENTS_PER_BLOCK = 2_048
+DOCUMENTS_PER_BLOCK = 1_024
 
 
 class Matrix(Protocol):

@@ -1,24 +1,46 @@
 """Mining of one round: `round_k/hard_negatives`."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from conan_assets.data.tables import NEGATIVES, check_table
 from conan_assets.mining.audit import audit_report
 from conan_assets.mining.calibration import calibrated_ratio
 from conan_assets.mining.collection import Collection, MiningError, collections
+from conan_assets.mining.judge import Ask, judge_negatives
 from conan_assets.mining.miner import Miner
-from conan_assets.mining.scorers import BiEncoderScorer, Scorer, open_scorer
+from conan_assets.mining.ranking import Neighbours
+from conan_assets.mining.refresh import Pools, estimate_drift
+from conan_assets.mining.scorers import BiEncoderScorer, open_scorer
 from conan_assets.mining.scores import TableScorer
 from conan_assets.mining.settings import STUDENT, MiningSettings, TeacherSettings, TopKPercPos
 
 if TYPE_CHECKING:
     from conan_assets.encoding.encoder import Encoder
     from conan_assets.encoding.store import EmbeddingStore
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Settings and candidates tables of the teachers, and what is needed to score what the tables lack."""
+
+    settings: Mapping[str, TeacherSettings]
+    tables: Mapping[str, pl.LazyFrame]
+    store: "EmbeddingStore"
+    workdir: Path
+
+    def scorer(self, name: str, collection: Collection) -> TableScorer:
+        """Return the teacher ``name`` over ``collection``."""
+        folder = self.workdir / "search" / name / collection.dataset
+        return TableScorer(
+            collection, self.tables[name], lambda: open_scorer(self.settings[name], collection, self.store, folder)
+        )
 
 
 def mine_hard_negatives(
@@ -32,11 +54,13 @@ def mine_hard_negatives(
     previous_negatives: pl.DataFrame | None,
     store: "EmbeddingStore",
     workdir: Path,
+    ask: Ask | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return the negatives table of a round and its audit.
 
     Every candidate of every training query is in the table, with its scores, its verdict and the reason; kept ones
-    have an ``order`` from 1. A negative outside of the corpus has "pair:" and the id of its pair as ``doc_id``.
+    have an ``order`` from 1 and ``copies``, how often they count in the loss (above 1 only after ``intra_sample``
+    without dedup). A negative outside of the corpus has "pair:" and the id of its pair as ``doc_id``.
 
     Parameters
     ----------
@@ -50,38 +74,87 @@ def mine_hard_negatives(
         The table of the round before, if there was one.
     workdir
         Where pictures are written and what a killed search resumes from.
+    ask
+        Sends prompts to the LLM judge; needed when ``settings.judge`` is set.
 
     Raises
     ------
     MiningError
-        More negatives are asked for than a corpus has documents, or a teacher's table is missing or too shallow.
+        More negatives are asked for than a corpus has documents, a teacher's table is missing or too shallow, or
+        there is a judge and no way to ask it.
     """
     started = time.monotonic()
-    _require_tables(settings, teachers, teacher_candidates)
+    _require_inputs(settings, teachers, teacher_candidates, ask)
     settings = _calibrated(settings, teachers, teacher_candidates)
-    frames, miners = [], []
+    sources = Teachers(teachers, teacher_candidates, store, workdir)
+    mined = _Mined()
     for collection in collections(corpus, pairs):
-        folder = workdir / "search" / collection.dataset
-        scorers: dict[str, Scorer] = {STUDENT: BiEncoderScorer(student, collection, store, folder)}
-        for name in settings.teachers_used:
-            scorers[name] = _table_scorer(collection, teacher_candidates[name], teachers[name], store, folder / name)
-        miner = Miner(settings, collection, scorers)
-        frames.extend(part.frame(collection) for part in miner.mine(miner.search()))
-        miners.append(miner)
-    negatives = check_table(pl.concat(frames), NEGATIVES, "hard_negatives")
-    report = audit_report(settings, miners, negatives, evaluation_pairs, previous_negatives, workdir)
-    return negatives, {**report, "seconds": round(time.monotonic() - started, 1)}
+        scorer = BiEncoderScorer(student, collection, store, settings.search, workdir / "search" / STUDENT)
+        others = {name: sources.scorer(name, collection) for name in settings.teachers_used}
+        miner = Miner(settings, collection, {STUDENT: scorer, **others})
+        mined.add(miner, previous_negatives, ask)
+    negatives = check_table(pl.concat(mined.frames), NEGATIVES, "hard_negatives")
+    negatives = negatives.select(_columns(negatives))
+    report = audit_report(settings, mined.miners, negatives, evaluation_pairs, previous_negatives, workdir)
+    return negatives, {**report, **mined.report(), "seconds": round(time.monotonic() - started, 1)}
 
 
-def _table_scorer(
-    collection: Collection, table: pl.LazyFrame, teacher: TeacherSettings, store: "EmbeddingStore", folder: Path
-) -> TableScorer:
-    return TableScorer(collection, table, lambda: open_scorer(teacher, collection, store, folder))
+@dataclass
+class _Mined:
+    """What was mined so far, one collection after the other."""
+
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    miners: list[Miner] = field(default_factory=list)
+    verdicts: list[dict[str, int]] = field(default_factory=list)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, miner: Miner, previous: pl.DataFrame | None, ask: Ask | None) -> None:
+        for part in miner.mine(self._sources(miner, previous)):
+            if miner.settings.judge is not None and ask is not None:
+                self.verdicts.append(judge_negatives(miner.settings.judge, miner.collection, part, ask))
+            self.frames.append(part.frame(miner.collection))
+        self.miners.append(miner)
+
+    def _sources(self, miner: Miner, previous: pl.DataFrame | None) -> dict[str, Neighbours]:
+        settings, collection = miner.settings, miner.collection
+        if previous is None or settings.refresh.mode == "full" or STUDENT not in settings.candidates:
+            return miner.search(settings.candidates)
+        student = miner.scorers[STUDENT]
+        pools = Pools.of(collection, previous)
+        found = pools.search(collection, student, settings.depth)
+        share, needed = settings.refresh.drift_documents, settings.negatives_per_query
+        generator = np.random.default_rng(settings.seed)
+        self.drift.append(
+            {
+                "dataset": collection.dataset,
+                "queries_without_pool": len(collection.queries) - len(np.unique(pools.queries)),
+                **estimate_drift(collection, student, found, pools, needed, share, generator),
+            }
+        )
+        return {STUDENT: found, **miner.search(name for name in settings.candidates if name != STUDENT)}
+
+    def report(self) -> dict[str, Any]:
+        judged = {key: sum(counts[key] for counts in self.verdicts) for key in (self.verdicts or [{}])[0]}
+        return {**judged, **({"refresh": self.drift} if self.drift else {})}
 
 
-def _require_tables(
-    settings: MiningSettings, teachers: Mapping[str, TeacherSettings], tables: Mapping[str, pl.LazyFrame]
+def _columns(negatives: pl.DataFrame) -> Iterator[str]:
+    """Yield the columns with every score together, before the verdict."""
+    scores = [name for name in negatives.columns if name.endswith("_score")]
+    yield from ("query_id", "doc_id", "rank", *scores)
+    yield from (name for name in negatives.columns if name not in ("query_id", "doc_id", "rank", *scores))
+
+
+def _require_inputs(
+    settings: MiningSettings,
+    teachers: Mapping[str, TeacherSettings],
+    tables: Mapping[str, pl.LazyFrame],
+    ask: Ask | None,
 ) -> None:
+    if settings.judge is not None and ask is None:
+        raise MiningError(
+            "mining.judge is set and no chat client was given: configure the endpoint or remove the judge"
+        )
     for name in settings.teachers_used:
         if name not in teachers or name not in tables:
             raise MiningError(

@@ -25,7 +25,9 @@ _SYSTEM = (
 )
 
 
-def judge_negatives(settings: JudgeSettings, collection: Collection, candidates: Candidates, ask: Ask) -> dict[str, int]:
+def judge_negatives(
+    settings: JudgeSettings, collection: Collection, candidates: Candidates, ask: Ask
+) -> dict[str, int]:
     """Remove the judged-relevant ones among each query's first kept negatives; return counts by verdict.
 
     The others move up, so a query's order stays without gaps. An answer that cannot be read removes nothing.

@@ -29,6 +29,10 @@ class Neighbours:
     positions: np.ndarray
     scores: np.ndarray
 
+    def part(self, start: int, stop: int) -> "Neighbours":
+        """Return the results of queries ``start`` to ``stop``."""
+        return Neighbours(self.positions[start:stop], self.scores[start:stop])
+
     @classmethod
     def from_keys(cls, keys: np.ndarray) -> "Neighbours":
         """Unpack keys of shape (queries, k) and sort every row."""
@@ -47,9 +51,13 @@ def pack(scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
     positions
         Integers from 0 to 2**32 - 1, of a shape that broadcasts with ``scores``.
     """
+    return (scores_to_integers(scores) << 32) | (_LOW - positions)
+
+
+def scores_to_integers(scores: np.ndarray) -> np.ndarray:
+    """Return int64 values of 32 bits that sort like float32 ``scores`` without NaN."""
     bits = (scores + np.float32(0)).view(np.int32)  # adding 0 turns -0.0 into 0.0
-    ordered = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
-    return (ordered << 32) | (_LOW - positions)
+    return np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
 
 
 def scores_of(keys: np.ndarray) -> np.ndarray:

@@ -50,7 +50,13 @@ class Pools:
 
 
 def estimate_drift(
-    collection: Collection, student: Scorer, found: Neighbours, needed: int, share: float, generator: np.random.Generator
+    collection: Collection,
+    student: Scorer,
+    found: Neighbours,
+    pools: Pools,
+    needed: int,
+    share: float,
+    generator: np.random.Generator,
 ) -> dict[str, float]:
     """Return what the pools miss of a full search, estimated on a random sample of the documents outside of them.
 
@@ -61,12 +67,14 @@ def estimate_drift(
     ----------
     found
         The stored candidates under the new student, best first.
+    pools
+        All stored candidates.
     needed
         K, the candidates of a query that matter.
     share
         Sampled share of the documents in no pool.
     """
-    outside = np.setdiff1d(np.arange(collection.corpus_size), found.positions)
+    outside = np.setdiff1d(np.arange(collection.corpus_size), pools.documents)
     sample = generator.permutation(outside)[: int(np.ceil(share * len(outside)))]
     queries = generator.permutation(len(collection.queries))[:DRIFT_QUERIES]
     pairs = np.repeat(queries, len(sample)), np.tile(sample, len(queries))
@@ -78,5 +86,7 @@ def estimate_drift(
         "drift_documents_sampled": len(sample),
         "drift_queries_sampled": len(queries),
         "missed_per_query_estimate": round(float(missed.mean()) if len(missed) else 0.0, 3),
-        "overlap_with_full_estimate": round(float(np.clip(1 - missed / needed, 0, 1).mean()) if len(missed) else 1.0, 4),
+        "overlap_with_full_estimate": round(
+            float(np.clip(1 - missed / needed, 0, 1).mean()) if len(missed) else 1.0, 4
+        ),
     }

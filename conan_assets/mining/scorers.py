@@ -1,35 +1,53 @@
 """Who scores documents: BM25, bi-encoders and cross-encoders behind one interface. The student is a bi-encoder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import polars as pl
 
+from conan_assets.artifacts import fingerprint
 from conan_assets.lexical import BM25
 from conan_assets.mining.collection import Collection
+from conan_assets.mining.exact import FirstRows, Matrix
 from conan_assets.mining.ranking import EMPTY, Neighbours, pack
-from conan_assets.mining.search import FirstRows, nearest
-from conan_assets.mining.settings import BiEncoderTeacher, BM25Teacher, TeacherSettings
+from conan_assets.mining.search import find_nearest
+from conan_assets.mining.settings import BiEncoderTeacher, BM25Teacher, SearchSettings, TeacherSettings
 from conan_assets.progress import Progress
 
 if TYPE_CHECKING:
     from conan_assets.encoding.encoder import Encoder, Role
     from conan_assets.encoding.store import Embeddings, EmbeddingStore
 
-PAIRS_PER_CHUNK = 65_536
+PAIRS_PER_CHUNK = 16_384
+
+
+@dataclass
+class Effort:
+    """What a scorer had to do so far.
+
+    Attributes
+    ----------
+    encoded
+        Texts, or for a cross-encoder pairs, that were not stored.
+    seconds
+        Seconds that encoding them took.
+    recall
+        Share of the exact result that an approximate search found on a sample; None after an exact one.
+    """
+
+    encoded: int = 0
+    seconds: float = 0.0
+    recall: float | None = None
 
 
 class Scorer(Protocol):
     """A teacher, or the student, over one collection."""
 
     @property
-    def encoded(self) -> int:
-        """Number of texts, or pairs for a cross-encoder, that had to be computed so far."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that took."""
+    def effort(self) -> Effort:
+        """What it had to do so far."""
         ...
 
     def search(self, k: int) -> Neighbours:
@@ -41,14 +59,21 @@ class Scorer(Protocol):
         ...
 
 
+class Vectors(Matrix, Protocol):
+    """A matrix whose single rows can be read too."""
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return those rows as float32."""
+        ...
+
+
 class BM25Scorer:
     """BM25 over the texts of a collection."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._index = BM25(collection.texts.to_list())
-        self.encoded = 0
-        self.seconds = 0.0
+        self.effort = Effort()
 
     def search(self, k: int) -> Neighbours:
         """Return every query's ``k`` best documents that share a term with it."""
@@ -77,41 +102,103 @@ class BM25Scorer:
         return scores
 
 
+class VectorScorer:
+    """Dot products of embeddings that are there already.
+
+    Parameters
+    ----------
+    queries, documents
+        One row per query and per document of the collection.
+    checkpoints
+        Directory for the finished blocks of this search; None to keep none.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        queries: Vectors,
+        documents: Vectors,
+        search: SearchSettings,
+        checkpoints: Path | None,
+    ) -> None:
+        self._collection = collection
+        self._queries = queries
+        self._documents = documents
+        self._search = search
+        self._checkpoints = checkpoints
+        self.effort = Effort()
+
+    def search(self, k: int) -> Neighbours:
+        """Return every query's ``k`` nearest documents."""
+        corpus = FirstRows(self._documents, self._collection.corpus_size)
+        positives = self._collection.positives
+        found, self.effort.recall = find_nearest(self._search, self._queries, corpus, k, positives, self._checkpoints)
+        return found
+
+    def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the score of each (query, document) pair of positions."""
+        return _products(self._queries, self._documents, queries, documents)
+
+
 class BiEncoderScorer:
     """Dot products of stored embeddings; texts that are not stored yet are encoded, and only those asked for."""
 
-    def __init__(self, encoder: "Encoder", collection: Collection, store: "EmbeddingStore", checkpoints: Path) -> None:
+    def __init__(
+        self,
+        encoder: "Encoder",
+        collection: Collection,
+        store: "EmbeddingStore",
+        search: SearchSettings,
+        checkpoints: Path,
+    ) -> None:
         self._encoder = encoder
         self._collection = collection
         self._store = store
+        self._search = search
         self._checkpoints = checkpoints
-        self.encoded = 0
-        self.seconds = 0.0
+        self.effort = Effort()
 
     def search(self, k: int) -> Neighbours:
         """Return every query's ``k`` nearest documents, searching the whole corpus."""
-        documents = self._embed(self._collection.texts.to_list(), "document")
-        queries = self._embed(self._collection.queries.to_list(), "query")
-        corpus = FirstRows(documents, self._collection.corpus_size)
-        return nearest(queries, corpus, k, self._collection.positives, self._checkpoints)
+        collection = self._collection
+        documents = self._embed(collection.texts, "document")
+        queries = self._embed(collection.queries, "query")
+        settings = self._search
+        if settings.device == "auto":
+            settings = settings.model_copy(update={"device": self._encoder.device})
+        checkpoints = self._checkpoints / self._fingerprint()
+        scorer = VectorScorer(collection, queries, documents, settings, checkpoints)
+        found = scorer.search(k)
+        self.effort.recall = scorer.effort.recall
+        return found
 
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the score of each (query, document) pair of positions."""
         query_rows, query_of = np.unique(queries, return_inverse=True)
         document_rows, document_of = np.unique(documents, return_inverse=True)
-        left = self._embed(self._collection.queries.gather(query_rows).to_list(), "query")
-        right = self._embed(self._collection.texts.gather(document_rows).to_list(), "document")
-        scores = np.empty(len(queries), np.float32)
-        for start in range(0, len(queries), PAIRS_PER_CHUNK):
-            part = slice(start, start + PAIRS_PER_CHUNK)
-            scores[part] = np.einsum("ij,ij->i", left.rows(query_of[part]), right.rows(document_of[part]))
-        return scores
+        left = self._embed(self._collection.queries.gather(query_rows), "query")
+        right = self._embed(self._collection.texts.gather(document_rows), "document")
+        return _products(left, right, query_of, document_of)
 
-    def _embed(self, texts: list[str], role: "Role") -> "Embeddings":
-        embeddings = self._store.embed(self._encoder, texts, role)
-        self.encoded += embeddings.encoded
-        self.seconds += embeddings.seconds
+    def _embed(self, texts: pl.Series, role: "Role") -> "Embeddings":
+        embeddings = self._store.embed(self._encoder, texts.to_list(), role)
+        self.effort.encoded += embeddings.encoded
+        self.effort.seconds += embeddings.seconds
         return embeddings
+
+    def _fingerprint(self) -> str:
+        """Return what decides a search's result, so that blocks of another search are never taken for its own."""
+        texts = [
+            column.hash(seed=0).to_numpy().tobytes() for column in (self._collection.queries, self._collection.texts)
+        ]
+        positives = self._collection.positives
+        return fingerprint(
+            self._encoder.namespace("query"),
+            self._encoder.namespace("document"),
+            *texts,
+            positives.offsets.tobytes(),
+            positives.members.tobytes(),
+        )
 
 
 def open_scorer(settings: TeacherSettings, collection: Collection, store: "EmbeddingStore", workdir: Path) -> Scorer:
@@ -121,8 +208,16 @@ def open_scorer(settings: TeacherSettings, collection: Collection, store: "Embed
     if isinstance(settings, BiEncoderTeacher):
         from conan_assets.encoding.encoder import Encoder
 
-        return BiEncoderScorer(Encoder(settings.encoder), collection, store, workdir)
+        return BiEncoderScorer(Encoder(settings.encoder), collection, store, settings.search, workdir)
     from conan_assets.mining.cross_encoder import CrossEncoderScorer
 
     first_stage = BM25Teacher() if settings.first_stage is None else BiEncoderTeacher(encoder=settings.first_stage)
     return CrossEncoderScorer(settings, collection, open_scorer(first_stage, collection, store, workdir), store.root)
+
+
+def _products(left: Vectors, right: Vectors, left_rows: np.ndarray, right_rows: np.ndarray) -> np.ndarray:
+    products = np.empty(len(left_rows), np.float32)
+    for start in range(0, len(left_rows), PAIRS_PER_CHUNK):
+        part = slice(start, start + PAIRS_PER_CHUNK)
+        products[part] = np.einsum("ij,ij->i", left.rows(left_rows[part]), right.rows(right_rows[part]))
+    return products

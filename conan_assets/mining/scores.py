@@ -7,7 +7,7 @@ import polars as pl
 
 from conan_assets.mining.collection import Collection
 from conan_assets.mining.ranking import EMPTY, Neighbours, pack
-from conan_assets.mining.scorers import Scorer
+from conan_assets.mining.scorers import Effort, Scorer
 
 
 class TableScorer:
@@ -36,14 +36,9 @@ class TableScorer:
         self._teacher: Scorer | None = None
 
     @property
-    def encoded(self) -> int:
-        """Number of texts or pairs that were not known and had to be computed."""
-        return self._teacher.encoded if self._teacher else 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that took."""
-        return self._teacher.seconds if self._teacher else 0.0
+    def effort(self) -> Effort:
+        """What the teacher had to do; nothing as long as the table has every score."""
+        return self._teacher.effort if self._teacher else Effort()
 
     def search(self, k: int) -> Neighbours:
         """Return every query's ``k`` best candidates of the table that are none of its positives."""

@@ -1,6 +1,5 @@
 """Find every query's nearest documents in the way that the settings ask for."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,47 +9,29 @@ from conan_assets.mining.exact import Matrix, nearest
 from conan_assets.mining.groups import Groups
 from conan_assets.mining.ranking import Neighbours
 from conan_assets.mining.settings import SearchSettings
+from conan_assets.mining.vectors import ArrayVectors
 
 EXACT = "exact"
 
 
-@dataclass(frozen=True)
-class SomeRows:
-    """The rows of a matrix at ``positions``, held in memory."""
-
-    values: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, dim)."""
-        return self.values.shape[0], self.values.shape[1]
-
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start`` to ``stop`` as float32."""
-        return self.values[start:stop]
-
-
 def find_nearest(
-    settings: SearchSettings, device: str, queries: Matrix, documents: Matrix, k: int, excluded: Groups, checkpoints: Path
+    settings: SearchSettings, queries: Matrix, documents: Matrix, k: int, excluded: Groups, checkpoints: Path | None
 ) -> tuple[Neighbours, float | None]:
     """Return every query's ``k`` nearest documents and, of an approximate search, its recall on a sample of queries.
 
     Parameters
     ----------
-    device
-        Where to search when ``settings.device`` is "auto".
     excluded
         Positions of documents that are never returned, per query.
     checkpoints
         Directory for the finished blocks of an exact search.
     """
     if settings.index == EXACT:
-        device = device if settings.device == "auto" else settings.device
-        if device == "cpu":
+        if settings.device in ("auto", "cpu"):
             return nearest(queries, documents, k, excluded, checkpoints), None
         from conan_assets.mining.torch_exact import search_block_on
 
-        return nearest(queries, documents, k, excluded, checkpoints, search_block_on(device), threads=1), None
+        return nearest(queries, documents, k, excluded, checkpoints, search_block_on(settings.device), threads=1), None
     found = approximate_nearest(settings.index, settings.index_parameters, queries, documents, k, excluded)
     return found, _recall(settings, found, queries, documents, k, excluded)
 
@@ -62,7 +43,11 @@ def _recall(
     sample = np.unique(np.linspace(0, queries.shape[0] - 1, settings.recall_queries).astype(np.int64))
     rows = np.concatenate([queries.block(i, i + 1) for i in sample.tolist()])
     members = [excluded[i] for i in sample.tolist()]
-    hidden = Groups.from_pairs(np.repeat(np.arange(len(sample)), [len(m) for m in members]), np.concatenate(members), len(sample))
-    exact = nearest(SomeRows(rows), documents, k, hidden)
-    hits = sum(np.isin(best[best >= 0], found.positions[i]).sum() for best, i in zip(exact.positions, sample, strict=True))
+    hidden = Groups.from_pairs(
+        np.repeat(np.arange(len(sample)), [len(m) for m in members]), np.concatenate(members), len(sample)
+    )
+    exact = nearest(ArrayVectors(rows), documents, k, hidden)
+    hits = sum(
+        np.isin(best[best >= 0], found.positions[i]).sum() for best, i in zip(exact.positions, sample, strict=True)
+    )
     return round(float(hits / max((exact.positions >= 0).sum(), 1)), 4)

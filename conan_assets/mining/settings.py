@@ -16,6 +16,23 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SearchSettings(_Section):
+    """How the nearest documents are found."""
+
+    index: str = Field(
+        default="exact", description="'exact', or a FAISS factory string such as 'IVF256,Flat' or 'HNSW32'."
+    )
+    index_parameters: str = Field(
+        default="", description="FAISS search parameters, such as 'nprobe=32' for IVF or 'efSearch=64' for HNSW."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="'auto' is where the encoder runs, or the CPU without one."
+    )
+    recall_queries: int = Field(
+        default=200, ge=1, description="Queries on which recall against exact search is measured."
+    )
+
+
 class Calibration(_Section):
     """How ``calibrate: true`` finds the ratio r of ``top_k_perc_pos`` for a teacher on judged pairs."""
 
@@ -42,6 +59,7 @@ class BiEncoderTeacher(_Teacher):
 
     kind: Literal["bi_encoder"] = "bi_encoder"
     encoder: EncoderSettings
+    search: SearchSettings = SearchSettings()
 
 
 class CrossEncoderTeacher(_Teacher):
@@ -157,21 +175,6 @@ class JudgeSettings(_Section):
     max_chars: int = Field(default=2000, ge=100, description="Longest document text shown to the judge.")
     relevant: Literal["drop", "relabel"] = Field(
         default="drop", description="What becomes of a relevant one: dropped, or relabelled as a positive (RLHN)."
-    )
-
-
-class SearchSettings(_Section):
-    """How the nearest documents are found."""
-
-    index: str = Field(
-        default="exact", description="'exact', or a FAISS factory string such as 'IVF256,Flat' or 'HNSW32'."
-    )
-    index_parameters: str = Field(
-        default="", description="FAISS search parameters, such as 'nprobe=32' for IVF or 'efSearch=64' for HNSW."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="'auto' is where the encoder runs.")
-    recall_queries: int = Field(
-        default=200, ge=1, description="Queries on which recall against exact search is measured."
     )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from conan_assets.data.tables import CANDIDATES, check_table
 from conan_assets.mining.audit import mean
+from conan_assets.mining.calibration import calibration_report
 from conan_assets.mining.collection import Collection, collections
 from conan_assets.mining.figures import plot_histograms
 from conan_assets.mining.scorers import Scorer, open_scorer
@@ -43,6 +44,8 @@ def score_with_teacher(
         scorers.append(scorer)
     table = check_table(pl.concat(frames), CANDIDATES, f"teacher_scores/{name}")
     report = _report(table, scorers)
+    if settings.calibrate:
+        report |= calibration_report(table, settings.calibration)
     report["histogram"] = plot_histograms({name: _split(table)}, workdir / "histogram.png")
     return table, report
 
@@ -73,7 +76,7 @@ def _split(table: pl.DataFrame) -> dict[str, np.ndarray]:
 
 def _report(table: pl.DataFrame, scorers: list[Scorer]) -> dict[str, Any]:
     positives, candidates = table.filter("is_positive"), table.filter(~pl.col("is_positive"))
-    encoded, seconds = sum(s.encoded for s in scorers), sum(s.seconds for s in scorers)
+    encoded, seconds = sum(s.effort.encoded for s in scorers), sum(s.effort.seconds for s in scorers)
     return {
         "rows": table.height,
         "queries": table["query_id"].n_unique(),

@@ -79,12 +79,6 @@ class ChatClient:
     ) -> None:
         await self._client.close()
 
-    def key(self, messages: Messages) -> str:
-        """Return the journal's key of a prompt: a fingerprint of the prompt, the model and the parameters."""
-        return fingerprint(
-            messages, self._settings.model, self._settings.temperature, self._settings.max_completion_tokens
-        )
-
     async def answer(self, messages: Messages) -> Answer:
         """Return the answer to ``messages``.
 
@@ -97,7 +91,7 @@ class ChatClient:
         EndpointError
             The endpoint refuses every call.
         """
-        answer = self._journal.find(self.key(messages))
+        answer = self._journal.find(journal_key(self._settings, messages))
         if answer is None:
             return await self._ask(messages)
         self.counts["answers_from_journal"] += 1
@@ -109,7 +103,7 @@ class ChatClient:
         async with self._slots, self.spending.reserved(prompt_tokens, completion_tokens):
             await self._rate.wait(prompt_tokens + completion_tokens)
             answer = _to_answer(await self._complete(messages), prompt_tokens)
-            self._journal.record(self.key(messages), answer)
+            self._journal.record(journal_key(self._settings, messages), answer)
             self.counts["answers_from_endpoint"] += 1
             self.spending.add(answer.prompt_tokens, answer.completion_tokens)
             return answer
@@ -141,6 +135,11 @@ class ChatClient:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def journal_key(settings: OpenAIGeneration, messages: Messages) -> str:
+    """Return the journal's key of a prompt: a fingerprint of the prompt, the model and the parameters."""
+    return fingerprint(messages, settings.model, settings.temperature, settings.max_completion_tokens)
 
 
 def estimate_tokens(messages: Messages) -> int:

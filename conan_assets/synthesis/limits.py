@@ -67,7 +67,7 @@ class Spending:
     @property
     def cost(self) -> float:
         """Money spent, in the currency of the prices."""
-        return self._price(self.prompt_tokens, self.completion_tokens)
+        return self._budget.price(self.prompt_tokens, self.completion_tokens)
 
     @contextlib.asynccontextmanager
     async def reserved(self, prompt_tokens: int, completion_tokens: int) -> AsyncIterator[None]:
@@ -102,12 +102,6 @@ class Spending:
         if max_tokens is not None and prompt + completion > max_tokens:
             spent = self.prompt_tokens + self.completion_tokens
             return f"max_tokens {max_tokens:,} allows no further call: {spent:,} spent"
-        if max_cost is not None and self._price(prompt, completion) > max_cost:
+        if max_cost is not None and self._budget.price(prompt, completion) > max_cost:
             return f"max_cost {max_cost} allows no further call: {self.cost:.4f} spent"
         return None
-
-    def _price(self, prompt_tokens: int, completion_tokens: int) -> float:
-        return (
-            prompt_tokens * self._budget.price_per_million_prompt_tokens
-            + completion_tokens * self._budget.price_per_million_completion_tokens
-        ) / 1e6

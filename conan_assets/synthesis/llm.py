@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 
 from conan_assets.data.tables import PAIRS, check_table
+from conan_assets.data.text import compare_by
 from conan_assets.progress import Progress
 from conan_assets.synthesis.answers import AnswerError, Written, parse_answer
-from conan_assets.synthesis.client import CallError, ChatClient, EndpointError
+from conan_assets.synthesis.client import CallError, ChatClient, EndpointError, journal_key
 from conan_assets.synthesis.journal import Journal
 from conan_assets.synthesis.limits import BudgetSpentError
 from conan_assets.synthesis.prompts import Messages, build_correction, build_prompt
@@ -24,6 +25,7 @@ MAX_FAILURES_IN_A_ROW = 20
 """So many calls failing one after the other mean that the endpoint is down, whatever the single prompts say."""
 
 EXAMPLES = 5
+MIN_QUOTED_CHARS = 16
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ async def _write_pairs(
     outcome = Outcome()
     progress = Progress("writing pairs", settings.max_pairs)
     async with ChatClient(settings, journal) as client:
-        todo = iter(_passages(settings, passages))
+        todo = about(settings, passages)
         while not outcome.stopped:
             wanted = settings.max_pairs - outcome.count
             wave = _take(todo, -(-wanted // settings.pairs_per_passage))
@@ -92,10 +94,17 @@ async def _write_pairs(
     return pairs, _report(settings, client, outcome, pairs, progress.seconds)
 
 
-def _passages(settings: OpenAIGeneration, passages: pl.DataFrame) -> Iterator[Passage]:
+def about(settings: OpenAIGeneration, passages: pl.DataFrame) -> Iterator[Passage]:
+    """Yield what to write about, in order: the passages cut to length, the tasks in turn."""
     for number, (doc_id, dataset, text) in enumerate(passages.select("doc_id", "dataset", "text").iter_rows()):
         task = settings.tasks[number % len(settings.tasks)]
         yield Passage(number, doc_id, dataset, text[: settings.max_passage_chars], task)
+
+
+def prompt_of(settings: OpenAIGeneration, passage: Passage) -> Messages:
+    """Return the first prompt about a passage."""
+    seed = f"{settings.seed}:{passage.doc_id}"
+    return build_prompt(passage.task, settings.prompt_language, passage.text, settings.pairs_per_passage, seed)
 
 
 def _take(passages: Iterator[Passage], count: int) -> list[Passage]:
@@ -127,15 +136,8 @@ async def _write_wave(
 
 async def _write_one(settings: OpenAIGeneration, client: ChatClient, passage: Passage, outcome: Outcome) -> int:
     """Add the pairs of one passage, or the reason why there are none, to ``outcome``; return how many pairs."""
-    messages = build_prompt(
-        passage.task,
-        settings.prompt_language,
-        passage.text,
-        settings.pairs_per_passage,
-        seed=f"{settings.seed}:{passage.doc_id}",
-    )
     try:
-        written, key = await _valid_answer(settings, client, messages, passage.task)
+        written, key = await _valid_answer(settings, client, prompt_of(settings, passage), passage.task)
     except (AnswerError, CallError) as error:
         outcome.failures.append({"reason": error.reason, "doc_id": passage.doc_id, "message": str(error)[:300]})
         _count_failed_call(outcome, error)
@@ -145,8 +147,16 @@ async def _write_one(settings: OpenAIGeneration, client: ChatClient, passage: Pa
         _row(passage, item, f"{passage.dataset}:llm:{key}:{position}")
         for position, item in enumerate(written[: settings.pairs_per_passage])
     ]
-    outcome.pairs[passage.number] = rows
-    return len(rows)
+    fresh = [row for row in rows if passage.task != "question" or not quotes(row["query"], passage.text)]
+    client.counts["rejected_quotes_passage"] += len(rows) - len(fresh)
+    outcome.pairs[passage.number] = fresh
+    return len(fresh)
+
+
+def quotes(query: str, passage: str) -> bool:
+    """Return whether a ``query`` longer than a term stands in ``passage`` word for word: it would teach matching."""
+    words = compare_by(query).strip(" .?!。？！")
+    return len(words) >= MIN_QUOTED_CHARS and words in compare_by(passage)
 
 
 def _count_failed_call(outcome: Outcome, error: AnswerError | CallError) -> None:
@@ -168,7 +178,7 @@ async def _valid_answer(
     for attempt in range(settings.calls.max_corrections + 1):
         answer = await client.answer(messages)
         try:
-            return parse_answer(answer, task), client.key(messages)
+            return parse_answer(answer, task), journal_key(settings, messages)
         except AnswerError as error:
             client.counts[f"invalid_{error.reason}"] += 1
             if attempt == settings.calls.max_corrections:

@@ -56,6 +56,13 @@ class Budget(_Generation):
             raise ValueError("max_cost needs price_per_million_prompt_tokens and price_per_million_completion_tokens")
         return self
 
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return what so many tokens cost."""
+        return (
+            prompt_tokens * self.price_per_million_prompt_tokens
+            + completion_tokens * self.price_per_million_completion_tokens
+        ) / 1e6
+
 
 class OpenAIGeneration(_Generation):
     """Pairs written by a model behind an OpenAI-compatible endpoint.

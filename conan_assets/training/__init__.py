@@ -1,1 +1,1 @@
-"""The trainer: Conan-embedding's balanced tasks and dynamic hard negatives, exact across processes, in little memory."""
+"""The trainer: Conan-embedding's balanced tasks and dynamic negatives, exact across processes, in little memory."""

@@ -3,7 +3,7 @@
 import json
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_args, get_origin, get_type_hints
 
 from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.settings import EncoderSettings
@@ -11,7 +11,10 @@ from conan_assets.training.settings import TrainingSettings
 
 CONFIG = "config.json"
 
-Record = TypeVar("Record")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
 class ConfigError(ValueError):
@@ -42,7 +45,9 @@ class TrainingConfig:
 
     def to_json(self) -> str:
         """Return everything but the directory as JSON."""
-        return json.dumps({"base_model": asdict(self.base_model), "stages": [asdict(stage) for stage in self.stages]}, indent=1)
+        return json.dumps(
+            {"base_model": asdict(self.base_model), "stages": [asdict(stage) for stage in self.stages]}, indent=1
+        )
 
 
 def write_config(config: TrainingConfig) -> Path:
@@ -62,29 +67,30 @@ def read_config(path: Path) -> TrainingConfig:
     return _build(TrainingConfig, {"directory": str(path.absolute().parent), **values}, str(path))
 
 
-def _build(record: type[Record], values: Any, where: str) -> Record:
-    """Return a dataclass made of JSON values; raise ConfigError for unknown or missing keys and wrong types."""
+def _build(record: type[Record], values: object, where: str) -> Record:
+    """Return a dataclass made of JSON values; raise ConfigError for unknown or missing keys and wrong values."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {values!r}; give an object")
-    hints = get_type_hints(record)
-    known = {field.name: field for field in fields(record)}  # type: ignore[arg-type]
+    hints = {field.name: get_type_hints(record)[field.name] for field in fields(record)}
+    required = [field.name for field in fields(record) if field.default is MISSING and field.default_factory is MISSING]
     for key in values:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}; accepted are {', '.join(known)}")
-    for key, field in known.items():
-        if key not in values and field.default is MISSING and field.default_factory is MISSING:
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key {key!r}; accepted are {', '.join(hints)}")
+    for key in required:
+        if key not in values:
             raise ConfigError(f"{where}: the key {key!r} is missing")
+    converted = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     try:
-        return record(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+        return record(**converted)
     except (TypeError, ValueError) as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f"{where}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint) and isinstance(hint, type):
+def _convert(hint: object, value: object, where: str) -> object:
+    if isinstance(hint, type) and is_dataclass(hint):
         return _build(hint, value, where)
     if hint is Path:
-        return Path(value)
+        return Path(str(value))
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where} is {value!r}; give a list")

@@ -19,7 +19,9 @@ class MetricsFile:
 
     def rewind(self, stage: int, step: int) -> None:
         """Keep the lines up to ``step`` of ``stage``."""
-        kept = [record for record in read_metrics(self._path.parent) if (record["stage"], record["step"]) <= (stage, step)]
+        kept = [
+            record for record in read_metrics(self._path.parent) if (record["stage"], record["step"]) <= (stage, step)
+        ]
         with atomic_path(self._path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 

@@ -12,6 +12,7 @@ from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
 
 MODEL = "model"
+ATTENTION_DROPOUT = "attention_dropout"
 
 
 def load_model(settings: EncoderSettings, device: str) -> SentenceTransformer:
@@ -33,8 +34,8 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = probability
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = probability
+        elif isinstance(getattr(module, ATTENTION_DROPOUT, None), float):
+            setattr(module, ATTENTION_DROPOUT, probability)
 
 
 def save_model(model: SentenceTransformer, directory: Path) -> Path:

@@ -1,6 +1,10 @@
-"""The loss of a batch: every task's losses at their weights, added up."""
+"""The loss of a batch: ``L_ret + beta * L_cos`` and whatever else the settings name, at their weights.
 
-from collections.abc import Iterator
+Every process computes it over the embeddings of all, so nothing in it depends on how the batch was split. That makes
+Cross-GPU Batch Balance (Conan-embedding, "Cross-GPU Batch Balance Loss") exact for any number of processes.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from conan_assets.training.batches import Batch, RetrievalBatch
-from conan_assets.training.losses import cosent, cosines, info_nce
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.batches import Batch
+from conan_assets.training.losses import cosent, cosines, drop_false_negatives, info_nce, kl_distillation, margin_mse
+from conan_assets.training.retrieval_batch import RetrievalBatch
+from conan_assets.training.settings import LossName, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -24,49 +29,91 @@ class Loss:
     parts
         The value of each loss by name, unweighted.
     scores
-        Cosines of queries and documents at full length, shape (queries, documents), without a graph; None without a
-        retrieval task.
+        Cosines at full length of each query to its positive (first) and own negatives, shape (queries, 1 + n), NaN for
+        none; None without a retrieval task.
     """
 
     total: Tensor
-    parts: dict[str, Tensor]
+    parts: dict[LossName, Tensor]
     scores: Tensor | None
 
 
 def batch_loss(embeddings: Tensor, batch: Batch, settings: TrainingSettings) -> Loss:
-    """Return the loss of ``batch`` over the embeddings (texts, dim) of its texts."""
-    parts: dict[str, Tensor] = {}
+    """Return the loss of ``batch`` over the embeddings (texts, dim) of its texts.
+
+    With Matryoshka dims it is the weighted mean of the losses over embeddings cut to each of them (arXiv 2205.13147).
+    """
+    parts: dict[LossName, Tensor] = {}
     scores = None
-    dims = sorted({*(dim for dim in settings.matryoshka_dims if dim < embeddings.shape[1]), embeddings.shape[1]})
-    for dim in dims:
+    for dim, weight in matryoshka_shares(embeddings.shape[1], settings).items():
+        scores = None
         cut = embeddings[:, :dim]
         if batch.retrieval is not None:
-            scores = cosines(cut[batch.retrieval.queries], cut[batch.retrieval.documents])
-        for name, value in _losses(cut, batch, scores, settings):
-            parts[name] = parts.get(name, 0.0) + value / len(dims)
+            scores = RetrievalScores(cut, batch.retrieval)
+            for name, value in _retrieval_losses(scores, settings):
+                parts[name] = parts.get(name, 0.0) + weight * value
+        if batch.sts is not None and "cosent" in settings.losses:
+            pairs = cosine_similarity(cut[batch.sts.first], cut[batch.sts.second])
+            labels = torch.from_numpy(batch.sts.labels).to(pairs)
+            parts["cosent"] = parts.get("cosent", 0.0) + weight * cosent(pairs, labels, settings.cosent_temperature)
     total = sum((settings.losses[name] * value for name, value in parts.items()), embeddings.new_zeros(()))
-    return Loss(total, {name: value.detach() for name, value in parts.items()}, None if scores is None else scores.detach())
+    detached = {name: value.detach() for name, value in parts.items()}
+    return Loss(total, detached, None if scores is None else scores.own.detach())
 
 
-def _losses(
-    embeddings: Tensor, batch: Batch, scores: Tensor | None, settings: TrainingSettings
-) -> Iterator[tuple[str, Tensor]]:
-    device = embeddings.device
-    if batch.retrieval is not None and scores is not None and "info_nce" in settings.losses:
-        positive = torch.from_numpy(batch.retrieval.positive).to(device)
-        log_weights = torch.from_numpy(batch.retrieval.counts).to(scores).log()
-        yield "info_nce", info_nce(scores, positive, log_weights, settings.temperature).mean()
-    if batch.sts is not None and "cosent" in settings.losses:
-        pairs = cosine_similarity(embeddings[batch.sts.first], embeddings[batch.sts.second])
-        yield "cosent", cosent(pairs, torch.from_numpy(batch.sts.labels).to(device), settings.cosent_temperature)
+def matryoshka_shares(full: int, settings: TrainingSettings) -> Mapping[int, float]:
+    """Return each length that the loss is taken at, the full one last, and its share of the loss."""
+    weights = dict(zip(settings.matryoshka_dims, settings.matryoshka_weights or (1.0,) * len(settings.matryoshka_dims), strict=True))
+    weights = {dim: weight for dim, weight in sorted(weights.items()) if dim < full} | {full: weights.get(full, 1.0)}
+    return {dim: weight / sum(weights.values()) for dim, weight in weights.items()}
 
 
-def score_means(scores: Tensor, batch: RetrievalBatch) -> dict[str, float]:
-    """Return the mean cosine of the queries to their positives and to their own hard negatives."""
-    values = scores.cpu().numpy()
-    rows = np.arange(len(values))
-    means = {"mean_positive_score": float(values[rows, batch.positive].mean())}
-    query, slot = np.nonzero(batch.negatives >= 0)
-    if len(query):
-        means["mean_negative_score"] = float(values[query, batch.negatives[query, slot]].mean())
-    return means
+class RetrievalScores:
+    """Cosines of a batch's queries and documents, and who counts as a negative.
+
+    Attributes
+    ----------
+    all
+        Shape (queries, documents).
+    own
+        Of each query to its positive (first) and own negatives, shape (queries, 1 + n); NaN for none.
+    """
+
+    def __init__(self, embeddings: Tensor, batch: RetrievalBatch) -> None:
+        self.batch = batch
+        self.all = cosines(embeddings[batch.queries], embeddings[batch.documents])
+        self.positive = torch.from_numpy(batch.positive).to(self.all.device)
+        lists = torch.from_numpy(np.concatenate([batch.positive[:, None], batch.negatives], axis=1)).to(self.all.device)
+        self.own = self.all.gather(1, lists.clamp(min=0)).masked_fill(lists < 0, torch.nan)
+
+    def log_weights(self, settings: TrainingSettings) -> Tensor:
+        """Return the logarithm of how often each document is a negative, after the guards of ``settings``."""
+        weights = torch.from_numpy(self.batch.counts).to(self.all)
+        if settings.dynamic_negatives.guard and self.batch.swapped_in.any():
+            scores = self.own.detach()
+            query, slot = torch.nonzero(
+                torch.from_numpy(self.batch.swapped_in).to(scores.device) & (scores[:, 1:] > scores[:, :1]), as_tuple=True
+            )
+            columns = torch.from_numpy(self.batch.negatives).to(scores.device)[query, slot]
+            weights[query, columns] = 0.0
+        log_weights = weights.log()
+        if settings.false_negative_margin is not None:
+            return drop_false_negatives(self.all, self.positive, log_weights, settings.false_negative_margin)
+        return log_weights
+
+    def teacher(self) -> Tensor:
+        """Return the teacher's scores, of the shape of ``own``."""
+        assert self.batch.teacher is not None
+        return torch.from_numpy(self.batch.teacher).to(self.all)
+
+
+def _retrieval_losses(scores: RetrievalScores, settings: TrainingSettings) -> Iterator[tuple[LossName, Tensor]]:
+    """Yield the retrieval losses that the settings name, as means over queries."""
+    if "info_nce" in settings.losses:
+        loss = info_nce(scores.all, scores.positive, scores.log_weights(settings), settings.temperature)
+        yield "info_nce", loss.mean()
+    if "kl_distillation" in settings.losses:
+        temperatures = settings.temperature, settings.teacher_temperature
+        yield "kl_distillation", kl_distillation(scores.own.nan_to_num(), scores.teacher(), *temperatures).mean()
+    if "margin_mse" in settings.losses:
+        yield "margin_mse", margin_mse(scores.own.nan_to_num(), scores.teacher()).mean()

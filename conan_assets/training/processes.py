@@ -1,8 +1,8 @@
-"""What the processes of a run exchange: embeddings on the way out, parameter gradients on the way back.
+"""The processes of a run, and the two sums they exchange.
 
-Every process decides the same global batch, encodes its share of the texts, and then computes the loss of the whole
-batch on the embeddings of all. So the loss is that of one process by construction, and the sum of the processes'
-parameter gradients is its gradient.
+Every process decides the same global batch and encodes its share of the texts. The sum of everyone's embeddings (zero
+where another process encodes) is the whole batch's; each computes the loss over that, and the sum of everyone's
+parameter gradients is the gradient of that loss. Nothing is averaged, and counts need not be even.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor, nn
+
+from conan_assets.training.batches import Batch
 
 
 class Processes:
@@ -36,27 +38,42 @@ class Processes:
         """Whether this process writes the run's files."""
         return self.rank == 0
 
-    def share(self, texts: Sequence[tuple[int, str]]) -> list[int]:
-        """Return the positions of the texts that this process encodes: dealt by length, so that shares weigh alike."""
-        by_length = sorted(range(len(texts)), key=lambda row: -len(texts[row][1]))
-        return by_length[self.rank :: self.count]
+    def share(self, batch: Batch, sts_processes: int | None) -> list[int]:
+        """Return the positions of the texts that this process encodes.
 
-    def gather(self, embeddings: Tensor, rows: Sequence[int], count: int) -> Tensor:
-        """Return all processes' embeddings as (count, dim), given this one's and their rows."""
-        gathered = embeddings.new_zeros(count, embeddings.shape[1])
-        gathered[list(rows)] = embeddings
+        Texts are dealt by length, so that shares weigh alike: all texts to all processes, or STS texts to the last
+        ``sts_processes`` and the others to the rest.
+        """
+        everything = range(len(batch.texts))
+        if sts_processes is None or self.count == 1:
+            return deal(batch, everything, self.rank, self.count)
+        others = self.count - sts_processes
+        if self.rank < others:
+            return deal(batch, everything[: batch.sts_from], self.rank, others)
+        return deal(batch, everything[batch.sts_from :], self.rank - others, sts_processes)
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Set ``tensor`` to the sum of all processes' tensors and return it."""
         if self.count > 1:
-            dist.all_reduce(gathered)
-        return gathered
+            dist.all_reduce(tensor)
+        return tensor
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Set every parameter's gradient to the sum of all processes' gradients of it."""
         if self.count == 1:
             return
         everyone = list(parameters)
-        present = torch.tensor([parameter.grad is not None for parameter in everyone], device=self.device).float()
-        dist.all_reduce(present)
-        for parameter, somewhere in zip(everyone, present.tolist(), strict=True):
-            if somewhere:
-                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                dist.all_reduce(parameter.grad)
+        present = self.add(torch.tensor([parameter.grad is not None for parameter in everyone], device=self.device).float())
+        used = [parameter for parameter, here in zip(everyone, present.tolist(), strict=True) if here]
+        for parameter in used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in used if parameter.grad is not None]
+        total = self.add(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, share in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(share.view_as(gradient))
+
+
+def deal(batch: Batch, rows: Sequence[int], number: int, count: int) -> list[int]:
+    """Return the ``number``-th of ``count`` shares of ``rows``, dealt from the longest text to the shortest."""
+    return sorted(rows, key=lambda row: (-len(batch.texts[row][1]), row))[number::count]

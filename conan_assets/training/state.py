@@ -32,7 +32,9 @@ class State:
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors called ``<name>/<key>`` by key."""
-        return {key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")}
+        return {
+            key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")
+        }
 
 
 def save_state(directory: Path, state: State, run: str) -> None:

@@ -107,7 +107,8 @@ class Trainer:
         (gradient,) = torch.autograd.grad(loss.total, embeddings)
         cache.backward(gradient[rows])
         self.processes.add_gradients(self.weights.masters.values())
-        metrics = {"loss": float(loss.total.detach()), **{name: float(value) for name, value in loss.parts.items()}}
+        metrics: dict[str, float] = {"loss": float(loss.total.detach())}
+        metrics |= {name: float(value) for name, value in loss.parts.items()}
         if batch.retrieval is not None and loss.scores is not None:
             metrics |= score_means(loss.scores, batch.retrieval)
         return metrics | {"samples": batch.samples, "tokens": sum(mini_batch.tokens for mini_batch in mini_batches)}
@@ -174,6 +175,7 @@ class Trainer:
 
 def _roles(model: SentenceTransformer, prompts: EncoderSettings, settings: TrainingSettings) -> list[Role]:
     """Return how queries (role 0) and documents (role 1) are prepared."""
-    limit = min(settings.max_tokens or model.max_seq_length, model.max_seq_length)
+    model_limit = model.max_seq_length or model.tokenizer.model_max_length
+    limit = min(settings.max_tokens or model_limit, model_limit)
     query_limit = min(settings.max_query_tokens or limit, limit)
     return [Role(prompts.query_prompt, query_limit), Role(prompts.document_prompt, limit)]

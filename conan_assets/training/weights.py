@@ -77,7 +77,7 @@ def _move_gradient_to(master: nn.Parameter) -> Callable[[Tensor], None]:
 
 
 def build_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch.optim.AdamW:
-    """Return AdamW over the masters (A 4.1: rate 1e-5, decay 0.001)."""
+    """Return AdamW over the masters (A, "Implementation details": rate 1e-5, decay 0.001)."""
     return torch.optim.AdamW(weights.groups(settings.weight_decay), lr=settings.learning_rate, fused=True)
 
 

@@ -1,6 +1,6 @@
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conan_assets.data.curation import curate
@@ -14,8 +14,8 @@ NONE = pl.DataFrame(schema=dict(PAIRS.columns))
 KEEP = {"query": "which animal purrs", "doc_id": "wiki:d1", "pair_id": "keep", "query_id": "wiki:keep"}
 
 
-def run(*rows, generated=NONE, queries=(), corpus=CORPUS, **settings):
-    return curate(make_pairs(KEEP, *rows), generated, corpus, queries, CurationSettings(**settings))
+def run(*rows, generated=NONE, queries=(), corpus=CORPUS, languages=None, **settings):
+    return curate(make_pairs(KEEP, *rows), generated, corpus, queries, CurationSettings(**settings), languages)
 
 
 def removed(report) -> dict[str, int]:
@@ -36,13 +36,17 @@ def test_pairs_without_a_fault_stay():
         ({"query": "a" * 2_001, "doc_id": "wiki:d2"}, "query_too_long"),
         ({"query": "who barks", "text": "dogs"}, "document_too_short"),
         ({"query": "who barks", "text": "d" * 100_001}, "document_too_long"),
+        ({"query": "who barks", "text": "=== --- *** !!! ??? abc"}, "too_many_symbols"),
+        ({"query": "who barks", "text": "buy now " * 30}, "repetitive"),
+        ({"query": "who is Jane.Doe@example.com", "doc_id": "wiki:d2"}, "blocked_pattern"),
+        ({"query": "who barks", "text": "ask jane.doe@example.com about dogs"}, "blocked_pattern"),
         ({"query": "dogs  BARK at strangers.", "doc_id": "wiki:d2"}, "query_equals_document"),
         ({"query": " Which animal　PURRS ", "doc_id": "wiki:d1"}, "duplicate"),
         ({"query": "which animal purrs", "text": "cats purr when they are CONTENT."}, "duplicate"),
     ],
 )
 def test_a_faulty_pair_is_removed_and_counted_under_its_reason(row, reason):
-    pairs, report = run(row)
+    pairs, report = run(row, blocked_patterns=[r"\w+@\w+\.\w+"])
     assert pairs["pair_id"].to_list() == ["keep"]
     assert removed(report) == {reason: 1}
     assert [example["reason"] for example in report["rejected_examples"]] == [reason]
@@ -105,6 +109,7 @@ def test_a_pair_of_an_unknown_document_is_an_error_that_names_it():
         run({"query": "who barks", "doc_id": "wiki:d9"})
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.sampled_from(["who barks", "WHO barks", "who sings", "x", "what is a cat", " who  barks "]), max_size=12
@@ -126,3 +131,50 @@ def test_the_key_of_a_text_is_its_own_key(text):
         frame.select(cleaned(pl.col("text"))).select(cleaned(pl.col("text"))).item()
         == frame.select(cleaned(pl.col("text"))).item()
     )
+
+
+LONG_QUERY = "which of the animals in the house is the one that purrs when it is content"
+
+
+def test_a_query_close_to_one_of_the_test_split_never_trains():
+    test = {"query": LONG_QUERY, "doc_id": "wiki:d3", "split": "test"}
+    near = {"query": LONG_QUERY.replace("content", "happy"), "doc_id": "wiki:d2"}
+    pairs, report = run(test, near)
+    assert pairs["pair_id"].to_list() == ["keep"]
+    assert removed(report) == {"near_evaluation_query": 1}
+    assert run(test, near, near_duplicates=None)[0].height == 2
+
+
+def test_near_equal_queries_of_near_equal_documents_are_one_pair():
+    document = "A cat that is content purrs, and it may purr as well when it calms itself after a fright at night."
+    corpus = make_corpus(
+        CORPUS["text"][0], document, document.replace("at night", "in the night"), "Birds sing at dawn."
+    )
+    other_query = {"query": "what calms a cat", "doc_id": "wiki:d3"}
+    pairs, report = run(
+        {"query": LONG_QUERY, "doc_id": "wiki:d2", "pair_id": "first"},
+        {"query": LONG_QUERY + "?", "doc_id": "wiki:d3", "pair_id": "near"},
+        other_query | {"pair_id": "other query"},
+        {"query": LONG_QUERY + " now", "doc_id": "wiki:d4", "pair_id": "other document"},
+        corpus=corpus,
+    )
+    assert pairs["pair_id"].to_list() == ["keep", "first", "other query", "other document"]
+    assert removed(report) == {"near_duplicate": 1}
+
+
+def test_both_near_equal_positives_of_one_query_stay():
+    document = "A cat that is content purrs, and it may purr as well when it calms itself after a fright at night."
+    corpus = make_corpus(CORPUS["text"][0], document, document.replace("at night", "in the night"))
+    pairs, _ = run(
+        {"query": LONG_QUERY, "doc_id": "wiki:d2"}, {"query": LONG_QUERY, "doc_id": "wiki:d3"}, corpus=corpus
+    )
+    assert pairs.height == 3
+
+
+def test_a_document_in_another_language_than_its_source_is_removed_unless_it_is_short():
+    german = "Die Katze schnurrt, wenn sie zufrieden ist, und manchmal auch, wenn sie sich nach einem Schreck beruhigt."
+    rows = ({"query": "which animal purrs too", "text": german}, {"query": "who barks", "text": "Der Hund bellt."})
+    pairs, report = run(*rows, languages={"wiki": "en"})
+    assert pairs["pair_id"].to_list() == ["keep", "p3"]
+    assert removed(report) == {"other_language": 1}
+    assert run(*rows, languages={"another": "en"})[0].height == 3

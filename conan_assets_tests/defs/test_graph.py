@@ -158,10 +158,14 @@ def test_metadata_shows_rows_columns_examples_curves_and_histograms(
         assert shown[key]["dagster/column_schema"].schema.columns
         assert "| --- |" in shown[key]["example_rows"].md_str
     pictures = [
-        (key, name) for key, values in shown.items() for name, value in values.items()
+        (key, name)
+        for key, values in shown.items()
+        for name, value in values.items()
         if isinstance(value, dg.MarkdownMetadataValue) and "data:image/png;base64," in (value.md_str or "")
     ]
-    assert {"round_1/checkpoint", "round_1/hard_negatives", "teacher_scores/tiny", "leaderboard"} <= {key for key, _ in pictures}
+    assert {"round_1/checkpoint", "round_1/hard_negatives", "teacher_scores/tiny", "leaderboard"} <= {
+        key for key, _ in pictures
+    }
 
 
 def test_a_programme_asking_for_more_negatives_than_documents_fails_with_both_numbers(miniature: Settings):

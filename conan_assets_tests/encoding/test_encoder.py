@@ -41,7 +41,7 @@ def test_a_length_limit_below_one_token_is_refused():
 
 @pytest.mark.parametrize("name", ["./nowhere", "nobody/has-this-model"])
 def test_a_model_that_is_not_there_says_how_to_get_it(name: str):
-    with pytest.raises(ModelNotFoundError, match="hf download|correct the path"):
+    with pytest.raises(ModelNotFoundError, match=r"hf download|correct the path"):
         locate_model(name)
 
 

@@ -50,7 +50,7 @@ def test_the_leaderboard_has_a_row_for_every_score_of_every_model(entries, tmp_p
             expected["value"],
         )
         assert row["low"] <= row["value"] <= row["high"]
-    assert {row["checkpoint"] for row in rows} == {entry.checkpoint for entry in entries}
+    assert {row["checkpoint_fingerprint"] for row in rows} == {entry.checkpoint for entry in entries}
     assert len(report["main_scores"]) == 6
 
 
@@ -71,6 +71,16 @@ def test_a_task_that_did_not_run_is_named_with_its_reason(entries, tmp_path):
     assert report["not_run"] == [{"round": "round_0", "model": "base", **missing}]
     assert "hub NFCorpus: no <network>" in (tmp_path / "leaderboard.md").read_text()
     assert "no &lt;network&gt;" in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_several_reports_of_a_model_become_one_line_and_one_model_card(entries, tmp_path):
+    rows = [{**row, "suite": "other"} for row in entries[2].report["rows"]]
+    second = entries[2]._replace(report={**entries[2].report, "rows": rows})
+    build_leaderboard([*entries, second], tmp_path)
+    (line,) = [line for line in (tmp_path / "leaderboard.md").read_text().splitlines() if line.startswith("| round_1")]
+    assert line.count("(") == 4
+    best = choose_best([entries[2], second], "docs", "dev", "ndcg_at_10")
+    assert {row["suite"] for row in best.report["rows"]} == {"docs", "other"}
 
 
 def test_a_leaderboard_of_nothing_is_an_error(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
 from conan_assets.evaluation.settings import MtebSuite
-from conan_assets.evaluation.suites import evaluation_queries
+from conan_assets.evaluation.suites import evaluation_queries, suite_files_fingerprint
 
 
 @pytest.fixture
@@ -83,6 +83,14 @@ def test_changed_files_are_scored_anew_and_an_evaluation_can_be_repeated(
     changed.write_parquet(mirror / "STSB" / "test.parquet")
     second = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work")
     assert second["rows"][0]["value"] == pytest.approx(-first["rows"][0]["value"])
+
+
+def test_the_files_of_a_suite_have_a_fingerprint_that_changes_with_them(mirror):
+    suites = cmteb(mirror, "STSB")
+    before = suite_files_fingerprint(suites)
+    assert suite_files_fingerprint(suites) == before
+    pl.DataFrame({"a": [1]}).write_parquet(mirror / "STSB" / "dev.parquet")
+    assert suite_files_fingerprint(suites) != before
 
 
 def test_bm25_runs_search_tasks_and_says_why_not_the_others(corpus, pairs, mirror, tmp_path):

@@ -1,10 +1,16 @@
+import json
 import logging
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from conan_assets.synthesis.client import EndpointError
+from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.generation import JOURNAL, generate_pairs
 from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
 from conan_assets_tests.data.frames import make_corpus, make_pairs
@@ -234,3 +240,61 @@ def test_the_endpoint_may_come_from_the_environment_and_need_no_key(tmp_path, mo
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         pairs, _ = generate_pairs(settings(server, base_url=None), CORPUS, PAIRS, tmp_path)
     assert pairs.height == 10
+
+
+def test_a_question_that_quotes_its_passage_is_rejected_and_another_passage_is_asked(tmp_path):
+    def quoting(number, body):
+        return questions("tells what  happened in the YEAR", f"question {number}")
+
+    with ChatServer(quoting) as server:
+        pairs, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+    assert pairs.height == 10
+    assert not any("tells" in query for query in pairs["query"])
+    assert report["rejected_quotes_passage"] == len(server.requests) == 10
+
+
+def test_an_estimate_sends_nothing_and_lies_above_what_is_used(tmp_path):
+    prices = Budget(price_per_million_prompt_tokens=1_000.0, price_per_million_completion_tokens=2_000.0)
+    with ChatServer(two_questions) as server:
+        estimate = estimate_generation(settings(server, budget=prices), CORPUS, PAIRS, tmp_path)
+        assert server.requests == []
+        _, report = generate_pairs(settings(server, budget=prices), CORPUS, PAIRS, tmp_path)
+        after = estimate_generation(settings(server, budget=prices), CORPUS, PAIRS, tmp_path)
+    assert (estimate["pairs"], estimate["calls"]) == (10, len(server.requests))
+    assert estimate["cost_at_most"] >= report["cost"] > 0
+    assert (after["calls"], after["answered_by_the_journal"], after["cost_at_most"]) == (0, 5, 0)
+
+
+def test_a_killed_run_goes_on_without_asking_again(tmp_path):
+    """The process is killed with ``kill -9`` while calls are in flight."""
+    program = (
+        "import sys, polars as pl\n"
+        "from pathlib import Path\n"
+        "from conan_assets_tests.synthesis.test_llm import *\n"
+        "limits = CallLimits(concurrency=4)\n"
+        "generation = OpenAIGeneration(kind='openai', model='tiny', base_url=sys.argv[1], max_pairs=40, calls=limits)\n"
+        "generate_pairs(generation, CORPUS, PAIRS, Path(sys.argv[2]))\n"
+    )
+
+    def slow(number, body):
+        return Reply(two_questions(number, body).content, delay_seconds=0.1)
+
+    with ChatServer(slow) as server:
+        process = subprocess.Popen([sys.executable, "-c", program, server.base_url, str(tmp_path)])
+        deadline = time.monotonic() + 60
+        while len(recorded := journal_keys(tmp_path)) < 6 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert 6 <= len(recorded) < 20
+        recorded = journal_keys(tmp_path)
+        asked_before = len(server.requests)
+        _, report = generate_pairs(settings(server, {"concurrency": 4}, max_pairs=40), CORPUS, PAIRS, tmp_path)
+    assert report["answers_from_journal"] == len(recorded)
+    assert len(server.requests) - asked_before == 20 - len(recorded)
+
+
+def journal_keys(folder: Path) -> list[str]:
+    path = folder / JOURNAL
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["key"] for line in lines if line.endswith("\n")]

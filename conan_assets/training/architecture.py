@@ -1,0 +1,64 @@
+"""What a run changes in its base model before training; loading the result needs none of our code.
+
+"A" is Conan-embedding (arXiv 2408.15710), "B" NV-Retriever (arXiv 2407.15831).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from conan_assets.training.checks import require
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters instead of full weights; merged into the weights at the end (B: rank 16, alpha 32).
+
+    Attributes
+    ----------
+    rank, alpha, dropout
+        Rank of the update, its scale times the rank, and dropout on its input.
+    target_modules
+        Names of the linear layers that get an adapter; ``all-linear`` for all of them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        require(self, ("rank", "alpha"), "a number above 0", lambda value: value > 0)
+        require(self, ("dropout",), "a share below 1", lambda value: 0 <= value < 1)
+
+
+@dataclass(frozen=True)
+class ArchitectureSettings:
+    """Changes to the base model.
+
+    Attributes
+    ----------
+    head_dim
+        Length of embeddings after a linear head with bias and no activation (A: 1024 to 1792); None for no head. A
+        model that already ends in a head of this length keeps it.
+    bidirectional
+        Let every token of a decoder attend to all others (B).
+    pool_prompt
+        Whether the tokens of a prompt take part in the mean; B leaves them out. None for the model's own way.
+    lora
+        Train adapters; None trains all weights.
+    gradient_checkpointing
+        Keep the activations of layer borders alone and recompute the rest.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    head_dim: int | None = None
+    bidirectional: bool = False
+    pool_prompt: bool | None = None
+    lora: LoraSettings | None = None
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, ("head_dim",), "a number above 0, or null", lambda value: value is None or value >= 1)

@@ -1,0 +1,49 @@
+"""Classification data as retrieval samples: same class is positive, other classes are negative (A; B, stage 2)."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from conan_assets.training.columns import Lists, StringColumn, TrainingDataError, join_chunks, read_table
+from conan_assets.training.samples import RetrievalSamples
+
+CANDIDATES_PER_SAMPLE = 100
+OTHERS_PER_CLASS = 10_000
+
+
+def read_classification(path: Path) -> RetrievalSamples:
+    """Return a sample for every text that is not alone in its class.
+
+    Its positives are all texts of the class (a step draws one that is not the text itself), its candidates texts of
+    other classes in random order.
+    """
+    table = read_table(path, ("text", "label"))
+    encoded = join_chunks(table["label"]).dictionary_encode()
+    labels = encoded.indices.to_numpy()
+    members = np.bincount(labels)
+    if len(members) < 2:
+        raise TrainingDataError(f"{path}: column label holds one class only; a negative needs another")
+    order = np.argsort(labels, kind="stable").astype(np.int32)
+    class_starts = np.cumsum(members) - members
+    kept = np.flatnonzero(members[labels] > 1)
+    texts = table["text"]
+    queries = texts.take(pa.array(kept))
+    return RetrievalSamples(
+        texts=StringColumn(texts),
+        sample_ids=StringColumn(pa.chunked_array([[f"{path.name}:{row}" for row in kept]])),
+        queries=StringColumn(queries),
+        positives=Lists(class_starts[labels[kept]], members[labels[kept]], order),
+        candidates=_draw_others(labels, kept),
+    )
+
+
+def _draw_others(labels: np.ndarray, kept: np.ndarray) -> Lists:
+    """Return texts of other classes: a random window per sample of one shuffled list per class."""
+    generator = np.random.default_rng(0)
+    others = [np.flatnonzero(labels != label) for label in range(labels.max() + 1)]
+    shuffled = [generator.permutation(rows)[:OTHERS_PER_CLASS].astype(np.int32) for rows in others]
+    lists = Lists.of(np.array([len(rows) for rows in shuffled]), np.concatenate(shuffled))
+    available = lists.lengths[labels[kept]]
+    lengths = np.minimum(available, CANDIDATES_PER_SAMPLE)
+    return Lists(lists.starts[labels[kept]] + generator.integers(available - lengths + 1), lengths, lists.values)

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import polars as pl
+
+from conan_assets.data.tables import QUERY_DROPPED
+from conan_assets.data.training_files import write_training_files
+
+CORPUS = pl.DataFrame(
+    {
+        "doc_id": ["d:1", "d:2", "d:3", "d:4"],
+        "dataset": "d",
+        "title": ["T", "", None, ""],
+        "text": ["one", "two", "three", "four"],
+    }
+)
+
+
+def pairs(*rows: tuple[str, str | None, str | None, float]) -> pl.DataFrame:
+    schema = {"query_id": pl.String, "doc_id": pl.String, "text": pl.String, "score": pl.Float32}
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    fixed = {"task": "retrieval", "dataset": "d", "origin": "natural", "split": "train"}
+    return frame.with_columns(
+        pl.concat_str(pl.lit("p"), pl.int_range(pl.len())).alias("pair_id"),
+        pl.concat_str(pl.lit("text of "), "query_id").alias("query"),
+        *(pl.lit(value).alias(name) for name, value in fixed.items()),
+    )
+
+
+def negatives(*rows: tuple[str, str, str, str | None, int | None, int]) -> pl.DataFrame:
+    schema = {
+        "query_id": pl.String,
+        "doc_id": pl.String,
+        "verdict": pl.String,
+        "reason": pl.String,
+        "order": pl.Int32,
+        "copies": pl.Int32,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def samples(folder: Path) -> dict[str, dict[str, object]]:
+    return {row["sample_id"]: row for row in pl.read_parquet(folder / "retrieval.parquet").to_dicts()}
+
+
+def test_a_query_is_one_sample_with_all_its_positives_and_its_negatives_in_order(tmp_path: Path):
+    mined = negatives(
+        ("q1", "d:4", "kept", None, 2, 1), ("q1", "d:3", "kept", None, 1, 1), ("q1", "d:2", "removed", "x", None, 0)
+    )
+    report = write_training_files(CORPUS, pairs(("q1", "d:1", None, 1), ("q1", "d:2", None, 1)), mined, tmp_path)
+    sample = samples(tmp_path)["q1"]
+    assert sample["positives"] == ["d:1", "d:2"]
+    assert sample["candidates"] == ["d:3", "d:4"]
+    assert report["retrieval_samples"] == 1
+    texts = dict(pl.read_parquet(tmp_path / "texts.parquet").iter_rows())
+    assert texts == {"d:1": "T one", "d:2": "two", "d:3": "three", "d:4": "four"}
+
+
+def test_a_negative_named_by_two_teachers_counts_twice(tmp_path: Path):
+    mined = negatives(("q1", "d:3", "kept", None, 1, 2), ("q1", "d:4", "kept", None, 2, 1))
+    write_training_files(CORPUS, pairs(("q1", "d:1", None, 1)), mined, tmp_path)
+    assert samples(tmp_path)["q1"]["candidates"] == ["d:3", "d:3", "d:4"]
+
+
+def test_a_dropped_query_is_left_out_and_one_without_negatives_keeps_its_positive(tmp_path: Path):
+    mined = negatives(
+        ("q1", "d:3", "removed", QUERY_DROPPED, None, 0), ("q2", "d:3", "removed", "tiny:top_k_abs", None, 0)
+    )
+    judged = pairs(("q1", "d:1", None, 1), ("q2", "d:2", None, 1))
+    report = write_training_files(CORPUS, judged, mined, tmp_path)
+    assert samples(tmp_path)["q2"]["candidates"] == []
+    assert "q1" not in samples(tmp_path)
+    assert (report["queries_dropped"], report["queries_without_hard_negatives"]) == (1, 1)
+
+
+def test_a_positive_outside_the_corpus_is_a_text_of_its_own_and_judged_irrelevant_is_no_positive(tmp_path: Path):
+    write_training_files(CORPUS, pairs(("q1", None, "a response", 1), ("q2", "d:1", None, 0)), None, tmp_path)
+    assert list(samples(tmp_path)) == ["q1"]
+    assert samples(tmp_path)["q1"]["positives"] == ["pair:p0"]
+    assert dict(pl.read_parquet(tmp_path / "texts.parquet").iter_rows()) == {"pair:p0": "a response"}

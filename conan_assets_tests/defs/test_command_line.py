@@ -1,0 +1,86 @@
+"""What a user types: the dagster commands on a profile, with good and bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conan_assets_tests.defs.conftest import programme, write_beir_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def profile(tmp_path: Path, tiny_model: str) -> Path:
+    """A profile file of the miniature programme beside its data."""
+    write_beir_folder(tmp_path / "animals")
+    settings = programme(tmp_path / "animals", tiny_model, tmp_path / "home")
+    path = tmp_path / "profile.yaml"
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    return path
+
+
+def dagster(profile: Path, *arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "CONAN_PROFILE": str(profile), "CONAN_HOME": str(home or profile.parent / "home")}
+    environment["DAGSTER_HOME"] = str(profile.parent / "dagster")
+    Path(environment["DAGSTER_HOME"]).mkdir(exist_ok=True)
+    command = [str(Path(sys.executable).parent / "dagster"), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def materialize(profile: Path, selection: str, **options: Path) -> subprocess.CompletedProcess[str]:
+    in_process = json.dumps({"execution": {"config": {"in_process": {}}}})
+    arguments = ["asset", "materialize", "-m", "conan_assets.definitions", "--config-json", in_process]
+    return dagster(profile, *arguments, "--select", selection, **options)
+
+
+def test_the_workspace_is_valid_and_the_assets_are_listed(profile: Path):
+    validated = dagster(profile, "definitions", "validate", "-w", "workspace.yaml")
+    assert validated.returncode == 0, validated.stderr
+    listed = dagster(profile, "asset", "list", "-m", "conan_assets.definitions").stdout.split()
+    assert {"raw_corpus", "teacher_scores/tiny", "round_2/hard_negatives", "released_model"} <= set(listed)
+
+
+def test_a_later_command_goes_on_from_what_an_earlier_one_left(profile: Path):
+    assert materialize(profile, "training_pairs++").returncode == 1, "its inputs are not there yet"
+    assert materialize(profile, "+training_pairs,+prompt_response_pairs").returncode == 0
+    result = materialize(profile, 'key:"teacher_scores/bm25"')
+    assert result.returncode == 0, result.stderr
+    assert list((profile.parent / "home" / "assets" / "teacher_scores" / "bm25").glob("*/table.parquet"))
+
+
+def test_an_unknown_setting_ends_the_command_and_is_named(profile: Path):
+    profile.write_text(profile.read_text() + "roundz: 2\n")
+    result = materialize(profile, "*")
+    assert result.returncode == 1
+    assert "roundz: unknown key; accepted here" in result.stderr + result.stdout
+
+
+def test_a_corrupt_file_ends_the_command_is_named_and_nothing_half_written_is_left(profile: Path):
+    (profile.parent / "animals" / "corpus.jsonl").unlink()
+    (profile.parent / "animals" / "corpus.parquet").write_bytes(b"PAR1 not really")
+    result = materialize(profile, "raw_corpus")
+    assert result.returncode == 1
+    assert "corpus.parquet" in result.stderr + result.stdout
+    assert not list((profile.parent / "home").rglob("table.parquet"))
+
+
+def test_a_storage_root_that_cannot_be_written_ends_the_command_and_is_named(profile: Path):
+    blocked = profile.parent / "file"
+    blocked.write_text("")
+    result = materialize(profile, "raw_corpus", home=blocked / "home")
+    assert result.returncode == 1
+    assert "set $CONAN_HOME elsewhere" in result.stderr + result.stdout
+
+
+def test_a_base_model_that_is_not_there_ends_the_command_with_the_way_to_get_it(profile: Path):
+    values = yaml.safe_load(profile.read_text())
+    values["base_model"]["model"] = "nobody/has-this-model"
+    profile.write_text(yaml.safe_dump(values))
+    result = materialize(profile, 'key:"round_0/checkpoint"')
+    assert result.returncode == 1
+    assert "hf download nobody/has-this-model" in result.stderr + result.stdout
