@@ -95,7 +95,7 @@ class ArtifactStore:
         directory = self.root / key / version
         try:
             manifest = json.loads((directory / MANIFEST).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return Artifact(key, version, directory, manifest["report"])
 
@@ -103,7 +103,7 @@ class ArtifactStore:
         """Return the version of ``key`` that was finished or reused last; raise ArtifactError when there is none."""
         try:
             version = (self.root / key / "current").read_text().strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             version = ""
         artifact = self.find(key, version) if version else None
         if artifact is None:

@@ -25,6 +25,7 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             _spec(PAIRS_KEY, "Every judged pair of every source and split."),
         ],
         name="sources",
+        can_subset=True,
     )
     def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
         recipe = {name: source_fingerprint(name, source) for name, source in settings.sources.items()}
@@ -44,14 +45,15 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             write_table(pairs, directory)
             return {"pairs_by_dataset_and_split": _count(pairs, "dataset", "task", "split")}
 
-        yield reuse_or_build(context, storage, recipe, build_corpus, CORPUS_KEY)
-        yield reuse_or_build(context, storage, recipe, build_pairs, PAIRS_KEY)
+        for key, build in ((CORPUS_KEY, build_corpus), (PAIRS_KEY, build_pairs)):
+            if key in context.selected_asset_keys:
+                yield reuse_or_build(context, storage, recipe, build, key)
 
     return [sources]
 
 
 def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(key, description=description, group_name="corpus", kinds={"polars"}, code_version="1")
+    return dg.AssetSpec(key, description=description, group_name="corpus", kinds={"polars"}, code_version="1", skippable=True)
 
 
 def _count(frame: pl.DataFrame, *columns: str) -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ import polars as pl
 
 from conan_assets.data.text import comparison_key
 from conan_assets.mining.figures import plot_histograms
+from conan_assets.mining.scorers import effort_report
 from conan_assets.mining.settings import MiningSettings
 
 if TYPE_CHECKING:
@@ -26,31 +27,39 @@ def audit_report(
 ) -> dict[str, Any]:
     """Return all figures of a mined set; writes the score histograms into ``workdir``."""
     positives = {name: np.concatenate([miner.positive_scores[name] for miner in miners]) for name in miners[0].scorers}
-    report = audit(negatives, settings.negatives_per_query)
+    queries = sum(len(miner.collection.queries) for miner in miners)
+    report = audit(negatives, settings.negatives_per_query, queries)
     report |= evaluation_overlap(negatives, miners, evaluation_pairs)
     if previous is not None:
         report["queries_changed"] = queries_changed(negatives, previous, settings.negatives_per_query)
-    scorers = [scorer for miner in miners for scorer in miner.scorers.values()]
-    encoded, seconds = sum(s.effort.encoded for s in scorers), sum(s.effort.seconds for s in scorers)
-    report |= {"encoded": encoded, "texts_per_second": round(encoded / seconds, 1) if seconds else 0.0}
+    report |= effort_report(scorer.effort for miner in miners for scorer in miner.scorers.values())
     report["rules"] = [veto.model_dump() for veto in settings.veto]
     report["histogram"] = plot_histograms(_panels(negatives, positives), workdir / "histogram.png")
     return report
 
 
-def audit(negatives: pl.DataFrame, negatives_per_query: int) -> dict[str, Any]:
-    """Return counts by reason, shortage and mean scores of a negatives table."""
+def audit(negatives: pl.DataFrame, negatives_per_query: int, queries: int | None = None) -> dict[str, Any]:
+    """Return counts by reason, shortage and mean scores of a negatives table.
+
+    Parameters
+    ----------
+    negatives_per_query
+        K: a query with fewer kept negatives is short.
+    queries
+        Number of queries mined, those without any candidate included; by default those in the table.
+    """
     kept = negatives.filter(KEPT)
-    per_query = negatives.group_by("query_id").agg(kept=KEPT.sum())["kept"]
+    per_query = kept.group_by("query_id").len()["len"]
+    queries = queries or negatives["query_id"].n_unique()
     return {
         "rows": negatives.height,
-        "queries": len(per_query),
+        "queries": queries,
         "kept": kept.height,
         "removed": negatives.height - kept.height,
         "removed_by": removed_by(negatives),
-        "kept_per_query": round(kept.height / max(len(per_query), 1), 2),
-        "queries_short": int((per_query < negatives_per_query).sum()),
-        "queries_without_negatives": int((per_query == 0).sum()),
+        "kept_per_query": round(kept.height / max(queries, 1), 2),
+        "queries_short": queries - int((per_query >= negatives_per_query).sum()),
+        "queries_without_negatives": queries - len(per_query),
         "scores": mean_scores(negatives),
     }
 

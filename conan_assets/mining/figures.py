@@ -32,7 +32,7 @@ def plot_histograms(panels: Mapping[str, Mapping[str, np.ndarray]], path: Path) 
             weights = np.full(len(scores), 100 / max(len(scores), 1))
             axes.hist(scores, bins=bins, weights=weights, alpha=0.55, label=f"{kind} ({len(scores):,})")
         axes.set(title=teacher, xlabel="score", ylabel="% of its kind")
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper right")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         figure.savefig(file, format="png", dpi=110)
     return path.name

@@ -16,7 +16,7 @@ from conan_assets.mining.collection import Collection, MiningError, collections
 from conan_assets.mining.judge import Ask, judge_negatives
 from conan_assets.mining.miner import Miner
 from conan_assets.mining.ranking import Neighbours
-from conan_assets.mining.refresh import Pools, estimate_drift
+from conan_assets.mining.refresh import estimate_drift, pooled_documents
 from conan_assets.mining.scorers import BiEncoderScorer, open_scorer
 from conan_assets.mining.scores import TableScorer
 from conan_assets.mining.settings import STUDENT, MiningSettings, TeacherSettings, TopKPercPos
@@ -92,7 +92,7 @@ def mine_hard_negatives(
         scorer = BiEncoderScorer(student, collection, store, settings.search, workdir / "search" / STUDENT)
         others = {name: sources.scorer(name, collection) for name in settings.teachers_used}
         miner = Miner(settings, collection, {STUDENT: scorer, **others})
-        mined.add(miner, previous_negatives, ask)
+        mined.add(miner, scorer, previous_negatives, ask)
     negatives = check_table(pl.concat(mined.frames), NEGATIVES, "hard_negatives")
     negatives = negatives.select(_columns(negatives))
     report = audit_report(settings, mined.miners, negatives, evaluation_pairs, previous_negatives, workdir)
@@ -108,29 +108,24 @@ class _Mined:
     verdicts: list[dict[str, int]] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, miner: Miner, previous: pl.DataFrame | None, ask: Ask | None) -> None:
-        for part in miner.mine(self._sources(miner, previous)):
+    def add(self, miner: Miner, student: BiEncoderScorer, previous: pl.DataFrame | None, ask: Ask | None) -> None:
+        for part in miner.mine(self._sources(miner, student, previous)):
             if miner.settings.judge is not None and ask is not None:
                 self.verdicts.append(judge_negatives(miner.settings.judge, miner.collection, part, ask))
             self.frames.append(part.frame(miner.collection))
         self.miners.append(miner)
 
-    def _sources(self, miner: Miner, previous: pl.DataFrame | None) -> dict[str, Neighbours]:
+    def _sources(self, miner: Miner, student: BiEncoderScorer, previous: pl.DataFrame | None) -> dict[str, Neighbours]:
+        """Search every source; the student among the pooled documents alone when the settings say so."""
         settings, collection = miner.settings, miner.collection
-        if previous is None or settings.refresh.mode == "full" or STUDENT not in settings.candidates:
+        if settings.refresh.mode == "full" or previous is None or STUDENT not in settings.candidates:
             return miner.search(settings.candidates)
-        student = miner.scorers[STUDENT]
-        pools = Pools.of(collection, previous)
-        found = pools.search(collection, student, settings.depth)
+        pooled = pooled_documents(collection, previous)
+        found = student.search_among(pooled, settings.depth)
         share, needed = settings.refresh.drift_documents, settings.negatives_per_query
         generator = np.random.default_rng(settings.seed)
-        self.drift.append(
-            {
-                "dataset": collection.dataset,
-                "queries_without_pool": len(collection.queries) - len(np.unique(pools.queries)),
-                **estimate_drift(collection, student, found, pools, needed, share, generator),
-            }
-        )
+        drift = estimate_drift(collection, student, found, pooled, needed, share, generator)
+        self.drift.append({"dataset": collection.dataset, **drift})
         return {STUDENT: found, **miner.search(name for name in settings.candidates if name != STUDENT)}
 
     def report(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from conan_assets.mining.selection import VARIANTS
 from conan_assets.mining.settings import STUDENT, MiningSettings
 
 QUERIES_PER_PART = 4_096
-DRAWS_PER_MISSING = 4
+DRAWS_PER_MISSING = 8
 BEYOND_REASON = "beyond_pool_depth"
 WRITTEN_REASON = "judged_or_written"
 RANDOM_REASON = "random_document"

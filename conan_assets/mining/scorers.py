@@ -1,5 +1,6 @@
 """Who scores documents: BM25, bi-encoders and cross-encoders behind one interface. The student is a bi-encoder."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.lexical import BM25
 from conan_assets.mining.collection import Collection
 from conan_assets.mining.exact import FirstRows, Matrix
+from conan_assets.mining.groups import Groups
 from conan_assets.mining.ranking import EMPTY, Neighbours, pack
 from conan_assets.mining.search import find_nearest
 from conan_assets.mining.settings import BiEncoderTeacher, BM25Teacher, SearchSettings, TeacherSettings
@@ -40,6 +42,15 @@ class Effort:
     encoded: int = 0
     seconds: float = 0.0
     recall: float | None = None
+
+
+def effort_report(efforts: Iterable[Effort]) -> dict[str, float]:
+    """Return texts encoded, texts per second and, after approximate searches, the lowest recall."""
+    efforts = list(efforts)
+    encoded, seconds = sum(effort.encoded for effort in efforts), sum(effort.seconds for effort in efforts)
+    recalls = [effort.recall for effort in efforts if effort.recall is not None]
+    report = {"encoded": encoded, "texts_per_second": round(encoded / seconds, 1) if seconds else 0.0}
+    return report | ({"recall_of_exact": min(recalls)} if recalls else {})
 
 
 class Scorer(Protocol):
@@ -160,17 +171,27 @@ class BiEncoderScorer:
 
     def search(self, k: int) -> Neighbours:
         """Return every query's ``k`` nearest documents, searching the whole corpus."""
-        collection = self._collection
-        documents = self._embed(collection.texts, "document")
-        queries = self._embed(collection.queries, "query")
+        return self.search_among(np.arange(self._collection.corpus_size), k)
+
+    def search_among(self, documents: np.ndarray, k: int) -> Neighbours:
+        """Return every query's ``k`` nearest of the documents at the given sorted positions, without its positives."""
+        texts, positives = self._collection.texts.gather(documents), self._collection.positives
+        row = np.full(len(self._collection.texts), -1)
+        row[documents] = np.arange(len(documents))
+        members = row[positives.members]
+        hidden = Groups.from_pairs(positives.rows[members >= 0], members[members >= 0], len(positives))
         settings = self._search
         if settings.device == "auto":
             settings = settings.model_copy(update={"device": self._encoder.device})
-        checkpoints = self._checkpoints / self._fingerprint()
-        scorer = VectorScorer(collection, queries, documents, settings, checkpoints)
-        found = scorer.search(k)
-        self.effort.recall = scorer.effort.recall
-        return found
+        found, self.effort.recall = find_nearest(
+            settings,
+            self._embed(self._collection.queries, "query"),
+            self._embed(texts, "document"),
+            k,
+            hidden,
+            self._checkpoints / self._fingerprint(texts, hidden),
+        )
+        return Neighbours(np.where(found.positions < 0, -1, documents[found.positions]), found.scores)
 
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the score of each (query, document) pair of positions."""
@@ -186,19 +207,11 @@ class BiEncoderScorer:
         self.effort.seconds += embeddings.seconds
         return embeddings
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, documents: pl.Series, hidden: Groups) -> str:
         """Return what decides a search's result, so that blocks of another search are never taken for its own."""
-        texts = [
-            column.hash(seed=0).to_numpy().tobytes() for column in (self._collection.queries, self._collection.texts)
-        ]
-        positives = self._collection.positives
-        return fingerprint(
-            self._encoder.namespace("query"),
-            self._encoder.namespace("document"),
-            *texts,
-            positives.offsets.tobytes(),
-            positives.members.tobytes(),
-        )
+        texts = [column.hash(seed=0).to_numpy().tobytes() for column in (self._collection.queries, documents)]
+        namespaces = [self._encoder.namespace("query"), self._encoder.namespace("document")]
+        return fingerprint(*namespaces, *texts, hidden.offsets.tobytes(), hidden.members.tobytes())
 
 
 def open_scorer(settings: TeacherSettings, collection: Collection, store: "EmbeddingStore", workdir: Path) -> Scorer:

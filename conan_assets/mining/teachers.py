@@ -1,5 +1,6 @@
 """The table of a teacher's scores: its best documents for every training query and all labelled positives."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from conan_assets.mining.audit import mean
 from conan_assets.mining.calibration import calibration_report
 from conan_assets.mining.collection import Collection, collections
 from conan_assets.mining.figures import plot_histograms
-from conan_assets.mining.scorers import Scorer, open_scorer
+from conan_assets.mining.scorers import Scorer, effort_report, open_scorer
 from conan_assets.mining.settings import TeacherSettings
 
 if TYPE_CHECKING:
@@ -37,13 +38,14 @@ def score_with_teacher(
     workdir
         Where the histogram is written, and what a killed search resumes from.
     """
-    frames, scorers = [], []
+    started = time.monotonic()
+    frames, efforts = [], []
     for collection in collections(corpus, pairs):
         scorer = open_scorer(settings, collection, store, workdir / "search" / collection.dataset)
         frames.append(_candidates(collection, scorer, settings.depth))
-        scorers.append(scorer)
+        efforts.append(scorer.effort)
     table = check_table(pl.concat(frames), CANDIDATES, f"teacher_scores/{name}")
-    report = _report(table, scorers)
+    report = {**_counts(table), **effort_report(efforts), "seconds": round(time.monotonic() - started, 1)}
     if settings.calibrate:
         report |= calibration_report(table, settings.calibration)
     report["histogram"] = plot_histograms({name: _split(table)}, workdir / "histogram.png")
@@ -74,9 +76,8 @@ def _split(table: pl.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _report(table: pl.DataFrame, scorers: list[Scorer]) -> dict[str, Any]:
+def _counts(table: pl.DataFrame) -> dict[str, Any]:
     positives, candidates = table.filter("is_positive"), table.filter(~pl.col("is_positive"))
-    encoded, seconds = sum(s.effort.encoded for s in scorers), sum(s.effort.seconds for s in scorers)
     return {
         "rows": table.height,
         "queries": table["query_id"].n_unique(),
@@ -85,7 +86,4 @@ def _report(table: pl.DataFrame, scorers: list[Scorer]) -> dict[str, Any]:
         "positives_found": mean(positives, pl.col("rank").is_not_null()),
         "mean_score_of_positives": mean(positives, pl.col("score")),
         "mean_score_of_candidates": mean(candidates, pl.col("score")),
-        "encoded": encoded,
-        "seconds": round(seconds, 1),
-        "texts_per_second": round(encoded / seconds, 1) if seconds else 0.0,
     }

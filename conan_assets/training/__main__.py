@@ -3,10 +3,12 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
 from conan_assets.training.config import read_config
+from conan_assets.training.reporting import report_to_dagster
 from conan_assets.training.run import train
 
 
@@ -15,12 +17,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m conan_assets.training", description=__doc__)
     parser.add_argument("config", type=Path, help="config.json in the directory of the run")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    is_main = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_main else logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        report = train(read_config(arguments.config))
+        with report_to_dagster() as send:
+            report = train(read_config(arguments.config))
+            send(report)
     except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    print(json.dumps(report))
+    if is_main:
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from conan_assets.training.checks import require
 
@@ -24,7 +24,7 @@ class LoraSettings:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
 
@@ -44,8 +44,10 @@ class ArchitectureSettings:
         model that already ends in a head of this length keeps it.
     bidirectional
         Let every token of a decoder attend to all others (B).
+    pooling
+        How tokens become an embedding: ``mean`` (A and B), ``cls`` or ``lasttoken``; None for the model's own way.
     pool_prompt
-        Whether the tokens of a prompt take part in the mean; B leaves them out. None for the model's own way.
+        Whether the tokens of a prompt take part in pooling; B leaves them out. None for the model's own way.
     lora
         Train adapters; None trains all weights.
     gradient_checkpointing
@@ -56,6 +58,7 @@ class ArchitectureSettings:
 
     head_dim: int | None = None
     bidirectional: bool = False
+    pooling: Literal["mean", "cls", "lasttoken"] | None = None
     pool_prompt: bool | None = None
     lora: LoraSettings | None = None
     gradient_checkpointing: bool = False

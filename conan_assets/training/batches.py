@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 
-from conan_assets.training.data import StsData, TrainingData
+from conan_assets.training.data import TrainingData
 from conan_assets.training.negatives import NegativeTable
 from conan_assets.training.retrieval_batch import RetrievalBatch, build_retrieval_batch
 from conan_assets.training.samples import RetrievalSamples
@@ -96,8 +96,8 @@ class BatchPlan:
         pairs = self.data.sts
         assert pairs is not None
         drawn = self._draw(turn, len(pairs), self.sts_size, "sts")
-        first = np.array([texts(QUERY, pairs.first[pair]) for pair in drawn])
-        second = np.array([texts(QUERY, pairs.second[pair]) for pair in drawn])
+        first = np.array([texts.number(QUERY, pairs.first[pair]) for pair in drawn])
+        second = np.array([texts.number(QUERY, pairs.second[pair]) for pair in drawn])
         return StsBatch(first, second, pairs.scores[drawn])
 
     def _draw(self, turn: int, items: int, size: int, task: str) -> np.ndarray:
@@ -112,7 +112,7 @@ class BatchPlan:
         return self._generator(task, epoch).permutation(items)
 
     def _draw_positives(self, turn: int, samples: RetrievalSamples, drawn: np.ndarray) -> np.ndarray:
-        """Return the place of one of each sample's positives in its list: another text than the query, if it has one."""
+        """Return the place of one of each sample's positives in its list; not the query's own text, if it can be."""
         lengths = samples.positives.lengths[drawn]
         chosen = self._generator("positive", turn).integers(lengths)
         for row, sample in enumerate(drawn):

@@ -50,7 +50,6 @@ class Lists:
         return np.where(positions < 0, missing, self.values[rows])
 
 
-
 def has_rows(path: Path) -> bool:
     """Return whether the file is there and holds a row."""
     try:

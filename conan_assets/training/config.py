@@ -1,15 +1,18 @@
 """What one training run is told: a directory, a base model and the stages, also as ``config.json``."""
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.architecture import ArchitectureSettings
 from conan_assets.training.settings import TrainingSettings
 
 CONFIG = "config.json"
+TRACKERS = ("aim", "comet_ml", "mlflow", "tensorboard", "wandb")
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,21 +36,30 @@ class TrainingConfig:
         The model to start from, and the prompts and length limit its inputs get.
     stages
         Settings of the stages, trained one after the other.
+    architecture
+        Changes to the base model.
+    trackers
+        Names of accelerate's trackers that get the metrics too, if installed.
     """
 
     directory: Path
     base_model: EncoderSettings
     stages: tuple[TrainingSettings, ...]
+    architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
+    trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages is empty; give the settings of at least one stage")
+        unknown = set(self.trackers) - set(TRACKERS)
+        if unknown:
+            raise ValueError(f"trackers names {min(unknown)!r}; accepted are {', '.join(TRACKERS)}")
 
     def to_json(self) -> str:
         """Return everything but the directory as JSON."""
-        return json.dumps(
-            {"base_model": asdict(self.base_model), "stages": [asdict(stage) for stage in self.stages]}, indent=1
-        )
+        values = asdict(self)
+        del values["directory"]
+        return json.dumps(values, indent=1)
 
 
 def write_config(config: TrainingConfig) -> Path:
@@ -71,8 +83,8 @@ def _build(record: type[Record], values: object, where: str) -> Record:
     """Return a dataclass made of JSON values; raise ConfigError for unknown or missing keys and wrong values."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where} is {values!r}; give an object")
-    hints = {field.name: get_type_hints(record)[field.name] for field in fields(record)}
-    required = [field.name for field in fields(record) if field.default is MISSING and field.default_factory is MISSING]
+    hints = {each.name: get_type_hints(record)[each.name] for each in fields(record)}
+    required = [each.name for each in fields(record) if each.default is MISSING and each.default_factory is MISSING]
     for key in values:
         if key not in hints:
             raise ConfigError(f"{where}: unknown key {key!r}; accepted are {', '.join(hints)}")
@@ -87,12 +99,24 @@ def _build(record: type[Record], values: object, where: str) -> Record:
 
 
 def _convert(hint: object, value: object, where: str) -> object:
-    if isinstance(hint, type) and is_dataclass(hint):
-        return _build(hint, value, where)
-    if hint is Path:
-        return Path(str(value))
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} is {value!r}; give a list")
-        return tuple(_convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    options = [option for option in get_args(hint) if option is not type(None)] if _is_union(hint) else [hint]
+    if value is None and _is_union(hint):
+        return None
+    for option in options:
+        if isinstance(option, type) and is_dataclass(option):
+            return _build(option, value, where)
+        if option is Path:
+            return Path(str(value))
+        if get_origin(option) is tuple and (isinstance(value, list) or len(options) == 1):
+            return _convert_list(get_args(option)[0], value, where)
     return value
+
+
+def _convert_list(hint: object, value: object, where: str) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where} is {value!r}; give a list")
+    return tuple(_convert(hint, item, f"{where}[{i}]") for i, item in enumerate(value))
+
+
+def _is_union(hint: object) -> bool:
+    return get_origin(hint) in (Union, UnionType)

@@ -66,9 +66,9 @@ class EarlyStop:
 def mean_ndcg(encoder: TextEncoder, samples: RetrievalSamples) -> float:
     """Return the mean nDCG@10 of ranking each sample's positives among its positives and candidates."""
     texts = TextNumbers()
-    queries = [texts(QUERY, samples.queries[i]) for i in range(len(samples))]
+    queries = [texts.number(QUERY, samples.queries[i]) for i in range(len(samples))]
     lists = [np.concatenate([samples.positives[i], samples.candidates[i]]) for i in range(len(samples))]
-    documents = [[texts(DOCUMENT, samples.texts[row]) for row in rows] for rows in lists]
+    documents = [[texts.number(DOCUMENT, samples.texts[row]) for row in rows] for rows in lists]
     encoder.model.eval()
     with torch.no_grad():
         rows = range(encoder.processes.rank, len(texts), encoder.processes.count)

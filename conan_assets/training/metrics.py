@@ -12,10 +12,17 @@ Record = Mapping[str, float]
 
 
 class MetricsFile:
-    """Appends a line per step; a resumed run first drops what was written after its saved state."""
+    """Appends a line per step; a resumed run first drops what was written after its saved state.
+
+    Attributes
+    ----------
+    lines
+        Lines that are there, which is the number of steps over all stages.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / METRICS
+        self.lines = 0
 
     def rewind(self, stage: int, step: int) -> None:
         """Keep the lines up to ``step`` of ``stage``."""
@@ -24,11 +31,13 @@ class MetricsFile:
         ]
         with atomic_path(self._path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        self.lines = len(kept)
 
     def append(self, record: Record) -> None:
         """Write one line."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        self.lines += 1
 
 
 def read_metrics(directory: Path) -> list[dict[str, float]]:

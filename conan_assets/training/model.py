@@ -1,32 +1,115 @@
-"""The model that is trained: loaded as a sentence-transformers model, saved as one."""
+"""The model that is trained: loaded as a sentence-transformers model, changed as asked, saved as one."""
 
 import os
 import shutil
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Dense, Normalize, Pooling
+from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.architecture import ArchitectureSettings, LoraSettings
 
 MODEL = "model"
 ATTENTION_DROPOUT = "attention_dropout"
 
 
-def load_model(settings: EncoderSettings, device: str) -> SentenceTransformer:
-    """Return the base model in float32 on ``device``, with its length limit set."""
-    disable_progress_bar()
-    model = SentenceTransformer(
-        str(locate_model(settings.model, settings.revision)),
-        device=device,
-        trust_remote_code=settings.trust_remote_code,
-        model_kwargs={"dtype": torch.float32},
+class ArchitectureError(ValueError):
+    """The base model cannot be changed as asked; the message says what it is."""
+
+
+class TrainableModel:
+    """A base model with the changes of an architecture.
+
+    Attributes
+    ----------
+    model
+        In float32, on its device.
+    """
+
+    def __init__(self, base: EncoderSettings, architecture: ArchitectureSettings, device: str, seed: int) -> None:
+        disable_progress_bar()
+        self.model = SentenceTransformer(
+            str(locate_model(base.model, base.revision)),
+            device=device,
+            trust_remote_code=base.trust_remote_code,
+            model_kwargs={"dtype": torch.float32},
+        )
+        if base.max_tokens is not None:
+            self.model.max_seq_length = base.max_tokens
+        torch.manual_seed(seed)
+        if self.model.tokenizer.pad_token is None:
+            self.model.tokenizer.pad_token = self.model.tokenizer.eos_token
+        _set_pooling(self.model, architecture)
+        if architecture.bidirectional:
+            make_bidirectional(self.model)
+        self._adapters = add_adapters(self.model, architecture.lora) if architecture.lora is not None else None
+        if architecture.head_dim is not None:
+            add_head(self.model, architecture.head_dim)
+        if architecture.gradient_checkpointing:
+            _transformer(self.model).activation_checkpointing_enable()
+
+    def save(self, directory: Path) -> Path:
+        """Save the model in float32 as ``directory/model``, whole or not at all, adapters merged; return its path."""
+        path = directory / MODEL
+        partial = directory / f"{MODEL}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        if self._adapters is not None:
+            self._adapters.merge_and_unload()
+            self._adapters = None
+        self.model.save(str(partial), create_model_card=False)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+        return path
+
+
+def add_head(model: SentenceTransformer, dim: int) -> None:
+    """Put a linear layer with bias and no activation behind the pooling, unless the model ends in one of ``dim``."""
+    heads = [module for module in model if isinstance(module, Dense)]
+    if heads and heads[-1].out_features == dim:
+        return
+    head = Dense(model.get_embedding_dimension() or 0, dim, activation_function=torch.nn.Identity()).to(model.device)
+    position = next((i for i, module in enumerate(model) if isinstance(module, Normalize)), len(model))
+    model.insert(position, head)
+
+
+def make_bidirectional(model: SentenceTransformer) -> None:
+    """Let every token attend to all; raise ArchitectureError if the first one still does not see the last."""
+    transformer = _transformer(model)
+    transformer.config.is_causal = False
+    tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
+    with torch.inference_mode():
+        output = transformer.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+    if torch.equal(output[0, 0], output[1, 0]):
+        raise ArchitectureError(
+            f"{type(transformer).__name__} stays causal: it does not read is_causal from its configuration; "
+            "take another base model, or set bidirectional to false"
+        )
+
+
+def add_adapters(model: SentenceTransformer, settings: LoraSettings) -> PeftModel:
+    """Freeze the transformer and put LoRA adapters on its linear layers, in place; return what merges them."""
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules
+        if isinstance(settings.target_modules, str)
+        else [*settings.target_modules],
     )
-    if settings.max_tokens is not None:
-        model.max_seq_length = settings.max_tokens
-    return model
+    return get_peft_model(_transformer(model), config)
+
+
+def _transformer(model: SentenceTransformer) -> PreTrainedModel:
+    transformer = model.transformers_model
+    if transformer is None:
+        raise ArchitectureError(f"{type(model[0]).__name__} is no transformers model: bidirectional and lora need one")
+    return transformer
 
 
 def set_dropout(model: torch.nn.Module, probability: float) -> None:
@@ -38,12 +121,13 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
             setattr(module, ATTENTION_DROPOUT, probability)
 
 
-def save_model(model: SentenceTransformer, directory: Path) -> Path:
-    """Save ``model`` in float32 as ``directory/model``, whole or not at all, and return its path."""
-    path = directory / MODEL
-    partial = directory / f"{MODEL}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.to(torch.float32).save(str(partial), create_model_card=False)
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(partial, path)
-    return path
+def _set_pooling(model: SentenceTransformer, architecture: ArchitectureSettings) -> None:
+    changes = {"pooling_mode": architecture.pooling, "include_prompt": architecture.pool_prompt}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not changes:
+        return
+    for position, module in enumerate(model):
+        if isinstance(module, Pooling):
+            model[position] = Pooling(**(module.get_config_dict() | changes))
+            return
+    raise ArchitectureError(f"{type(model[0]).__name__} has no pooling to change; set pooling and pool_prompt to null")

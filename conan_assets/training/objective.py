@@ -63,7 +63,11 @@ def batch_loss(embeddings: Tensor, batch: Batch, settings: TrainingSettings) -> 
 
 def matryoshka_shares(full: int, settings: TrainingSettings) -> Mapping[int, float]:
     """Return each length that the loss is taken at, the full one last, and its share of the loss."""
-    weights = dict(zip(settings.matryoshka_dims, settings.matryoshka_weights or (1.0,) * len(settings.matryoshka_dims), strict=True))
+    weights = dict(
+        zip(
+            settings.matryoshka_dims, settings.matryoshka_weights or (1.0,) * len(settings.matryoshka_dims), strict=True
+        )
+    )
     weights = {dim: weight for dim, weight in sorted(weights.items()) if dim < full} | {full: weights.get(full, 1.0)}
     return {dim: weight / sum(weights.values()) for dim, weight in weights.items()}
 
@@ -92,10 +96,11 @@ class RetrievalScores:
         if settings.dynamic_negatives.guard and self.batch.swapped_in.any():
             scores = self.own.detach()
             query, slot = torch.nonzero(
-                torch.from_numpy(self.batch.swapped_in).to(scores.device) & (scores[:, 1:] > scores[:, :1]), as_tuple=True
+                torch.from_numpy(self.batch.swapped_in).to(scores.device) & (scores[:, 1:] > scores[:, :1]),
+                as_tuple=True,
             )
             columns = torch.from_numpy(self.batch.negatives).to(scores.device)[query, slot]
-            weights[query, columns] = 0.0
+            weights = weights.index_put((query, columns), weights.new_zeros(()))
         log_weights = weights.log()
         if settings.false_negative_margin is not None:
             return drop_false_negatives(self.all, self.positive, log_weights, settings.false_negative_margin)

@@ -58,12 +58,20 @@ class Processes:
             dist.all_reduce(tensor)
         return tensor
 
+    def from_main(self, tensor: Tensor) -> Tensor:
+        """Return the first process's ``tensor``, so that decisions taken on it are everyone's."""
+        if self.count > 1:
+            dist.broadcast(tensor, src=0)
+        return tensor
+
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Set every parameter's gradient to the sum of all processes' gradients of it."""
         if self.count == 1:
             return
         everyone = list(parameters)
-        present = self.add(torch.tensor([parameter.grad is not None for parameter in everyone], device=self.device).float())
+        present = self.add(
+            torch.tensor([parameter.grad is not None for parameter in everyone], device=self.device).float()
+        )
         used = [parameter for parameter, here in zip(everyone, present.tolist(), strict=True) if here]
         for parameter in used:
             if parameter.grad is None:

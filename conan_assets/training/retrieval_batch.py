@@ -75,8 +75,8 @@ def build_retrieval_batch(
         teacher = np.concatenate([of_positive, of_negatives], axis=1).astype(np.float32)
     return RetrievalBatch(
         samples=samples,
-        queries=np.array([texts(QUERY, data.queries[sample]) for sample in samples]),
-        documents=np.array([texts(DOCUMENT, data.texts[row]) for row in rows[first]]),
+        queries=np.array([texts.number(QUERY, data.queries[sample]) for sample in samples]),
+        documents=np.array([texts.number(DOCUMENT, data.texts[row]) for row in rows[first]]),
         positive=positive,
         negatives=negatives,
         swapped_in=table.swapped_in(samples) & (negatives != NONE),
@@ -85,7 +85,9 @@ def build_retrieval_batch(
     )
 
 
-def _count_negatives(negatives: np.ndarray, positive: np.ndarray, documents: int, in_batch: InBatchNegatives) -> np.ndarray:
+def _count_negatives(
+    negatives: np.ndarray, positive: np.ndarray, documents: int, in_batch: InBatchNegatives
+) -> np.ndarray:
     """Return how often each document is a negative of each query, its own or the batch's."""
     own = np.zeros((len(negatives), documents), np.float32)
     query, slot = np.nonzero(negatives != NONE)

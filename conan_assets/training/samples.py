@@ -65,8 +65,12 @@ def join_samples(parts: Sequence[RetrievalSamples]) -> RetrievalSamples:
         queries=_join_strings([part.queries for part in parts]),
         positives=_join_lists([replace(part.positives, values=part.positives.values + by) for part, by in shifted]),
         candidates=_join_lists([replace(part.candidates, values=part.candidates.values + by) for part, by in shifted]),
-        positive_scores=_join_lists([part.positive_scores or _unscored(part.positives) for part in parts]) if taught else None,
-        candidate_scores=_join_lists([part.candidate_scores or _unscored(part.candidates) for part in parts]) if taught else None,
+        positive_scores=_join_lists([part.positive_scores or _unscored(part.positives) for part in parts])
+        if taught
+        else None,
+        candidate_scores=_join_lists([part.candidate_scores or _unscored(part.candidates) for part in parts])
+        if taught
+        else None,
     )
 
 

@@ -5,13 +5,14 @@
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
-from conan_assets.training.checks import are_weights, require
+from conan_assets.training.checks import are_weights, require, require_choice
 
 Task = Literal["retrieval", "classification", "sts"]
 LossName = Literal["info_nce", "kl_distillation", "margin_mse", "cosent"]
 Balance = Literal["cbb", "single_task"]
+Rule = Literal["none", "v1", "v2"]
 InBatchNegatives = Literal["none", "positives", "documents"]
 TrainingDtype = Literal["auto", "float32", "bfloat16"]
 
@@ -38,7 +39,7 @@ class DynamicNegativeSettings:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    rule: Literal["none", "v1", "v2"] = "none"
+    rule: Rule = "none"
     v1_every_steps: int = 100
     v1_ratio: float = 1.15
     v1_ceiling: float = 0.8
@@ -49,6 +50,7 @@ class DynamicNegativeSettings:
     guard: bool = True
 
     def __post_init__(self) -> None:
+        require_choice(self, "rule", Rule)
         require(self, ("v1_every_steps",), "a number above 0", lambda value: value >= 1)
         require(self, ("v1_ratio", "v2_ratio"), "a ratio not below 1", lambda value: value >= 1)
         require(self, ("v1_window_offset",), "a number not below 0, or null", lambda value: value is None or value >= 0)
@@ -113,7 +115,7 @@ class TrainingSettings:
     average_last
         Share of the steps, at the end, whose weights are averaged into the result; 0 takes the last step's.
     early_stop
-        Ends the stage when it stops getting better; None never does.
+        Ends the stage when it stops getting better; None never does. Excludes ``average_last``.
     dropout
         Probability of every dropout in the model; None for the model's own.
     max_tokens, max_query_tokens
@@ -143,7 +145,7 @@ class TrainingSettings:
     negatives_per_query: int = 7
     in_batch_negatives: InBatchNegatives = "documents"
     false_negative_margin: float | None = None
-    dynamic_negatives: DynamicNegativeSettings = DynamicNegativeSettings()
+    dynamic_negatives: DynamicNegativeSettings = field(default_factory=DynamicNegativeSettings)
     losses: dict[LossName, float] = field(default_factory=lambda: {"info_nce": 1.0, "cosent": BETA})
     temperature: float = 0.02
     cosent_temperature: float = 0.05
@@ -166,6 +168,8 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, choices in (("balance", Balance), ("in_batch_negatives", InBatchNegatives), ("dtype", TrainingDtype)):
+            require_choice(self, name, choices)
         sizes = ("retrieval_batch_size", "sts_batch_size", "save_every_steps")
         require(self, sizes, "a number above 0", lambda value: value >= 1)
         limits = ("max_steps", "max_tokens", "max_query_tokens", "tokens_per_mini_batch", "sts_processes")
@@ -178,7 +182,14 @@ class TrainingSettings:
         require(self, optional, "a number not below 0, or null", lambda value: value is None or value >= 0)
         require(self, ("warmup_ratio", "average_last"), "a share between 0 and 1", lambda value: 0 <= value <= 1)
         require(self, ("dropout",), "a share below 1, or null", lambda value: value is None or 0 <= value < 1)
-        require(self, ("tasks",), "at least one of retrieval, classification, sts", bool)
+        known = set(get_args(Task))
+        require(
+            self,
+            ("tasks",),
+            "at least one of " + ", ".join(sorted(known)),
+            lambda value: value and known.issuperset(value),
+        )
+        require(self, ("losses",), "losses among " + ", ".join(get_args(LossName)), set(get_args(LossName)).issuperset)
         require(self, ("losses",), "a weight above 0 for one loss or more", lambda value: are_weights(value.values()))
         require(self, ("matryoshka_dims",), "lengths above 0", lambda value: all(dim >= 1 for dim in value))
         if self.matryoshka_weights and len(self.matryoshka_weights) != len(self.matryoshka_dims):
@@ -186,5 +197,7 @@ class TrainingSettings:
                 f"matryoshka_weights has {len(self.matryoshka_weights)} weights for {len(self.matryoshka_dims)} "
                 "matryoshka_dims; give one for each, or none"
             )
+        if self.early_stop is not None and self.average_last > 0:
+            raise ValueError("early_stop keeps the best weights and average_last the mean ones; give one of them")
         if self.negatives_per_query == 0 and self.in_batch_negatives == "none":
             raise ValueError("negatives_per_query is 0 and in_batch_negatives is none: a query needs a negative")

@@ -1,9 +1,10 @@
 """A run's saved state: one file, written whole, from which a killed run goes on to the same weights.
 
 Order of samples, drawn positives and dropout are functions of the seed and the step, so the state is the step, the
-float32 weights, AdamW's moments and the table of hard negatives.
+float32 weights, AdamW's moments, the table of hard negatives, and what averaging and an early stop remember.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,18 +68,18 @@ def load_state(directory: Path, run: str) -> State | None:
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: MasterWeights) -> dict[str, Tensor]:
     """Return the weights and the optimizer's moments by name, on the CPU."""
-    tensors = {f"weights/{name}": master.detach() for name, master in weights.masters.items()}
+    tensors = {f"weight/{name}": master.detach() for name, master in weights.masters.items()}
     for name, master in weights.masters.items():
         for moment, value in optimizer.state.get(master, {}).items():
-            tensors[f"optimizer/{moment}/{name}"] = value
+            tensors[f"{moment}/{name}"] = value
     return {name: value.cpu().contiguous() for name, value in tensors.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, weights: MasterWeights, state: State) -> None:
-    """Set the weights and the optimizer's moments to those of ``state``."""
-    weights.load(state.part("weights"))
+def restore_optimizer(optimizer: torch.optim.Optimizer, weights: MasterWeights, tensors: Mapping[str, Tensor]) -> None:
+    """Set the weights and the optimizer's moments to what :func:`optimizer_tensors` returned."""
+    weights.load({name: tensors[f"weight/{name}"] for name in weights.masters})
     for name, master in weights.masters.items():
         for moment in ("step", "exp_avg", "exp_avg_sq"):
-            value = state.tensors.get(f"optimizer/{moment}/{name}")
+            value = tensors.get(f"{moment}/{name}")
             if value is not None:
                 optimizer.state[master][moment] = value.to(master.device)

@@ -12,7 +12,8 @@ class TextNumbers:
     def __init__(self) -> None:
         self._numbers: dict[Text, int] = {}
 
-    def __call__(self, role: int, text: str) -> int:
+    def number(self, role: int, text: str) -> int:
+        """Return the number of a text."""
         return self._numbers.setdefault((role, text), len(self._numbers))
 
     def __len__(self) -> int:

@@ -9,19 +9,22 @@ from torch import Tensor
 
 from conan_assets.encoding.encoder import best_dtype
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.averaging import WeightAverage
 from conan_assets.training.batches import Batch, BatchPlan
+from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.data import TrainingData
-from conan_assets.training.gradient_cache import GradientCache, MiniBatch
-from conan_assets.training.mini_batches import Role, split_into_mini_batches
+from conan_assets.training.early_stop import EarlyStop
 from conan_assets.training.model import set_dropout
 from conan_assets.training.negatives import NegativeTable
-from conan_assets.training.objective import batch_loss, score_means
+from conan_assets.training.objective import batch_loss
 from conan_assets.training.processes import Processes
+from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import TrainingSettings
 from conan_assets.training.state import State, optimizer_tensors, restore_optimizer
+from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.weights import MasterWeights, build_optimizer, gradients, learning_rate, set_learning_rate
 
-TOKENS_PER_MINI_BATCH = {"cpu": 2_048, "cuda": 32_768}
+NEEDS_TEACHER = {"kl_distillation", "margin_mse"}
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -39,8 +42,10 @@ class Trainer:
         The model, in float32; trained in place.
     prompts
         The base model's settings: its prompts.
-    data, settings
-        What is trained on, and how.
+    data, dev
+        What is trained on, and what an early stop measures.
+    settings
+        How it is trained.
     processes
         The processes of the run.
 
@@ -56,36 +61,42 @@ class Trainer:
         model: SentenceTransformer,
         prompts: EncoderSettings,
         data: TrainingData,
+        dev: RetrievalSamples | None,
         settings: TrainingSettings,
         processes: Processes,
     ) -> None:
+        _check(data, settings, processes)
         self.stage = stage
         self.model = model.train()
+        self.data = data
         self.settings = settings
         self.processes = processes
         self.step = 0
-        self.data = data
-        self.table = NegativeTable(data.retrieval.candidates, settings.negatives_per_query) if data.retrieval else None
+        self.table = self._build_table()
         self.plan = BatchPlan(data, settings, self.table)
-        device = processes.device.type
-        self.dtype = best_dtype(device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        self.dtype = best_dtype(processes.device.type) if settings.dtype == "auto" else getattr(torch, settings.dtype)
         if settings.dropout is not None:
             set_dropout(model, settings.dropout)
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
-        self.roles = _roles(model, prompts, settings)
-        self.tokens_per_mini_batch = settings.tokens_per_mini_batch or TOKENS_PER_MINI_BATCH[device]
+        self.encoder = TextEncoder(model, prompts, settings, processes)
+        self.average = WeightAverage(self.plan.steps - math.ceil(settings.average_last * self.plan.steps) + 1)
+        self.early_stop = EarlyStop(settings.early_stop, dev) if settings.early_stop and dev is not None else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the stage has taken its last step."""
+        return self.step >= self.plan.steps or (self.early_stop is not None and self.early_stop.is_over)
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train from the current step to the last; yield each finished step's metrics."""
-        while self.step < self.plan.steps:
+        while not self.is_finished:
             yield self.train_step()
 
     def train_step(self) -> dict[str, float]:
         """Take one optimizer step and return its metrics."""
-        batch = self.plan.batch(self.step)
         rate = learning_rate(self.step, self.plan.steps, self.settings)
-        metrics = self.compute_gradient(batch)
+        metrics = self.compute_gradient(batch := self.plan.batch(self.step))
         metrics["gradient_norm"] = self._clip(batch)
         metrics["learning_rate"] = rate
         set_learning_rate(self.optimizer, rate)
@@ -93,56 +104,72 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.weights.publish()
         self.step += 1
+        self.average.add(self.step, self.weights.masters)
+        if self.early_stop is not None and self.early_stop.is_due(self.step):
+            metrics["dev_ndcg_at_10"] = self.early_stop.measure(self.encoder, self.weights.masters)
         return {"stage": self.stage, "step": self.step, **metrics}
 
     def compute_gradient(self, batch: Batch) -> dict[str, float]:
-        """Add the gradient of the batch's loss to that of the weights; return the loss and the counts."""
-        rows = self.processes.share(batch.texts)
-        mini_batches = self._mini_batches(batch, rows)
-        rows = [row for mini_batch in mini_batches for row in mini_batch.rows]
-        cache = GradientCache(self._encode, mini_batches, None)
-        embeddings = self.processes.gather(cache.embed(), rows, len(batch.texts)).requires_grad_()
-        loss = batch_loss(embeddings, batch, self.settings)
-        self._check_finite(loss.total, embeddings, batch, "loss")
-        (gradient,) = torch.autograd.grad(loss.total, embeddings)
-        cache.backward(gradient[rows])
+        """Add the gradient of the batch's loss to that of the weights; return the loss and what came with it."""
+        rows = self.processes.share(batch, self.settings.sts_processes)
+        encoded = self.encoder.encode(batch.texts, rows, (self.settings.seed, self.stage, self.step))
+        loss = batch_loss(encoded.embeddings, batch, self.settings)
+        self._check_finite(loss.total, encoded.embeddings, batch, "loss")
+        (gradient,) = torch.autograd.grad(loss.total, encoded.embeddings)
+        encoded.backward(gradient)
         self.processes.add_gradients(self.weights.masters.values())
         metrics: dict[str, float] = {"loss": float(loss.total.detach())}
         metrics |= {name: float(value) for name, value in loss.parts.items()}
-        if batch.retrieval is not None and loss.scores is not None:
-            metrics |= score_means(loss.scores, batch.retrieval)
-        return metrics | {"samples": batch.samples, "tokens": sum(mini_batch.tokens for mini_batch in mini_batches)}
+        if loss.scores is not None:
+            metrics |= self._refresh_negatives(batch, loss.scores)
+        return metrics | {"samples": batch.samples, "tokens": encoded.tokens}
 
     def finish(self) -> None:
-        """Leave the model in float32 with the trained weights."""
+        """Leave the model in float32 with the stage's weights: the best ones, the mean, or the last."""
+        best = self.early_stop.best_weights if self.early_stop is not None else {}
+        if best or self.average.mean:
+            self.weights.load(best or self.average.mean)
         self.weights.release(self.model)
 
     def state(self) -> State:
         """Return what the rest of the stage depends on."""
-        tensors = optimizer_tensors(self.optimizer, self.weights)
+        parts = {"optimizer": optimizer_tensors(self.optimizer, self.weights), "average": self.average.tensors()}
         if self.table is not None:
-            tensors["negatives/current"] = torch.from_numpy(self.table.current)
+            parts["negatives"] = {name: torch.from_numpy(getattr(self.table, name)) for name in NegativeTable.STATE}
+        if self.early_stop is not None:
+            parts["early_stop"] = self.early_stop.tensors()
+        tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
         return State(self.stage, self.step, tensors)
 
     def restore(self, state: State) -> None:
         """Go on from ``state``."""
-        restore_optimizer(self.optimizer, self.weights, state)
+        restore_optimizer(self.optimizer, self.weights, state.part("optimizer"))
+        self.average.restore(state.part("average"), self.processes.device)
         if self.table is not None:
-            self.table.current[:] = state.tensors["negatives/current"].numpy()
+            for name, values in state.part("negatives").items():
+                getattr(self.table, name)[:] = values.numpy()
+        if self.early_stop is not None:
+            self.early_stop.restore(state.part("early_stop"))
         self.step = state.step
 
-    def _mini_batches(self, batch: Batch, rows: list[int]) -> list[MiniBatch]:
-        seed = (self.settings.seed, self.stage, self.step)
-        return list(
-            split_into_mini_batches(self.model, batch.texts, rows, self.roles, self.tokens_per_mini_batch, seed)
-        )
+    def _build_table(self) -> NegativeTable | None:
+        if self.data.retrieval is None:
+            return None
+        settings = self.settings
+        return NegativeTable(self.data.retrieval.candidates, settings.negatives_per_query, settings.dynamic_negatives)
 
-    def _encode(self, mini_batch: MiniBatch) -> Tensor:
-        features = {
-            name: value.to(self.processes.device) if isinstance(value, Tensor) else value
-            for name, value in mini_batch.features.items()
-        }
-        return self.model(features)["sentence_embedding"]
+    def _refresh_negatives(self, batch: Batch, scores: Tensor) -> dict[str, float]:
+        """Hand the step's scores to the table of negatives; return their means and what was replaced."""
+        assert batch.retrieval is not None
+        assert self.table is not None
+        own = self.processes.from_main(scores).cpu().numpy()
+        positive, negatives = own[:, 0], own[:, 1:]
+        done = self.table.update(self.step + 1, batch.retrieval.samples, negatives, positive)
+        metrics: dict[str, float] = {"mean_positive_score": float(positive.mean())}
+        known = negatives[negatives == negatives]
+        if len(known):
+            metrics["mean_negative_score"] = float(known.mean())
+        return metrics | {"negatives_replaced": done.replaced, "negatives_exhausted": done.exhausted}
 
     def _clip(self, batch: Batch) -> float:
         norm = torch.nn.utils.get_total_norm(gradients(self.weights.masters.values()))
@@ -173,9 +200,15 @@ class Trainer:
         return f"samples {', '.join(ids[:10])}{' and others' if len(ids) > 10 else ''}"
 
 
-def _roles(model: SentenceTransformer, prompts: EncoderSettings, settings: TrainingSettings) -> list[Role]:
-    """Return how queries (role 0) and documents (role 1) are prepared."""
-    model_limit = model.max_seq_length or model.tokenizer.model_max_length
-    limit = min(settings.max_tokens or model_limit, model_limit)
-    query_limit = min(settings.max_query_tokens or limit, limit)
-    return [Role(prompts.query_prompt, query_limit), Role(prompts.document_prompt, limit)]
+def _check(data: TrainingData, settings: TrainingSettings, processes: Processes) -> None:
+    """Refuse data and settings that do not fit together."""
+    named = NEEDS_TEACHER & set(settings.losses)
+    if data.retrieval is not None and named and data.retrieval.candidate_scores is None:
+        raise TrainingDataError(
+            f"the loss {min(named)} needs the columns positive_scores and candidate_scores in retrieval.parquet"
+        )
+    if settings.sts_processes is not None and 1 < processes.count <= settings.sts_processes:
+        raise ValueError(
+            f"sts_processes is {settings.sts_processes} of {processes.count} processes; give fewer, so that some hold "
+            "the retrieval task, or null"
+        )

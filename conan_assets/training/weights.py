@@ -1,6 +1,6 @@
 """Trainable weights in float32, while the model computes in another type."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class MasterWeights:
             hook.remove()
 
     @torch.no_grad()
-    def load(self, values: dict[str, Tensor]) -> None:
+    def load(self, values: Mapping[str, Tensor]) -> None:
         """Set the masters and the model's parameters to ``values``."""
         for name, master in self.masters.items():
             master.copy_(values[name])

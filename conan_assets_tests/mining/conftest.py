@@ -23,16 +23,16 @@ def make_corpus(documents: int = 120, seed: int = 0, dataset: str = "made") -> p
     return check_table(pl.DataFrame(rows, schema_overrides={"title": pl.String}), CORPUS, "corpus")
 
 
-def make_pair(query: int, document: int | None, text: str | None = None, score: float = 1.0, **columns: str) -> dict:
+def make_pair(number: int, document: int | None, text: str | None = None, score: float = 1.0, **columns: str) -> dict:
     dataset = columns.get("dataset", "made")
     return {
-        "pair_id": f"{dataset}:q{query}+{document if document is not None else text}",
+        "pair_id": f"{dataset}:q{number}+{document if document is not None else text}",
         "task": "retrieval",
         "dataset": dataset,
         "origin": "natural",
         "split": "train",
-        "query_id": f"{dataset}:q{query}",
-        "query": f"question {query}",
+        "query_id": f"{dataset}:q{number}",
+        "query": f"question {number}",
         "doc_id": None if document is None else f"{dataset}:d{document}",
         "text": text,
         "score": score,
@@ -77,7 +77,9 @@ def store(tmp_path: Path) -> EmbeddingStore:
 
 
 @pytest.fixture
-def bm25(corpus: pl.DataFrame, pairs: pl.DataFrame, store: EmbeddingStore, tmp_path: Path) -> tuple[TeacherSettings, pl.LazyFrame]:
+def bm25(
+    corpus: pl.DataFrame, pairs: pl.DataFrame, store: EmbeddingStore, tmp_path: Path
+) -> tuple[TeacherSettings, pl.LazyFrame]:
     """Settings and scores of a BM25 teacher."""
     settings = BM25Teacher(depth=20)
     return settings, score_with_teacher(settings, "bm25", corpus, pairs, store, tmp_path / "bm25")[0].lazy()

@@ -27,7 +27,9 @@ def test_the_bound_is_where_the_rule_starts_to_let_the_hidden_positive_through()
 
 
 def test_the_bound_is_right_below_zero():
-    table = pl.DataFrame({"query_id": ["a", "a"], "doc_id": ["1", "2"], "score": [-1.0, -1.2], "is_positive": [True, True]})
+    table = pl.DataFrame(
+        {"query_id": ["a", "a"], "doc_id": ["1", "2"], "score": [-1.0, -1.2], "is_positive": [True, True]}
+    )
     assert min(hidden_positive_bounds(table)) == pytest.approx(0.8)
 
 

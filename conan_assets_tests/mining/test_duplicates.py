@@ -44,7 +44,9 @@ def test_what_counts_as_equal_nearly_equal_and_different(positive, candidate, ex
     assert relation(positive, candidate) == expected
 
 
-def plainly(texts: list[str], query: int, candidate: int, positives: Groups, containment: float, min_length: float) -> int:
+def plainly(
+    texts: list[str], query: int, candidate: int, positives: Groups, containment: float, min_length: float
+) -> int:
     def trigrams(text: str) -> set[tuple[str, ...]]:
         words = text.lower().split()
         return {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, min(len(words), 1)))}

@@ -47,7 +47,9 @@ def found(neighbours: Neighbours) -> list[list[int]]:
 def random_exclusions(queries: int, documents: int, seed: int, most: int) -> Groups:
     generator = np.random.default_rng(seed)
     counts = generator.integers(0, most + 1, queries)
-    return Groups.from_pairs(np.repeat(np.arange(queries), counts), generator.integers(documents, size=counts.sum()), queries)
+    return Groups.from_pairs(
+        np.repeat(np.arange(queries), counts), generator.integers(documents, size=counts.sum()), queries
+    )
 
 
 @pytest.fixture
@@ -76,7 +78,9 @@ def test_the_matrix_products_of_torch_find_the_same_documents(small_blocks, monk
 
 def test_equal_scores_go_to_the_lower_position_however_the_blocks_fall(small_blocks):
     documents = np.repeat(unit_rows(2, 8, 0), 30, axis=0)
-    result = nearest(ArrayVectors(documents[:1]), ArrayVectors(documents), 20, Groups.from_pairs(np.zeros(1), np.array([3]), 1))
+    result = nearest(
+        ArrayVectors(documents[:1]), ArrayVectors(documents), 20, Groups.from_pairs(np.zeros(1), np.array([3]), 1)
+    )
     assert found(result) == [[i for i in range(21) if i != 3]]
 
 
@@ -90,7 +94,9 @@ def test_a_query_with_many_positives_gets_as_many_documents_as_the_others(small_
 
 def test_documents_sorted_from_worst_to_best_do_not_overflow_the_buffer(small_blocks):
     documents = np.linspace(-1, 1, 400, dtype=np.float32)[:, None]
-    result = nearest(ArrayVectors(np.ones((1, 1), np.float32)), ArrayVectors(documents), 5, Groups.from_pairs([], [], 1))
+    result = nearest(
+        ArrayVectors(np.ones((1, 1), np.float32)), ArrayVectors(documents), 5, Groups.from_pairs([], [], 1)
+    )
     assert found(result) == [[399, 398, 397, 396, 395]]
 
 
@@ -101,7 +107,7 @@ def test_a_running_best_of_blocks_is_the_best_of_all(blocks, k):
     for block in blocks:
         best.add(np.array([block], np.float32), first)
         first += len(block)
-    scores = np.array(sum(blocks, []), np.float32)
+    scores = np.array([score for block in blocks for score in block], np.float32)
     expected = np.lexsort((np.arange(len(scores)), -scores))[:k]
     assert found(Neighbours.from_keys(best.keys())) == [expected.tolist()]
 
@@ -210,11 +216,16 @@ def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path):
     output, _ = start(0).communicate(timeout=60)
     assert output.count("block") == 10 - finished
     whole = nearest(
-        FileVectors(tmp_path / "queries.npy"), FileVectors(tmp_path / "documents.npy"), 5, Groups.from_pairs([], [], 100)
+        FileVectors(tmp_path / "queries.npy"),
+        FileVectors(tmp_path / "documents.npy"),
+        5,
+        Groups.from_pairs([], [], 100),
     )
     np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), whole.positions)
 
 
 def test_search_and_rules_work_without_torch_and_faiss():
-    code = "import sys, conan_assets.mining.api; print([m for m in ('torch', 'faiss', 'matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, conan_assets.mining.api; print([m for m in ('torch', 'faiss', 'matplotlib') if m in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

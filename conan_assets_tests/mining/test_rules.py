@@ -93,5 +93,5 @@ def test_nan_is_refused(name, which):
 
 
 def test_an_unknown_rule_is_an_error_that_lists_the_rules():
-    with pytest.raises(ValueError, match="'top_p'.*top_k, top_k_shifted"):
+    with pytest.raises(ValueError, match=r"'top_p'.*top_k, top_k_shifted"):
         apply_rule("top_p", np.zeros(1), np.zeros(1), np.ones(1), {})

@@ -20,12 +20,12 @@ def write_texts(folder: Path, texts: dict[str, str]) -> None:
     pq.write_table(pa.table(table), folder / "texts.parquet")
 
 
-def write_retrieval(folder: Path, samples: Sequence[Sample]) -> None:
+def write_retrieval(folder: Path, samples: Sequence[Sample], name: str = "retrieval.parquet") -> None:
     """Write (sample_id, query, positives, candidates) rows."""
     ids = pa.list_(pa.string())
     columns = {"sample_id": pa.string(), "query": pa.string(), "positives": ids, "candidates": ids}
     table = {name: pa.array([row[i] for row in samples], dtype) for i, (name, dtype) in enumerate(columns.items())}
-    pq.write_table(pa.table(table), folder / "retrieval.parquet")
+    pq.write_table(pa.table(table), folder / name)
 
 
 def write_sts(folder: Path, pairs: Sequence[tuple[str, str, float]]) -> None:

@@ -1,23 +1,37 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conan_assets.training.batches import DOCUMENT, QUERY, Batch, BatchPlan, RetrievalBatch
-from conan_assets.training.data import Lists, RetrievalData, StsData, TrainingData, read_training_data
+from conan_assets.training.batches import Batch, BatchPlan
+from conan_assets.training.columns import Lists, StringColumn
+from conan_assets.training.data import StsData, TrainingData, read_training_data
 from conan_assets.training.negatives import NegativeTable
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.retrieval_batch import RetrievalBatch
+from conan_assets.training.samples import RetrievalSamples
+from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
+from conan_assets.training.texts import DOCUMENT, QUERY
 from conan_assets_tests.training.samples import Sample, write_retrieval, write_texts
 
 
 def plan_for(folder: Path, texts: dict[str, str], samples: list[Sample], settings: TrainingSettings) -> BatchPlan:
     write_texts(folder, texts)
     write_retrieval(folder, samples)
-    data = read_training_data(folder)
-    assert data.retrieval is not None
-    return BatchPlan(data, settings, NegativeTable(data.retrieval.candidates, settings.negatives_per_query))
+    return plan_over(read_training_data(folder, settings.tasks), settings)
+
+
+def plan_over(data: TrainingData, settings: TrainingSettings) -> BatchPlan:
+    table = None
+    if data.retrieval is not None:
+        table = NegativeTable(data.retrieval.candidates, settings.negatives_per_query, DynamicNegativeSettings())
+    return BatchPlan(data, settings, table)
+
+
+def strings(*values: str) -> StringColumn:
+    return StringColumn(pa.chunked_array([pa.array(values, pa.string())]))
 
 
 def negative_texts(batch: Batch) -> dict[str, dict[str, int]]:
@@ -113,50 +127,78 @@ def test_all_positives_get_their_turn(tmp_path: Path):
 
 
 def test_sts_pairs_and_queries_share_texts_of_one_role():
-    retrieval = RetrievalData(
-        texts=["doc"],  # type: ignore[arg-type]
-        text_class=np.array([0]),
-        sample_ids=["s"],  # type: ignore[arg-type]
-        queries=["same"],  # type: ignore[arg-type]
-        query_class=np.array([1]),
-        positives=Lists(np.array([0, 1]), np.array([0])),
-        candidates=Lists(np.array([0, 0]), np.array([], np.int32)),
+    retrieval = RetrievalSamples(strings("doc"), strings("s"), strings("same"), as_lists([[0]]), as_lists([[]]))
+    sts = StsData(strings("same"), strings("doc"), np.array([0.5], np.float32))
+    batch = plan_over(TrainingData(retrieval, sts), TrainingSettings()).batch(0)
+    assert batch.texts == [(QUERY, "same"), (DOCUMENT, "doc"), (QUERY, "doc")]
+    assert batch.sts_from == 2
+    assert batch.samples == 2
+
+
+def two_tasks(queries: int, pairs: int) -> TrainingData:
+    names = [f"q{i}" for i in range(queries)]
+    retrieval = RetrievalSamples(
+        strings("doc", "other"), strings(*names), strings(*names), as_lists([[0]] * queries), as_lists([[1]] * queries)
     )
-    sts = StsData(["same"], ["doc"], np.array([0.5], np.float32))  # type: ignore[arg-type]
-    settings = TrainingSettings()
-    batch = BatchPlan(TrainingData(retrieval, sts), settings, NegativeTable(retrieval.candidates, 7)).batch(0)
-    assert sorted(batch.texts) == [(QUERY, "doc"), (QUERY, "same"), (DOCUMENT, "doc")]
+    left, right = [f"a{i}" for i in range(pairs)], [f"b{i}" for i in range(pairs)]
+    return TrainingData(retrieval, StsData(strings(*left), strings(*right), np.arange(pairs, dtype=np.float32)))
+
+
+def test_every_balanced_step_holds_both_tasks():
+    plan = plan_over(two_tasks(8, 6), TrainingSettings(retrieval_batch_size=2, sts_batch_size=3, balance="cbb"))
+    assert plan.steps == 4
+    assert all(plan.batch(step).retrieval is not None and plan.batch(step).sts is not None for step in range(4))
+
+
+def test_single_task_steps_take_turns_and_see_every_sample():
+    plan = plan_over(two_tasks(8, 6), TrainingSettings(retrieval_batch_size=2, sts_batch_size=3, balance="single_task"))
+    batches = [plan.batch(step) for step in range(plan.steps)]
+    assert plan.steps == 6
+    assert [batch.sts is not None for batch in batches].count(True) == 2
+    assert all((batch.sts is None) != (batch.retrieval is None) for batch in batches)
+    assert sorted(s for batch in batches if batch.retrieval for s in batch.retrieval.samples) == list(range(8))
+    assert sorted(label for batch in batches if batch.sts for label in batch.sts.labels) == list(range(6))
+
+
+def test_a_positive_that_is_the_query_itself_is_drawn_only_when_it_is_the_only_one():
+    positives = as_lists([[0, 1], [0]])
+    samples = RetrievalSamples(
+        strings("same", "other"), strings("s", "t"), strings("same", "same"), positives, as_lists([[], []])
+    )
+    plan = plan_over(TrainingData(samples, None), TrainingSettings(epochs=20))
+    drawn = set()
+    for step in range(plan.steps):
+        batch = plan.batch(step)
+        assert batch.retrieval is not None
+        documents = [batch.texts[row][1] for row in batch.retrieval.documents]
+        drawn |= {
+            (int(s), documents[p]) for s, p in zip(batch.retrieval.samples, batch.retrieval.positive, strict=True)
+        }
+    assert drawn == {(0, "other"), (1, "same")}
 
 
 @st.composite
-def random_retrieval(draw: st.DrawFn) -> RetrievalData:
+def random_retrieval(draw: st.DrawFn) -> RetrievalSamples:
     texts = draw(st.lists(st.sampled_from("ABCDEFGH"), min_size=4, max_size=12))
     rows = st.integers(0, len(texts) - 1)
     count = draw(st.integers(1, 6))
     positives = [draw(st.lists(rows, min_size=1, max_size=3)) for _ in range(count)]
     candidates = [draw(st.lists(rows, max_size=5)) for _ in range(count)]
     queries = [draw(st.sampled_from("abcA")) for _ in range(count)]
-    numbers = {text: i for i, text in enumerate("ABCDEFGHabc")}
-    return RetrievalData(
-        texts=texts,  # type: ignore[arg-type]
-        text_class=np.array([numbers[text] for text in texts]),
-        sample_ids=[f"s{i}" for i in range(count)],  # type: ignore[arg-type]
-        queries=queries,  # type: ignore[arg-type]
-        query_class=np.array([numbers[query] for query in queries]),
-        positives=as_lists(positives),
-        candidates=as_lists(candidates),
+    ids = [f"s{i}" for i in range(count)]
+    return RetrievalSamples(
+        strings(*texts), strings(*ids), strings(*queries), as_lists(positives), as_lists(candidates)
     )
 
 
 def as_lists(rows: list[list[int]]) -> Lists:
-    offsets = np.cumsum([0, *(len(row) for row in rows)])
-    return Lists(offsets, np.array([item for row in rows for item in row], np.int32))
+    return Lists.of(np.array([len(row) for row in rows]), np.array([item for row in rows for item in row], np.int32))
 
 
 @given(random_retrieval(), st.sampled_from(["none", "positives", "documents"]), st.integers(0, 3))
-def test_a_batch_agrees_with_a_naive_reading_of_its_rules(data: RetrievalData, in_batch: str, seed: int):
+def test_a_batch_agrees_with_a_naive_reading_of_its_rules(data: RetrievalSamples, in_batch: str, seed: int):
     settings = TrainingSettings(negatives_per_query=3, in_batch_negatives=in_batch, seed=seed)  # type: ignore[arg-type]
-    batch = BatchPlan(TrainingData(data, None), settings, NegativeTable(data.candidates, 3)).batch(0)
+    batch = plan_over(TrainingData(data, None), settings).batch(0)
     part = batch.retrieval
     assert part is not None
     documents = [batch.texts[row] for row in part.documents]

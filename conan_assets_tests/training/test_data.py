@@ -1,19 +1,23 @@
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conan_assets.training.data import TrainingDataError, read_training_data
+from conan_assets.training.columns import TrainingDataError
+from conan_assets.training.data import read_dev_samples, read_training_data
+from conan_assets.training.settings import Task
 from conan_assets_tests.training.samples import write_retrieval, write_sts, write_texts
 
+TASKS: tuple[Task, ...] = ("retrieval", "classification", "sts")
 TEXTS = {"a": "first", "b": "second", "c": "first"}
 
 
 def test_lists_become_rows_and_equal_texts_share_a_class(tmp_path: Path):
     write_texts(tmp_path, TEXTS)
     write_retrieval(tmp_path, [("s1", "query", ["b"], ["c", "a"]), ("s2", "first", ["a", "b"], [])])
-    data = read_training_data(tmp_path).retrieval
+    data = read_training_data(tmp_path, TASKS).retrieval
     assert data is not None
     assert [data.positives[i].tolist() for i in range(2)] == [[1], [0, 1]]
     assert [data.candidates[i].tolist() for i in range(2)] == [[2, 0], []]
@@ -26,7 +30,7 @@ def test_a_task_without_rows_is_not_there(tmp_path: Path):
     write_texts(tmp_path, TEXTS)
     write_retrieval(tmp_path, [])
     write_sts(tmp_path, [("a", "b", 1.0)])
-    data = read_training_data(tmp_path)
+    data = read_training_data(tmp_path, TASKS)
     assert data.retrieval is None
     assert data.sts is not None
     assert data.sts.scores.tolist() == [1.0]
@@ -35,7 +39,7 @@ def test_a_task_without_rows_is_not_there(tmp_path: Path):
 def test_a_folder_without_rows_is_refused(tmp_path: Path):
     write_sts(tmp_path, [])
     with pytest.raises(TrainingDataError, match="nothing to train on"):
-        read_training_data(tmp_path)
+        read_training_data(tmp_path, TASKS)
 
 
 @pytest.mark.parametrize(
@@ -56,30 +60,108 @@ def test_a_broken_sample_is_named(tmp_path: Path, samples: list, message: str):
     write_texts(tmp_path, TEXTS)
     write_retrieval(tmp_path, samples)
     with pytest.raises(TrainingDataError, match=message):
-        read_training_data(tmp_path)
+        read_training_data(tmp_path, TASKS)
 
 
 def test_a_text_id_that_occurs_twice_is_refused(tmp_path: Path):
     pq.write_table(pa.table({"text_id": ["a", "a"], "text": ["x", "y"]}), tmp_path / "texts.parquet")
     write_retrieval(tmp_path, [("s1", "q", ["a"], [])])
     with pytest.raises(TrainingDataError, match="ids must be unique"):
-        read_training_data(tmp_path)
+        read_training_data(tmp_path, TASKS)
 
 
 def test_a_missing_column_is_named_with_those_there(tmp_path: Path):
     write_texts(tmp_path, TEXTS)
     pq.write_table(pa.table({"sample_id": ["s"], "question": ["q"]}), tmp_path / "retrieval.parquet")
     with pytest.raises(TrainingDataError, match="lacks the column 'query'; it has sample_id, question"):
-        read_training_data(tmp_path)
+        read_training_data(tmp_path, TASKS)
 
 
 def test_a_corrupt_file_is_named(tmp_path: Path):
     (tmp_path / "sts.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(TrainingDataError, match=r"sts\.parquet cannot be read as Parquet"):
-        read_training_data(tmp_path)
+        read_training_data(tmp_path, TASKS)
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path):
     write_sts(tmp_path, [("a", "b", 1.0), ("c", "d", float("nan"))])
     with pytest.raises(TrainingDataError, match="row 2: score is nan"):
-        read_training_data(tmp_path)
+        read_training_data(tmp_path, TASKS)
+
+
+def test_a_stage_reads_its_own_tasks_alone(tmp_path: Path):
+    write_texts(tmp_path, TEXTS)
+    write_retrieval(tmp_path, [("s1", "q", ["a"], [])])
+    write_sts(tmp_path, [("a", "b", 1.0)])
+    assert read_training_data(tmp_path, ("retrieval",)).sts is None
+    assert read_training_data(tmp_path, ("sts",)).retrieval is None
+
+
+def test_teacher_scores_are_read_beside_their_lists(tmp_path: Path):
+    write_texts(tmp_path, TEXTS)
+    columns = {"sample_id": ["s"], "query": ["q"], "positives": [["b"]], "candidates": [["c", "a"]]}
+    scores = {"positive_scores": [[0.9]], "candidate_scores": [[0.5, 0.25]]}
+    pq.write_table(pa.table(columns | scores), tmp_path / "retrieval.parquet")
+    samples = read_training_data(tmp_path, TASKS).retrieval
+    assert samples is not None
+    assert samples.candidate_scores is not None
+    assert samples.candidate_scores.take(np.array([0]), np.array([[1, -1]]), np.nan)[0].tolist() == [
+        0.25,
+        pytest.approx(np.nan, nan_ok=True),
+    ]
+
+    pq.write_table(pa.table(columns | scores | {"candidate_scores": [[0.5]]}), tmp_path / "retrieval.parquet")
+    with pytest.raises(
+        TrainingDataError, match=r"\(sample_id 's'\): column candidate_scores holds 1 scores for 2 texts"
+    ):
+        read_training_data(tmp_path, TASKS)
+
+
+def write_classification(folder: Path, rows: list[tuple[str, str]]) -> None:
+    pq.write_table(
+        pa.table({"text": [t for t, _ in rows], "label": [label for _, label in rows]}),
+        folder / "classification.parquet",
+    )
+
+
+def test_classes_become_positives_and_other_classes_candidates(tmp_path: Path):
+    rows = [("good", "+"), ("bad", "-"), ("fine", "+"), ("poor", "-"), ("odd", "alone")]
+    write_classification(tmp_path, rows)
+    samples = read_training_data(tmp_path, TASKS).retrieval
+    assert samples is not None
+    assert [samples.queries[i] for i in range(len(samples))] == ["good", "bad", "fine", "poor"]
+    for i in range(len(samples)):
+        label = dict(rows)[samples.queries[i]]
+        assert {samples.texts[row] for row in samples.positives[i]} == {text for text, other in rows if other == label}
+        assert {samples.texts[row] for row in samples.candidates[i]} == {text for text, other in rows if other != label}
+
+
+def test_one_class_alone_is_refused(tmp_path: Path):
+    write_classification(tmp_path, [("a", "x"), ("b", "x")])
+    with pytest.raises(TrainingDataError, match="one class only"):
+        read_training_data(tmp_path, TASKS)
+
+
+def test_retrieval_and_classification_join(tmp_path: Path):
+    write_texts(tmp_path, TEXTS)
+    columns = {"sample_id": ["s"], "query": ["q"], "positives": [["b"]], "candidates": [["c"]]}
+    scores = {"positive_scores": [[0.9]], "candidate_scores": [[0.5]]}
+    pq.write_table(pa.table(columns | scores), tmp_path / "retrieval.parquet")
+    write_classification(tmp_path, [("u", "1"), ("v", "1"), ("w", "2")])
+    samples = read_training_data(tmp_path, TASKS).retrieval
+    assert samples is not None
+    assert [samples.sample_ids[i] for i in range(3)] == ["s", "classification.parquet:0", "classification.parquet:1"]
+    assert [[samples.texts[row] for row in samples.positives[i]] for i in range(3)] == [
+        ["second"],
+        ["u", "v"],
+        ["u", "v"],
+    ]
+    assert [samples.texts[row] for row in samples.candidates[1]] == ["w"]
+    assert samples.positive_scores is not None
+    assert samples.positive_scores[0].tolist() == pytest.approx([0.9])
+    assert np.isnan(samples.positive_scores[2]).all()
+
+
+def test_an_early_stop_needs_dev_samples(tmp_path: Path):
+    with pytest.raises(TrainingDataError, match=r"dev\.parquet holds no row"):
+        read_dev_samples(tmp_path)

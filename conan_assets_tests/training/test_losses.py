@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conan_assets.training.losses import cosent, cosines, info_nce
+from conan_assets.training.losses import cosent, cosines, drop_false_negatives, info_nce, kl_distillation, margin_mse
 
 
 def embeddings(*shape: int, seed: int = 0) -> Tensor:
@@ -67,7 +67,61 @@ def of_cosent(left: Tensor, right: Tensor) -> Tensor:
     return cosent(torch.cosine_similarity(right, right.roll(1, 0)) + left.sum(), LABELS, 0.5)
 
 
-@pytest.mark.parametrize("loss", [of_info_nce, of_cosent])
+TEACHER = torch.tensor(
+    [[0.9, 0.5, 0.2, 0.1], [0.6, 0.7, math.nan, 0.3], [0.8, math.nan, math.nan, math.nan]], dtype=torch.float64
+)
+
+
+def naive_kl(student: Tensor, teacher: Tensor, temperature: float, teacher_temperature: float) -> list[float]:
+    losses = []
+    for outputs, targets in zip(student.tolist(), teacher.tolist(), strict=True):
+        known = [j for j, target in enumerate(targets) if not math.isnan(target)]
+        p = [math.exp(targets[j] / teacher_temperature) for j in known]
+        q = [math.exp(outputs[j] / temperature) for j in known]
+        losses.append(sum(a / sum(p) * math.log(a / sum(p) / (b / sum(q))) for a, b in zip(p, q, strict=True)))
+    return losses
+
+
+def naive_margin_mse(student: Tensor, teacher: Tensor) -> list[float]:
+    losses = []
+    for outputs, targets in zip(student.tolist(), teacher.tolist(), strict=True):
+        known = [j for j, target in enumerate(targets) if j > 0 and not math.isnan(target)]
+        squares = [((outputs[0] - outputs[j]) - (targets[0] - targets[j])) ** 2 for j in known]
+        losses.append(sum(squares) / max(1, len(squares)))
+    return losses
+
+
+@pytest.mark.parametrize("temperatures", [(0.1, 0.2), (1.0, 1.0)])
+def test_kl_distillation_equals_its_formula(temperatures: tuple[float, float]):
+    student = torch.tanh(embeddings(3, 4))
+    expected = naive_kl(student, TEACHER, *temperatures)
+    assert kl_distillation(student, TEACHER, *temperatures).tolist() == pytest.approx(expected)
+
+
+def test_kl_distillation_is_zero_where_student_and_teacher_agree():
+    assert kl_distillation(TEACHER.nan_to_num(), TEACHER, 0.1, 0.1).tolist() == pytest.approx([0, 0, 0])
+
+
+def test_margin_mse_equals_its_formula():
+    student = torch.tanh(embeddings(3, 4))
+    assert margin_mse(student, TEACHER).tolist() == pytest.approx(naive_margin_mse(student, TEACHER))
+
+
+def test_documents_above_the_positive_by_the_margin_are_dropped():
+    scores = torch.tensor([[0.5, 0.59, 0.61, 0.2]])
+    kept = drop_false_negatives(scores, torch.tensor([0]), torch.zeros(1, 4), 0.1)
+    assert kept.isfinite().tolist() == [[True, True, False, True]]
+
+
+def of_kl(left: Tensor, right: Tensor) -> Tensor:
+    return kl_distillation(cosines(left, right[:4]), TEACHER, 0.5, 0.5).mean()
+
+
+def of_margin_mse(left: Tensor, right: Tensor) -> Tensor:
+    return margin_mse(cosines(left, right[:4]), TEACHER).mean()
+
+
+@pytest.mark.parametrize("loss", [of_info_nce, of_cosent, of_kl, of_margin_mse])
 def test_gradients_are_those_of_the_loss(loss: Callable[[Tensor, Tensor], Tensor]):
     left, right = embeddings(3, 6).requires_grad_(), embeddings(5, 6, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(loss, (left, right))

@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.config import write_config
 from conan_assets.training.metrics import METRICS, read_metrics
 from conan_assets.training.run import train
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
 from conan_assets.training.state import StateError
 from conan_assets.training.trainer import TrainingDivergedError
-from conan_assets_tests.training.samples import make_config, write_random_data
+from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval
 
 QUICK = TrainingSettings(
     epochs=4, retrieval_batch_size=6, sts_batch_size=6, negatives_per_query=2, learning_rate=1e-3, temperature=0.1
@@ -76,18 +77,24 @@ def kill_at(directory: Path, lines: int) -> None:
 
 
 def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_model: str):
-    stages = (replace(QUICK, epochs=40, save_every_steps=7, losses={"info_nce": 1.0}), replace(QUICK, epochs=20))
+    dynamic = DynamicNegativeSettings(rule="v2", v2_floor=0.9, v2_ceiling=1.0)
+    first = replace(QUICK, epochs=40, save_every_steps=7, tasks=("retrieval",), dynamic_negatives=dynamic)
+    stages = (first, replace(QUICK, epochs=20, average_last=0.5, dynamic_negatives=replace(dynamic, rule="v1")))
     for name in ("undisturbed", "killed"):
         write_random_data(tmp_path / name / "data", sts=20)
         write_config(make_config(tmp_path / name, tiny_model, *stages))
-    process = start(tmp_path / "undisturbed")
-    assert process.wait() == 0, process.communicate()
+    undisturbed = start(tmp_path / "undisturbed")
     kill_at(tmp_path / "killed", 25)
     kill_at(tmp_path / "killed", 165)
-    process = start(tmp_path / "killed")
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert json.loads(output)["resumed_from_step"] > 0
+    killed = start(tmp_path / "killed")
+    reports = []
+    for process in (undisturbed, killed):
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        reports.append(json.loads(output))
+    assert reports[0]["negatives_replaced"] == reports[1]["negatives_replaced"] > 0
+    assert "resumed_from_step" not in reports[0]
+    assert reports[1]["resumed_from_step"] > 0
 
     expected, found = weights_of(tmp_path / "undisturbed"), weights_of(tmp_path / "killed")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -113,6 +120,61 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path: Path, tiny_m
         train(make_config(tmp_path, tiny_model, settings))
 
 
+def test_two_stages_train_their_own_tasks_one_after_the_other(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data", sts=12)
+    retrieval = replace(QUICK, max_steps=2, tasks=("retrieval",), negatives_per_query=1)
+    train(make_config(tmp_path, tiny_model, retrieval, replace(QUICK, max_steps=3)))
+    records = read_metrics(tmp_path)
+    assert [(record["stage"], record["step"]) for record in records] == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
+    assert ["cosent" in record for record in records] == [False, False, True, True, True]
+
+
+def test_event_files_are_written_for_tensorboard(tmp_path: Path, tiny_model: str):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    write_random_data(tmp_path / "data")
+    train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=2)))
+    assert list(tmp_path.glob("**/events.out.tfevents.*"))
+
+
+def test_memory_bounded_training_gives_the_same_weights(tmp_path: Path, tiny_model: str):
+    for name, tokens in (("all", None), ("few", 50)):
+        write_random_data(tmp_path / name / "data", sts=12)
+        settings = replace(QUICK, max_steps=6, tokens_per_mini_batch=40, tokens_in_memory=tokens)
+        train(make_config(tmp_path / name, tiny_model, settings))
+    expected, found = weights_of(tmp_path / "all"), weights_of(tmp_path / "few")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_averaging_gives_the_mean_of_the_last_steps(tmp_path: Path, tiny_model: str):
+    for name, settings in {
+        "three": replace(QUICK, max_steps=3, warmup_ratio=0.0),
+        "four": replace(QUICK, max_steps=4, average_last=0.5),
+        "last": replace(QUICK, max_steps=4),
+    }.items():
+        write_random_data(tmp_path / name / "data")
+        train(make_config(tmp_path / name, tiny_model, settings))
+    averaged, last = weights_of(tmp_path / "four"), weights_of(tmp_path / "last")
+    assert any(not torch.equal(averaged[name], last[name]) for name in last)
+
+
+def test_an_early_stop_ends_the_stage_with_its_best_weights(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data", samples=12)
+    write_retrieval(tmp_path / "data", [("dev", "abcd", ["t0"], ["t1", "t2"])], "dev.parquet")
+    settings = replace(QUICK, epochs=50, early_stop=EarlyStopSettings(every_steps=2, patience=2), learning_rate=1e-9)
+    report = train(make_config(tmp_path, tiny_model, settings))
+    measured = [record["dev_ndcg_at_10"] for record in read_metrics(tmp_path) if "dev_ndcg_at_10" in record]
+    assert report["steps"] == 2 * len(measured) == 6
+    assert measured[0] == measured[1] == measured[2]
+
+
+def test_distillation_without_teacher_scores_is_refused(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data")
+    with pytest.raises(
+        TrainingDataError, match="kl_distillation needs the columns positive_scores and candidate_scores"
+    ):
+        train(make_config(tmp_path, tiny_model, replace(QUICK, losses={"kl_distillation": 1.0})))
+
+
 def test_progress_says_loss_speed_and_time_left(tmp_path: Path, tiny_model: str, caplog: pytest.LogCaptureFixture):
     write_random_data(tmp_path / "data")
     with caplog.at_level(logging.INFO, logger="conan_assets"):
@@ -136,7 +198,6 @@ def test_metrics_of_a_killed_run_lose_their_torn_line(tmp_path: Path):
 def test_the_trainer_needs_only_the_lean_packages():
     code = (
         "import sys, conan_assets.training.run\n"
-        "heavy = {'dagster', 'polars', 'pydantic', 'yaml', 'datasets', 'mteb', 'faiss', 'matplotlib', 'openai'}\n"
         "ours = {name for name in sys.modules if name.startswith('conan_assets.')}\n"
         "print([name for name in ours if name.split('.')[1] not in ('training', 'encoding', 'artifacts', 'progress')])"
     )

@@ -1,0 +1,73 @@
+"""What the first process of a run writes down: its config, its metrics, its progress, and the report at the end."""
+
+import time
+from typing import Any
+
+from conan_assets.progress import Progress
+from conan_assets.training.config import TrainingConfig, write_config
+from conan_assets.training.metrics import MetricsFile, Record, read_metrics
+from conan_assets.training.reporting import Trackers
+from conan_assets.training.state import State
+from conan_assets.training.trainer import Trainer
+
+Report = dict[str, Any]
+
+
+class Journal:
+    """The written side of a run, from the state it goes on from."""
+
+    def __init__(self, config: TrainingConfig, resumed_from: State | None) -> None:
+        write_config(config)
+        self._directory = config.directory
+        self._metrics = MetricsFile(config.directory)
+        self._metrics.rewind(*((resumed_from.stage, resumed_from.step) if resumed_from else (-1, -1)))
+        self._trackers = Trackers(config.trackers, config.directory)
+        self._report: Report = {}
+        self._seconds = self._samples = self._tokens = 0.0
+        self._step_started = time.monotonic()
+
+    def start_stage(self, trainer: Trainer) -> None:
+        """Begin a stage."""
+        steps = trainer.plan.steps
+        self._progress = Progress(f"training, stage {trainer.stage + 1}", steps - trainer.step)
+        self._report |= {"dtype": str(trainer.dtype).removeprefix("torch."), "device": str(trainer.processes.device)}
+        self._report["processes"] = trainer.processes.count
+        if trainer.table is not None:
+            self._report["hard_negatives_missing"] = trainer.table.missing
+        self._step_started = time.monotonic()
+
+    def write(self, metrics: Record) -> None:
+        """Write a step's metrics and log how the run goes."""
+        now = time.monotonic()
+        seconds, self._step_started = now - self._step_started, now
+        self._seconds += seconds
+        self._samples += metrics["samples"]
+        self._tokens += metrics["tokens"]
+        self._metrics.append({**metrics, "seconds": round(seconds, 4)})
+        self._trackers.log(self._metrics.lines, metrics)
+        self._progress.advance(
+            detail=f"loss {metrics['loss']:.4f}, {self._samples / self._seconds:.1f} samples per second, "
+            f"{self._tokens / self._seconds:,.0f} tokens per second"
+        )
+
+    def close(self) -> Report:
+        """Finish the trackers and return the report."""
+        self._trackers.close()
+        records = read_metrics(self._directory)
+        tenth = max(1, len(records) // 10)
+        seconds = sum(record["seconds"] for record in records)
+        return {
+            "steps": len(records),
+            "first_loss": _mean([record["loss"] for record in records[:tenth]]),
+            "final_loss": _mean([record["loss"] for record in records[-tenth:]]),
+            "seconds": round(seconds, 2),
+            "samples_per_second": round(sum(record["samples"] for record in records) / seconds, 2),
+            "tokens_per_second": round(sum(record["tokens"] for record in records) / seconds, 1),
+            "negatives_replaced": int(sum(record.get("negatives_replaced", 0) for record in records)),
+            "negatives_exhausted": int(sum(record.get("negatives_exhausted", 0) for record in records)),
+            **self._report,
+        }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

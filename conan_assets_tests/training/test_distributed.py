@@ -1,0 +1,158 @@
+"""W processes must compute the loss and the gradient of one, whatever is dealt to whom."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+
+from conan_assets.training.batches import BatchPlan
+from conan_assets.training.config import TrainingConfig, read_config, write_config
+from conan_assets.training.data import read_training_data
+from conan_assets.training.metrics import read_metrics
+from conan_assets.training.model import TrainableModel
+from conan_assets.training.negatives import NegativeTable
+from conan_assets.training.processes import Processes
+from conan_assets.training.run import train
+from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
+from conan_assets.training.trainer import Trainer
+from conan_assets_tests.training.samples import make_config, write_random_data
+
+SETTINGS = TrainingSettings(
+    epochs=3,
+    retrieval_batch_size=5,
+    sts_batch_size=3,
+    negatives_per_query=3,
+    temperature=0.1,
+    learning_rate=1e-3,
+    dropout=0.0,
+    dtype="float32",
+    tokens_per_mini_batch=64,
+    dynamic_negatives=DynamicNegativeSettings(rule="v2", v2_floor=0.9, v2_ceiling=1.0),
+    save_every_steps=5,
+)
+VARIANTS = {
+    "shared": SETTINGS,
+    "roles": replace(SETTINGS, sts_processes=1),
+    "recomputed": replace(SETTINGS, tokens_in_memory=0),
+    "single task": replace(SETTINGS, balance="single_task"),
+}
+WORKER = Path(__file__).with_name("gradient_worker.py")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def launch(processes: int, *command: str) -> subprocess.Popen[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [*torchrun, *command], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[int, Path]:
+    """Return a folder for 1, 2 and 4 processes with what each rank computed for every variant."""
+    folders = {}
+    for count in (1, 2, 4):
+        folder = folders[count] = tmp_path_factory.mktemp(f"processes_{count}")
+        write_random_data(folder / "data", samples=11, pool=7, sts=7)
+        write_config(make_config(folder, tiny_model, *VARIANTS.values()))
+    for count, folder in folders.items():
+        process = launch(count, str(WORKER), str(folder / "config.json"))
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors + output
+    return folders
+
+
+@pytest.mark.parametrize("variant", range(len(VARIANTS)), ids=VARIANTS)
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_compute_the_loss_and_the_gradient_of_one(runs: dict[int, Path], count: int, variant: int):
+    alone = load_file(runs[1] / f"variant-{variant}-rank-0.safetensors")
+    for rank in range(count):
+        together = load_file(runs[count] / f"variant-{variant}-rank-{rank}.safetensors")
+        assert together.keys() == alone.keys()
+        for name, expected in alone.items():
+            torch.testing.assert_close(
+                together[name],
+                expected,
+                rtol=1e-4,
+                atol=1e-6,
+                equal_nan=True,
+                msg=lambda text, name=name: f"{name}: {text}",
+            )
+
+
+def test_the_loss_is_the_formula_over_encoded_texts(runs: dict[int, Path], tiny_model: str):
+    config = read_config(runs[1] / "config.json")
+    expected = naive_loss(config, tiny_model)
+    found = load_file(runs[4] / "variant-0-rank-3.safetensors")["loss"]
+    assert float(found[0]) == pytest.approx(expected, rel=1e-4)
+
+
+def naive_loss(config: TrainingConfig, tiny_model: str) -> float:
+    """Return L_ret + 0.8 L_cos of the first batch from embeddings that sentence-transformers gives."""
+    settings = config.stages[0]
+    data = read_training_data(config.directory / "data", settings.tasks)
+    assert data.retrieval is not None
+    table = NegativeTable(data.retrieval.candidates, settings.negatives_per_query, settings.dynamic_negatives)
+    batch = BatchPlan(data, settings, table).batch(0)
+    assert batch.retrieval is not None
+    assert batch.sts is not None
+    vectors = SentenceTransformer(tiny_model, device="cpu").encode(
+        [text for _, text in batch.texts], normalize_embeddings=True
+    )
+    part, retrieval = batch.retrieval, 0.0
+    for row, query in enumerate(part.queries):
+        terms = np.exp(vectors[part.documents] @ vectors[query] / settings.temperature)
+        positive = terms[part.positive[row]]
+        retrieval -= np.log(positive / (positive + (terms * part.counts[row]).sum())) / len(part.queries)
+    cosine = (vectors[batch.sts.first] * vectors[batch.sts.second]).sum(axis=1)
+    pairs = [(i, j) for i in range(3) for j in range(3) if batch.sts.labels[i] > batch.sts.labels[j]]
+    sts = np.log(1 + sum(np.exp((cosine[j] - cosine[i]) / settings.cosent_temperature) for i, j in pairs))
+    return float(retrieval + 0.8 * sts)
+
+
+def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_path: Path, tiny_model: str):
+    for name in ("one", "two"):
+        write_random_data(tmp_path / name / "data", samples=11, pool=7, sts=7)
+        write_config(make_config(tmp_path / name, tiny_model, replace(SETTINGS, epochs=20)))
+    train(read_config(tmp_path / "one" / "config.json"))
+    command = ("-m", "conan_assets.training", str(tmp_path / "two" / "config.json"))
+    process = launch(2, *command)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and len(read_metrics(tmp_path / "two")) < 8:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert len(read_metrics(tmp_path / "two")) >= 8, errors
+    assert not (tmp_path / "two" / "report.json").exists()
+
+    process = launch(2, *command)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    report = json.loads(output)
+    assert report["processes"] == 2
+    assert report["resumed_from_step"] >= 5
+    assert report["negatives_replaced"] > 0
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-2, atol=1e-4)
+
+
+def test_more_sts_processes_than_there_are_is_refused(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path, sts=4)
+    config = make_config(tmp_path, tiny_model, replace(SETTINGS, sts_processes=2))
+    base = TrainableModel(config.base_model, config.architecture, "cpu", seed=0)
+    processes = Processes()
+    processes.count = 2
+    data = read_training_data(tmp_path, SETTINGS.tasks)
+    with pytest.raises(ValueError, match="sts_processes is 2 of 2 processes; give fewer"):
+        Trainer(0, base.model, config.base_model, data, None, config.stages[0], processes)
