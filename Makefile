@@ -1,5 +1,5 @@
 PYTHON ?= python3
-PROFILE ?= demo
+PROFILE ?= $(or $(CONAN_PROFILE),demo)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 

@@ -1,0 +1,1 @@
+"""Measurements against other tools and against ourselves, each ``python -m benchmarks.<name>``."""

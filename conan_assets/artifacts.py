@@ -67,10 +67,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One finished output: its key, the fingerprint of what made it, its directory and its report."""
+    """One finished output.
+
+    Attributes
+    ----------
+    fingerprint, content
+        Fingerprints of what made it, and of what came out: what lies downstream depends on the latter alone.
+    path, report
+        Its directory, and what its build reported.
+    """
 
     key: str
     fingerprint: str
+    content: str
     path: Path
     report: dict[str, Any]
 
@@ -94,10 +103,12 @@ class ArtifactStore:
         """Return the finished artifact of that key and fingerprint, or None."""
         directory = self.root / key / version
         try:
-            manifest = json.loads((directory / MANIFEST).read_text())
+            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Artifact(key, version, directory, manifest["report"])
+        except ValueError as error:
+            raise ArtifactError(f"{directory / MANIFEST} is damaged: delete {directory} to make it again") from error
+        return Artifact(key, version, manifest["content"], directory, manifest["report"])
 
     def current(self, key: str) -> Artifact:
         """Return the version of ``key`` that was finished or reused last; raise ArtifactError when there is none."""
@@ -112,9 +123,14 @@ class ArtifactStore:
 
     def select(self, artifact: Artifact) -> None:
         """Make ``artifact`` the current version of its key."""
-        os.utime(artifact.path / MANIFEST)
-        with atomic_path(self.root / artifact.key / "current") as pointer:
-            pointer.write_text(artifact.fingerprint)
+        try:
+            os.utime(artifact.path / MANIFEST)
+            with atomic_path(self.root / artifact.key / "current") as pointer:
+                pointer.write_text(artifact.fingerprint)
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
+            ) from error
 
     @contextlib.contextmanager
     def building(self, key: str, version: str) -> Iterator[Path]:
@@ -122,28 +138,41 @@ class ArtifactStore:
 
         The directory may hold what an earlier, killed attempt at the same version left.
         """
+        folder = self.root / key
         try:
-            partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
-            partial.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / ".lock").open("w")
         except OSError as error:
             raise ArtifactError(
                 f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
             ) from error
-        with (partial.parent / ".lock").open("w") as lock:
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ArtifactError(f"another run is materializing {key} under {self.root}: wait for it") from None
+            if self.find(key, version) is not None:
+                raise ArtifactError(f"another run has just materialized {key} under {self.root}: run again to reuse it")
+            partial = folder / f"{version}{PARTIAL_SUFFIX}"
+            partial.mkdir(exist_ok=True)
             yield partial
 
-    def finish(self, key: str, version: str, report: dict[str, Any]) -> Artifact:
-        """Publish what was built: write its manifest, rename it, make it current and prune old versions."""
+    def finish(self, key: str, version: str, report: dict[str, Any], content: str | None = None) -> Artifact:
+        """Publish what was built: write its manifest, rename it, make it current and prune old versions.
+
+        ``content`` is a fingerprint of what was built, where equal content can be told; by default ``version``.
+        """
         partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
-        manifest = {"key": key, "fingerprint": version, "finished_at": time.time(), "report": report}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
-        directory = partial.with_name(version)
-        partial.rename(directory)
-        artifact = Artifact(key, version, directory, report)
+        artifact = Artifact(key, version, content or version, partial.with_name(version), report)
+        manifest = {
+            "key": key,
+            "fingerprint": version,
+            "content": artifact.content,
+            "finished_at": time.time(),
+            "report": report,
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        partial.rename(artifact.path)
         self.select(artifact)
         self._prune(key)
         return artifact

@@ -10,13 +10,14 @@ import Stemmer
 K1 = 1.2
 B = 0.75
 
-_TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
-_ENGLISH_STOP_WORDS = frozenset(
-    (
-        "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
-        "this to was will with"
-    ).split(" ")
-)
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(rf"(?P<han>[{_HAN}]+)|[^\W{_HAN}]+")
+# fmt: off
+_ENGLISH_STOP_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of",
+    "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+})
+# fmt: on
 _stem = Stemmer.Stemmer("english").stemWords
 
 
@@ -24,8 +25,9 @@ def tokenize(text: str) -> list[str]:
     """Return the terms of ``text``: stemmed lower-case words without stop words, and character bigrams of Chinese."""
     words: list[str] = []
     bigrams: list[str] = []
-    for token in _TOKEN.findall(text.lower()):
-        if "\u3400" <= token[0] <= "\ufaff":
+    for match in _TOKEN.finditer(text.lower()):
+        token = match.group()
+        if match.lastgroup == "han":
             bigrams.extend([token] if len(token) == 1 else [token[i : i + 2] for i in range(len(token) - 1)])
         elif token not in _ENGLISH_STOP_WORDS:
             words.append(token)
@@ -51,7 +53,7 @@ class BM25:
         """Return (positions, scores) of the ``k`` best documents above zero, best first, ties by position."""
         scores = self.scores(query)
         k = min(k, self._size)
-        candidates = np.argpartition(-scores, k - 1)[:k]
-        best = candidates[np.lexsort((candidates, -scores[candidates]))]
-        best = best[scores[best] > 0]
+        lowest = np.partition(scores, self._size - k)[self._size - k]
+        candidates = np.flatnonzero((scores >= lowest) & (scores > 0))
+        best = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
         return best, scores[best]

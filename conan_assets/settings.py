@@ -7,17 +7,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.evaluation.settings import SuiteSettings
-from conan_assets.mining.settings import MiningSettings, TeacherSettings
+from conan_assets.evaluation.settings import LocalSuite, MtebSuite, SuiteSettings
+from conan_assets.mining.settings import STUDENT, MiningSettings, TeacherSettings
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings
 from conan_assets.training.settings import TrainingSettings
 
@@ -26,6 +26,8 @@ DEFAULT_PROFILE = "demo"
 
 
 ReportName = Literal["beir", "cmteb"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+TeacherName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class SettingsError(ValueError):
@@ -48,9 +50,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="Name of the programme, shown on the leaderboard and the model card.")
-    sources: dict[str, SourceSettings] = Field(min_length=1, description="Where corpora and pairs come from, by name.")
+    sources: dict[Name, SourceSettings] = Field(min_length=1, description="Where corpora and pairs come from, by name.")
     base_model: EncoderSettings = Field(description="The model that round 0 starts from, with its prompts.")
-    teachers: dict[str, TeacherSettings] = Field(
+    teachers: dict[TeacherName, TeacherSettings] = Field(
         default_factory=dict, description="Models whose scores veto false negatives, by name."
     )
     generation: GenerationSettings = Field(
@@ -63,7 +65,7 @@ class Settings(BaseModel):
         default=None,
         description="Round 0, weakly supervised with in-batch negatives; null takes the base model as it is.",
     )
-    rounds: int = Field(ge=1, le=20, description="Rounds of mining and training.")
+    rounds: int = Field(strict=True, ge=1, le=20, description="Rounds of mining and training.")
     start_from: Literal["previous_round", "base_model"] = Field(
         default="previous_round", description="The weights each round's training starts from."
     )
@@ -71,36 +73,43 @@ class Settings(BaseModel):
     training: TrainingSettings = Field(
         default=TrainingSettings(), description="How each round's checkpoint is trained."
     )
-    suites: dict[ReportName, dict[str, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
+    suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric
     home: Path = Field(default=Path("conan_home"), description="Storage root; $CONAN_HOME overrides it.")
-    keep_versions: int = Field(default=3, ge=1, description="Finished versions of an asset kept on disk.")
+    keep_versions: int = Field(default=3, strict=True, ge=1, description="Finished versions of an asset kept on disk.")
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Settings":
-        known = self.all_suites
-        if self.dev_metric.suite not in known:
-            raise ValueError(
-                f"dev_metric.suite is {self.dev_metric.suite!r}; the suites are {', '.join(sorted(known))}"
-            )
+        if STUDENT in self.teachers:
+            raise ValueError(f"a teacher is called {STUDENT!r}, which names the checkpoint in training; rename it")
         for name in self.mining.teachers_used:
-            if name not in self.teachers:
-                raise ValueError(
-                    f"mining names the teacher {name!r}; the teachers are {', '.join(sorted(self.teachers))}"
-                )
-        for suites in self.suites.values():
-            for suite_name, suite in suites.items():
-                if suite.kind == "local" and suite.dataset not in self.sources:
-                    raise ValueError(
-                        f"suite {suite_name!r} evaluates the dataset {suite.dataset!r}; "
-                        f"the sources are {', '.join(sorted(self.sources))}"
-                    )
+            _require_known("mining names the teacher", name, "teachers", self.teachers)
+        names = [name for suites in self.suites.values() for name in suites]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two suites are called {name!r}; give every suite a name of its own")
+        for name, suite in self.all_suites.items():
+            if isinstance(suite, LocalSuite):
+                _require_known(f"suite {name!r} evaluates the dataset", suite.dataset, "sources", self.sources)
+        return self
+
+    @model_validator(mode="after")
+    def _dev_metric_is_measured(self) -> "Settings":
+        _require_known("dev_metric.suite is", self.dev_metric.suite, "suites", self.all_suites)
+        suite = self.all_suites[self.dev_metric.suite]
+        if not isinstance(suite, MtebSuite):
+            _require_known("dev_metric.split is", self.dev_metric.split, "suite's splits", suite.splits)
         return self
 
     @property
     def all_suites(self) -> dict[str, SuiteSettings]:
         """Every suite of every report by name."""
         return {name: suite for suites in self.suites.values() for name, suite in suites.items()}
+
+
+def _require_known(what: str, name: str, kind: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} {name!r}; the {kind} are {', '.join(sorted(known)) or 'none'}")
 
 
 def load_settings(profile: str | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -149,6 +158,8 @@ def _explain(profile: str, path: Path, error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = f"unknown key; accepted here: {', '.join(_accepted(problem['loc'][:-1]))}"
+        elif problem["type"] == "union_tag_not_found":
+            message = f"the key {problem['ctx']['discriminator']} is missing; it chooses one of {_tags(problem['loc'])}"
         elif problem["type"] != "missing" and location:
             message += f", not {problem['input']!r}"
         lines.append(f"  {'.'.join(location) or 'profile'}: {message}")
@@ -157,13 +168,27 @@ def _explain(profile: str, path: Path, error: ValidationError) -> str:
 
 def _accepted(location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the schema accepts at ``location``."""
+    return sorted({key for variant in _schemas_at(location) for key in variant.get("properties", {})})
+
+
+def _schemas_at(location: tuple[int | str, ...]) -> list[dict[str, Any]]:
+    """Return what the schema accepts at ``location``, each variant on its own."""
     schema = Settings.model_json_schema()
     nodes = [schema]
     for part in location:
         nodes = [child for node in nodes for child in _children(schema, node, part)]
-    return sorted(
-        {key for node in nodes for variant in _variants(schema, node) for key in variant.get("properties", {})}
+    return [variant for node in nodes for variant in _variants(schema, node)]
+
+
+def _tags(location: tuple[int | str, ...]) -> str:
+    """Return the values that choose between the variants at ``location``."""
+    constants = (
+        value["const"]
+        for variant in _schemas_at(location)
+        for value in variant.get("properties", {}).values()
+        if "const" in value
     )
+    return ", ".join(constants)
 
 
 def _children(schema: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:
@@ -172,11 +197,13 @@ def _children(schema: dict[str, Any], node: dict[str, Any], part: int | str) -> 
     for variant in _variants(schema, node):
         if part in variant.get("properties", {}):
             found.append(variant["properties"][part])
+        elif "patternProperties" in variant:
+            found.extend(variant["patternProperties"].values())
         elif isinstance(variant.get("additionalProperties"), dict):
             found.append(variant["additionalProperties"])
         elif isinstance(part, int) and "items" in variant:
             found.append(variant["items"])
-        elif variant.get("properties", {}).get("kind", {}).get("const") == part:
+        elif any(value.get("const") == part for value in variant.get("properties", {}).values()):
             found.append(variant)
     return found
 

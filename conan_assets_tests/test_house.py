@@ -26,6 +26,7 @@ def copy(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
+        ("plots.py", "import dagster", "Only defs/ and definitions.py know Dagster"),
         ("mining/__init__.py", "import dagster", "Only defs/ and definitions.py know Dagster"),
         ("training/__init__.py", "import conan_assets.mining.settings", "never import one another"),
         ("encoding/__init__.py", "import polars", "run in a lean image"),
@@ -59,6 +60,13 @@ def test_ruff_refuses_prints_missing_docstrings_missing_types_and_complexity(cop
     result = run([str(BIN / "ruff"), "check", "--no-cache", "conan_assets/broken.py"], copy)
     assert result.returncode == 1
     assert rule in result.stdout
+
+
+def test_mypy_refuses_a_wrong_type(copy: Path):
+    (copy / "conan_assets" / "broken.py").write_text('"""Module."""\n\nNUMBER: int = "one"\n')
+    result = run([str(BIN / "mypy"), "--cache-dir", str(ROOT / ".mypy_cache"), "conan_assets/broken.py"], copy)
+    assert result.returncode == 1
+    assert "broken.py:3: error" in result.stdout
 
 
 def test_loading_the_graph_imports_nothing_heavy():

@@ -11,6 +11,7 @@ DOCUMENTS = ["The cat sat on the mat.", "Dogs chase cats.", "向量检索与负�
 def test_english_is_stemmed_and_chinese_becomes_character_bigrams():
     assert tokenize("The Cats, sitting") == ["cat", "sit"]
     assert tokenize("负样本 BM25") == ["bm25", "负样", "样本"]
+    assert tokenize("한국어 검색") == ["한국어", "검색"]
 
 
 def test_the_best_document_shares_the_rarest_terms():
@@ -22,6 +23,11 @@ def test_the_best_document_shares_the_rarest_terms():
 def test_documents_without_a_common_term_are_never_returned():
     positions, _ = BM25(DOCUMENTS).search("zebra", 5)
     assert positions.size == 0
+
+
+def test_documents_of_equal_score_come_in_their_order():
+    positions, _ = BM25(["cat"] * 50).search("cat", 7)
+    assert positions.tolist() == list(range(7))
 
 
 def test_an_empty_corpus_is_refused():

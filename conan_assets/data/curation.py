@@ -96,7 +96,9 @@ def curate(
     train = pl.concat([raw_pairs.filter(pl.col("split") == "train"), prompt_response_pairs.select(*PAIRS.columns)])
     _check_documents(train, documents)
     held_out = raw_pairs.filter(pl.col("split") != "train")
-    queries = pl.concat([held_out["query"], pl.Series("query", list(evaluation_queries), dtype=pl.String)]).unique()
+    sentences = held_out.filter(pl.col("task") == "sts")["text"].rename("query").drop_nulls()
+    further = pl.Series("query", list(evaluation_queries), dtype=pl.String)
+    queries = pl.concat([held_out["query"], sentences, further]).unique()
     evaluation = _with_keys(held_out.lazy(), documents, settings)
     judged = _with_reasons(_with_keys(train.lazy(), documents, settings), evaluation, queries, settings).collect()
     if languages:
@@ -184,7 +186,8 @@ def _with_reasons(
     }
     reason = pl.coalesce(pl.when(condition).then(pl.lit(name)) for name, condition in broken.items())
     repeated = (
-        pl.col("reason").is_null() & pl.struct("task", "query_key", "document_key", "reason").is_first_distinct().not_()
+        pl.col("reason").is_null()
+        & pl.struct("dataset", "task", "query_key", "document_key", "reason").is_first_distinct().not_()
     )
     return (
         pairs.join(

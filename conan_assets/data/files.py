@@ -34,7 +34,7 @@ def read_table(path: Path) -> pl.DataFrame:
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise TableError(
             f"{path} is not readable Parquet, it is damaged or cut off: write it again ({error})"
         ) from error

@@ -109,6 +109,9 @@ def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
     frame = _cast(frame, table, source)
     for name in table.required:
         _reject(frame, _is_blank(frame.schema[name], name), source, name, "is empty; fill it or drop the row")
+    for name, dtype in table.columns.items():
+        if dtype.is_float():
+            _reject(frame, pl.col(name).is_finite().not_(), source, name, "is not a finite number")
     for name, allowed in table.choices.items():
         _reject(frame, ~pl.col(name).is_in(allowed), source, name, f"must be one of {', '.join(allowed)}")
     if table.key:

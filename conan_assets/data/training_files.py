@@ -13,8 +13,30 @@ from conan_assets.data.tables import DOCUMENT_TEXT, QUERY_DROPPED
 TEXT_ID = pl.coalesce("doc_id", pl.concat_str(pl.lit("pair:"), pl.col("pair_id")))
 
 
+def judgements_of(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the training pairs and what else was judged about their queries, curated away or judged irrelevant.
+
+    Mining must know it: a positive that is not trained on is still no negative; a document judged irrelevant is one.
+    """
+    columns = training_pairs.collect_schema().names()
+    judged = raw_pairs.filter(pl.col("split") == "train").select(columns)
+    ids = judged.join(training_pairs.select("pair_id", asked_as="query_id"), on="pair_id").select(
+        "query_id", "asked_as"
+    )
+    rest = judged.join(ids.unique(), on="query_id").with_columns(query_id="asked_as").select(columns)
+    rest = rest.join(training_pairs, on="pair_id", how="anti").join(
+        training_pairs, on=["query_id", "doc_id"], how="anti"
+    )
+    texts = pl.coalesce("doc_id", "pair_id")
+    return pl.concat([training_pairs, rest.sort("pair_id").filter(pl.struct("query_id", texts).is_first_distinct())])
+
+
 def write_training_files(
-    corpus: pl.DataFrame, pairs: pl.DataFrame, negatives: pl.DataFrame | None, directory: Path
+    corpus: pl.DataFrame,
+    pairs: pl.DataFrame,
+    judgements: pl.DataFrame,
+    negatives: pl.DataFrame | None,
+    directory: Path,
 ) -> dict[str, int]:
     """Write the training files of one round and return how many rows each holds.
 
@@ -22,6 +44,8 @@ def write_training_files(
     ----------
     corpus, pairs
         The corpus and the training pairs.
+    judgements
+        What :func:`judgements_of` returns: the texts of negatives outside of the corpus.
     negatives
         The round's mined negatives, or None to train on in-batch negatives alone. A query of which none was kept has
         in-batch negatives only; one that mining dropped is left out.
@@ -42,7 +66,7 @@ def write_training_files(
         samples = samples.join(dropped, on="query_id", how="anti", maintain_order="left")
         samples = samples.join(_ranked_pools(negatives), on="query_id", how="left", maintain_order="left")
         samples = samples.with_columns(pl.col("candidates").fill_null([]))
-    texts = _texts(corpus, pairs, samples)
+    texts = _texts(corpus, judgements, samples)
     sts = pairs.filter(pl.col("task") == "sts").select(text_a="query", text_b="text", score="score")
     texts.write_parquet(directory / "texts.parquet")
     samples.rename({"query_id": "sample_id"}).write_parquet(directory / "retrieval.parquet")

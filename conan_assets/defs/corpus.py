@@ -53,7 +53,9 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 
 def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(key, description=description, group_name="corpus", kinds={"polars"}, code_version="1", skippable=True)
+    return dg.AssetSpec(
+        key, description=description, group_name="corpus", kinds={"polars"}, code_version="1", skippable=True
+    )
 
 
 def _count(frame: pl.DataFrame, *columns: str) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.data.curation import curate
+from conan_assets.data.text import cleaned, comparison_key
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings
@@ -54,8 +55,13 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         description="No query of an evaluation split is trained on.",
     )
     def no_evaluation_query(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> dg.AssetCheckResult:
-        held_out = raw_pairs.filter(pl.col("split") != "train").select("query")
-        leaked = training_pairs.join(held_out, on="query", how="semi").select("query").unique().collect()
-        return dg.AssetCheckResult(passed=leaked.is_empty(), metadata={"leaked_queries": leaked.height})
+        from conan_assets.evaluation.suites import evaluation_queries
+
+        judged = raw_pairs.filter(pl.col("split") != "train").collect()
+        held_out = pl.concat([judged["query"], pl.Series("query", evaluation_queries(settings.all_suites, judged))])
+        key = comparison_key(cleaned(pl.col("query")))
+        trained = training_pairs.select("query", key=key).collect()
+        leaked = trained.join(held_out.to_frame().select(key=key), on="key", how="semi")["query"].unique()
+        return dg.AssetCheckResult(passed=leaked.is_empty(), metadata={"leaked_queries": len(leaked)})
 
     return [training_pairs, no_evaluation_query]

@@ -17,6 +17,7 @@ from conan_assets.settings import Settings
 if TYPE_CHECKING:
     from conan_assets.evaluation.leaderboard import LeaderboardEntry
 
+BASE_MODEL = "base model"
 LEADERBOARD_FILES = ("leaderboard.json", "leaderboard.md", "leaderboard.html")
 
 
@@ -62,8 +63,13 @@ def _build_released_model(settings: Settings) -> dg.AssetsDefinition:
             chosen_by = settings.dev_metric
             best = choose_best(_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
             checkpoint = storage.artifacts.current(f"{best.round}/checkpoint")
+            rounds = range(1, int(best.round.removeprefix("round_")) + 1)
             lineage = {
                 "checkpoint": checkpoint.fingerprint,
+                **{
+                    f"round_{number}/hard_negatives": storage.current(round_key(number, "hard_negatives")).content
+                    for number in rounds
+                },
                 "training_pairs": storage.artifacts.current("training_pairs").fingerprint,
                 "settings": fingerprint(settings.model_dump(mode="json", exclude={"home", "keep_versions"})),
             }
@@ -85,15 +91,16 @@ def _build_released_model(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _entries(settings: Settings, storage: Storage) -> list["LeaderboardEntry"]:
-    """Return the reports of all rounds, in order, with BM25's beside the base model's."""
+    """Return the reports of all rounds, in order, after those of BM25 and the base model."""
     from conan_assets.evaluation.leaderboard import BM25_MODEL, LeaderboardEntry
 
     entries = []
     for key, (number, _) in report_keys(settings).items():
         report = storage.current(key).report
-        if "bm25" in report:
-            bm25 = report["bm25"]
-            entries.append(LeaderboardEntry(f"round_{number}", BM25_MODEL, bm25["checkpoint_fingerprint"], bm25))
-        label = "base model" if number == 0 and settings.pretraining is None else f"round {number}"
+        for part, model in (("bm25", BM25_MODEL), ("base_model", BASE_MODEL)):
+            if part in report:
+                baseline = report[part]
+                entries.append(LeaderboardEntry("round_0", model, baseline["checkpoint_fingerprint"], baseline))
+        label = BASE_MODEL if number == 0 and settings.pretraining is None else f"round {number}"
         entries.append(LeaderboardEntry(f"round_{number}", label, report["checkpoint_fingerprint"], report))
     return entries

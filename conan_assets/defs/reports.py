@@ -1,6 +1,7 @@
 """Stage 6, the reports: `round_k/beir_report` and `round_k/cmteb_report` score the checkpoint of every round."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
@@ -48,6 +49,7 @@ def _build_report(
     def report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
+        from conan_assets.encoding.encoder import Encoder
         from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
         from conan_assets.evaluation.suites import suite_files_fingerprint
 
@@ -56,11 +58,21 @@ def _build_report(
             encoder = checkpoint_encoder(settings, storage.current(checkpoint))
             references = {label: storage.current(key).path for label, key in compared.items()}
             scored = evaluate_encoder(encoder, storage.embeddings, suites, corpus, pairs, directory, references)
+            if number == 0 and settings.pretraining is not None:
+                base = Encoder(settings.base_model)
+                scored["base_model"] = evaluate_encoder(
+                    base, storage.embeddings, suites, corpus, pairs, directory / "base_model"
+                )
             if number == 0:
                 scored["bm25"] = evaluate_bm25(suites, corpus, pairs, directory)
             return scored
 
-        recipe = {"suites": suites, "files": suite_files_fingerprint(suites), "encoder": settings.base_model}
+        recipe = {
+            "suites": suites,
+            "files": suite_files_fingerprint(suites),
+            "encoder": settings.base_model,
+            "mteb": version("mteb"),
+        }
         return reuse_or_build(context, storage, recipe, build)
 
     return report

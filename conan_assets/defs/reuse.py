@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from conan_assets.artifacts import fingerprint
+from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.defs.io_managers import TABLE
 from conan_assets.defs.metadata import to_metadata
 from conan_assets.defs.storage import Storage
@@ -28,7 +28,8 @@ def reuse_or_build(
     """Return the asset's result: found under its fingerprint, or built by ``build`` in a directory of its own.
 
     The fingerprint covers the asset's key and code version, ``recipe`` (the settings that matter to it) and the
-    fingerprints of the assets upstream. ``build`` fills the directory and returns a report of plain JSON values.
+    content of the assets upstream: a table that is made again and comes out the same changes nothing downstream.
+    ``build`` fills the directory and returns a report of plain JSON values.
     """
     key = key or context.asset_key
     name = key.to_user_string()
@@ -38,7 +39,7 @@ def reuse_or_build(
         name,
         context.assets_def.code_versions_by_key[key],
         dict(recipe),
-        {up: artifacts.current(up).fingerprint for up in sorted(upstream)},
+        {up: artifacts.current(up).content for up in sorted(upstream)},
     )
     artifact = artifacts.find(name, version)
     reused = artifact is not None
@@ -47,9 +48,11 @@ def reuse_or_build(
         logger.info("%s: reused, nothing it depends on has changed since it was made (%s)", name, version)
     else:
         with artifacts.building(name, version) as directory:
-            artifact = artifacts.finish(name, version, build(directory))
-    metadata = {"reused": reused, "fingerprint": version, **to_metadata(artifact)}
-    return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
+            report = build(directory)
+            table = directory / TABLE
+            artifact = artifacts.finish(name, version, report, fingerprint_file(table)[:16] if table.exists() else None)
+    metadata = {"reused": reused, "fingerprint": artifact.content, **to_metadata(artifact)}
+    return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(artifact.content))
 
 
 def write_table(frame: pl.DataFrame | pl.LazyFrame, directory: Path) -> None:

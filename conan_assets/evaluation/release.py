@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conan_assets.artifacts import fingerprint_file
 from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.leaderboard import LeaderboardEntry
 from conan_assets.evaluation.model_card import write_model_card
@@ -52,7 +52,7 @@ def write_release(
         "model": name,
         "round": best.round,
         "checkpoint": best.checkpoint,
-        "weights_sha256": fingerprint_file(folder / "model.safetensors"),
+        "weights_fingerprint": fingerprint_model(str(folder)),
         "model_card": f"{RELEASE_FOLDER}/README.md",
     }
 

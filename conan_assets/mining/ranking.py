@@ -69,8 +69,8 @@ def scores_of(keys: np.ndarray) -> np.ndarray:
 class BestOf:
     """A running top k of several queries over blocks of documents.
 
-    Only scores above a query's current k-th best are looked at again: they join a buffer that is cut back to k when
-    it fills up. Memory is ``queries * width * 8`` bytes, whatever the number of documents.
+    Only scores above a query's threshold, its k-th best at some time so far, are looked at again: they join a buffer
+    that is cut back to k when it is full. Memory is ``queries * 4 * k * 8`` bytes, whatever the number of documents.
 
     Parameters
     ----------
@@ -80,10 +80,9 @@ class BestOf:
 
     def __init__(self, queries: int, k: int) -> None:
         self.k = k
-        self.width = 4 * k
-        self._keys = np.full((queries, self.width), EMPTY, np.int64)
+        self._keys = np.full((queries, 4 * k), EMPTY, np.int64)
         self._count = np.zeros(queries, np.int64)
-        self.threshold = np.full((queries, 1), -np.inf, np.float32)
+        self._threshold = np.full((queries, 1), -np.inf, np.float32)
 
     def add(self, scores: np.ndarray, first: int) -> None:
         """Take in float32 ``scores`` of shape (queries, documents); -inf is never taken.
@@ -91,20 +90,18 @@ class BestOf:
         Parameters
         ----------
         first
-            Position of the block's first document.
+            Position of the block's first document; blocks come in ascending order.
         """
-        found = np.flatnonzero(scores > self.threshold)
-        rows, columns = np.divmod(found, scores.shape[1])
+        found = np.flatnonzero(scores > self._threshold)
+        rows = found // scores.shape[1]
         counts = np.bincount(rows, minlength=len(scores))
-        crowded = counts > self.width - self.k
-        if crowded.any():
-            self._add_crowded(scores, first, np.flatnonzero(crowded))
-            keep = ~crowded[rows]
-            found, rows, columns = found[keep], rows[keep], columns[keep]
-            counts[crowded] = 0
-        if (self._count + counts > self.width).any():
+        if (counts > self._keys.shape[1] - self.k).any():
+            self._add_crowded(scores, first)
+            return
+        if (self._count + counts > self._keys.shape[1]).any():
             self._cut_back()
         slots = self._count[rows] + np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
+        columns = found - rows * scores.shape[1]
         self._keys[rows, slots] = pack(scores.reshape(-1)[found], columns + first)
         self._count += counts
 
@@ -113,26 +110,21 @@ class BestOf:
         self._cut_back()
         return self._keys[:, : self.k].copy()
 
-    def _add_crowded(self, scores: np.ndarray, first: int, rows: np.ndarray) -> None:
-        block = scores[rows]
-        keys = np.where(block == -np.inf, EMPTY, pack(block, first + np.arange(scores.shape[1])))
-        both = np.concatenate([self._keys[rows], keys], axis=1)
-        self._keys[rows, : self.k] = _largest(both, self.k)
-        self._keys[rows, self.k :] = EMPTY
-        self._count[rows] = self.k
-        self._raise_threshold()
+    def _add_crowded(self, scores: np.ndarray, first: int) -> None:
+        """Take in a block of which too much is above the thresholds, such as the first, in narrow parts."""
+        width = self._keys.shape[1] - self.k
+        for start in range(0, scores.shape[1], width):
+            self._cut_back()
+            part = scores[:, start : start + width]
+            keys = pack(part, first + start + np.arange(part.shape[1]))
+            self._keys[:, self.k : self.k + part.shape[1]] = np.where(part > self._threshold, keys, EMPTY)
+        self._cut_back()
 
     def _cut_back(self) -> None:
-        self._keys[:, : self.k] = _largest(self._keys, self.k)
-        self._keys[:, self.k :] = EMPTY
-        np.minimum(self._count, self.k, out=self._count)
-        self._raise_threshold()
-
-    def _raise_threshold(self) -> None:
-        """Set each row's threshold to its k-th best key so far."""
-        worst = self._keys[:, : self.k].min(axis=1, keepdims=True)
-        self.threshold = np.where(worst == EMPTY, -np.inf, scores_of(worst)).astype(np.float32)
-
-
-def _largest(keys: np.ndarray, k: int) -> np.ndarray:
-    return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:]
+        """Keep the best k of each row's buffer and make the worst of them its threshold."""
+        k = self.k
+        self._keys[:, :k] = np.partition(self._keys, self._keys.shape[1] - k, axis=1)[:, -k:]
+        self._keys[:, k:] = EMPTY
+        worst = self._keys[:, :k].min(axis=1, keepdims=True)
+        self._threshold = np.where(worst == EMPTY, -np.inf, scores_of(worst)).astype(np.float32)
+        self._count = (self._keys[:, :k] != EMPTY).sum(axis=1) if (worst == EMPTY).any() else np.full(len(worst), k)

@@ -163,9 +163,11 @@ class DuplicateGuard(_Section):
     """A text equal or nearly equal to a positive is never a negative, whatever its id and its scores."""
 
     containment: float = Field(
-        default=0.9, gt=0, le=1, description="Share of the shorter text's word trigrams that the longer one contains."
+        default=0.85, gt=0, le=1, description="Share of one text's word trigrams that the other must hold."
     )
-    min_length_ratio: float = Field(default=0.5, ge=0, le=1, description="Shorter over longer; below it texts differ.")
+    min_length_ratio: float = Field(
+        default=0.5, ge=0, le=1, description="A candidate shorter than this share of a positive is never nearly equal."
+    )
 
 
 class JudgeSettings(_Section):

@@ -127,7 +127,8 @@ async def _write_wave(
                 written = await _write_one(settings, client, passage, outcome)
             except (BudgetSpentError, EndpointError) as error:
                 outcome.stopped = str(error)
-                outcome.error = error if isinstance(error, EndpointError) else None
+                if isinstance(error, EndpointError):
+                    outcome.error = error
                 return
             progress.advance(written, f"{client.spending.prompt_tokens + client.spending.completion_tokens:,} tokens")
 
@@ -144,7 +145,7 @@ async def _write_one(settings: OpenAIGeneration, client: ChatClient, passage: Pa
         return 0
     outcome.failures_in_a_row = 0
     rows = [
-        _row(passage, item, f"{passage.dataset}:llm:{key}:{position}")
+        _row(passage, item, f"{passage.doc_id}:llm:{key}:{position}")
         for position, item in enumerate(written[: settings.pairs_per_passage])
     ]
     fresh = [row for row in rows if passage.task != "question" or not quotes(row["query"], passage.text)]

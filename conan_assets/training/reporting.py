@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
+PROJECT = "conan_assets"
 PIPES_CONTEXT = "DAGSTER_PIPES_CONTEXT"
 
 logger = logging.getLogger("conan_assets")
@@ -39,9 +40,7 @@ class Trackers:
 
 def _start(name: str, directory: Path) -> GeneralTracker:
     kind = LOGGER_TYPE_TO_CLASS[name]
-    tracker = (
-        kind(directory.name, logging_dir=str(directory)) if kind.requires_logging_directory else kind(directory.name)
-    )
+    tracker = kind(PROJECT, logging_dir=str(directory)) if kind.requires_logging_directory else kind(PROJECT)
     tracker.start()
     return tracker
 

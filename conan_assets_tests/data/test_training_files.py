@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 
 from conan_assets.data.tables import QUERY_DROPPED
-from conan_assets.data.training_files import write_training_files
+from conan_assets.data.training_files import judgements_of, write_training_files
 
 CORPUS = pl.DataFrame(
     {
@@ -38,6 +38,10 @@ def negatives(*rows: tuple[str, str, str, str | None, int | None, int]) -> pl.Da
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def write(judged: pl.DataFrame, mined: pl.DataFrame | None, folder: Path) -> dict[str, int]:
+    return write_training_files(CORPUS, judged, judged, mined, folder)
+
+
 def samples(folder: Path) -> dict[str, dict[str, object]]:
     return {row["sample_id"]: row for row in pl.read_parquet(folder / "retrieval.parquet").to_dicts()}
 
@@ -46,7 +50,7 @@ def test_a_query_is_one_sample_with_all_its_positives_and_its_negatives_in_order
     mined = negatives(
         ("q1", "d:4", "kept", None, 2, 1), ("q1", "d:3", "kept", None, 1, 1), ("q1", "d:2", "removed", "x", None, 0)
     )
-    report = write_training_files(CORPUS, pairs(("q1", "d:1", None, 1), ("q1", "d:2", None, 1)), mined, tmp_path)
+    report = write(pairs(("q1", "d:1", None, 1), ("q1", "d:2", None, 1)), mined, tmp_path)
     sample = samples(tmp_path)["q1"]
     assert sample["positives"] == ["d:1", "d:2"]
     assert sample["candidates"] == ["d:3", "d:4"]
@@ -57,7 +61,7 @@ def test_a_query_is_one_sample_with_all_its_positives_and_its_negatives_in_order
 
 def test_a_negative_named_by_two_teachers_counts_twice(tmp_path: Path):
     mined = negatives(("q1", "d:3", "kept", None, 1, 2), ("q1", "d:4", "kept", None, 2, 1))
-    write_training_files(CORPUS, pairs(("q1", "d:1", None, 1)), mined, tmp_path)
+    write(pairs(("q1", "d:1", None, 1)), mined, tmp_path)
     assert samples(tmp_path)["q1"]["candidates"] == ["d:3", "d:3", "d:4"]
 
 
@@ -66,14 +70,29 @@ def test_a_dropped_query_is_left_out_and_one_without_negatives_keeps_its_positiv
         ("q1", "d:3", "removed", QUERY_DROPPED, None, 0), ("q2", "d:3", "removed", "tiny:top_k_abs", None, 0)
     )
     judged = pairs(("q1", "d:1", None, 1), ("q2", "d:2", None, 1))
-    report = write_training_files(CORPUS, judged, mined, tmp_path)
+    report = write(judged, mined, tmp_path)
     assert samples(tmp_path)["q2"]["candidates"] == []
     assert "q1" not in samples(tmp_path)
     assert (report["queries_dropped"], report["queries_without_hard_negatives"]) == (1, 1)
 
 
 def test_a_positive_outside_the_corpus_is_a_text_of_its_own_and_judged_irrelevant_is_no_positive(tmp_path: Path):
-    write_training_files(CORPUS, pairs(("q1", None, "a response", 1), ("q2", "d:1", None, 0)), None, tmp_path)
+    write(pairs(("q1", None, "a response", 1), ("q2", "d:1", None, 0)), None, tmp_path)
     assert list(samples(tmp_path)) == ["q1"]
     assert samples(tmp_path)["q1"]["positives"] == ["pair:p0"]
     assert dict(pl.read_parquet(tmp_path / "texts.parquet").iter_rows()) == {"pair:p0": "a response"}
+
+
+def test_what_curation_took_away_is_still_known_of_its_query():
+    raw = pairs(("q1", "d:1", None, 1), ("q1", "d:2", None, 1), ("q1", "d:3", None, 0), ("q2", "d:4", None, 1))
+    training = raw.filter(pl.col("pair_id") == "p0")
+    known = judgements_of(training.lazy(), raw.lazy()).collect()
+    assert dict(known.select("doc_id", "score").iter_rows()) == {"d:1": 1, "d:2": 1, "d:3": 0}
+
+
+def test_judgements_follow_a_query_that_was_merged_into_another():
+    raw = pairs(("q1", "d:1", None, 1), ("q9", "d:2", None, 1), ("q9", "d:3", None, 1))
+    training = raw.filter(pl.col("pair_id") != "p2").with_columns(query_id=pl.lit("q1"))
+    known = judgements_of(training.lazy(), raw.lazy()).collect()
+    assert set(known["query_id"]) == {"q1"}
+    assert set(known["doc_id"]) == {"d:1", "d:2", "d:3"}

@@ -12,7 +12,7 @@ from conan_assets.plots import plot_curves
 
 
 def artifact(folder: Path, **report: object) -> Artifact:
-    return Artifact("key", "version", folder, report)
+    return Artifact("key", "version", "content", folder, report)
 
 
 def test_a_table_shows_its_row_count_columns_and_first_five_rows(tmp_path: Path):

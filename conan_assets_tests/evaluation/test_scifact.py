@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from conan_assets.data.settings import BeirSource
+from conan_assets.data.sources import load_source
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.models import DEMO_MODEL, ModelNotFoundError, locate_model
 from conan_assets.encoding.settings import EncoderSettings
@@ -25,25 +27,8 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the SciFact folder 
 
 
 @pytest.fixture(scope="module")
-def corpus() -> pl.DataFrame:
-    documents = pl.read_parquet(FOLDER / "corpus.parquet")
-    doc_id = pl.lit("scifact:") + pl.col("_id").cast(pl.String)
-    return documents.select(doc_id.alias("doc_id"), pl.lit("scifact").alias("dataset"), "title", "text")
-
-
-@pytest.fixture(scope="module")
-def pairs() -> pl.DataFrame:
-    queries = pl.read_parquet(FOLDER / "queries.parquet").select(pl.col("_id").cast(pl.String), query="text")
-    judged = pl.read_parquet(FOLDER / "qrels" / "test.parquet").with_columns(pl.col("query-id").cast(pl.String))
-    return judged.join(queries, left_on="query-id", right_on="_id").select(
-        pl.lit("retrieval").alias("task"),
-        pl.lit("scifact").alias("dataset"),
-        pl.lit("test").alias("split"),
-        (pl.lit("scifact:") + pl.col("query-id")).alias("query_id"),
-        "query",
-        (pl.lit("scifact:") + pl.col("corpus-id").cast(pl.String)).alias("doc_id"),
-        pl.col("score").cast(pl.Float32),
-    )
+def scifact() -> tuple[pl.DataFrame, pl.DataFrame]:
+    return load_source("scifact", BeirSource(kind="beir", path=FOLDER))
 
 
 def ndcg(report) -> float:
@@ -51,20 +36,20 @@ def ndcg(report) -> float:
     return value
 
 
-def test_bm25_scores_as_published(corpus, pairs, tmp_path):
-    assert ndcg(evaluate_bm25(SUITES, corpus, pairs, tmp_path)) == pytest.approx(PUBLISHED_BM25, abs=0.01)
+def test_bm25_scores_as_published(scifact, tmp_path):
+    assert ndcg(evaluate_bm25(SUITES, *scifact, tmp_path)) == pytest.approx(PUBLISHED_BM25, abs=0.01)
 
 
-def test_the_base_model_scores_as_published_and_a_second_evaluation_takes_seconds(corpus, pairs, tmp_path):
+def test_the_base_model_scores_as_published_and_a_second_evaluation_takes_seconds(scifact, tmp_path):
     try:
         locate_model(DEMO_MODEL)
     except ModelNotFoundError:
         pytest.skip(f"the weights of {DEMO_MODEL} are not there")
     encoder = Encoder(EncoderSettings(DEMO_MODEL, max_tokens=256))
     store = EmbeddingStore(tmp_path / "embeddings")
-    first = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "first")
+    first = evaluate_encoder(encoder, store, SUITES, *scifact, tmp_path / "first")
     assert ndcg(first) == pytest.approx(PUBLISHED_MINILM, abs=0.005)
     started = time.monotonic()
-    second = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "second")
+    second = evaluate_encoder(encoder, store, SUITES, *scifact, tmp_path / "second")
     assert (ndcg(second), second["texts_encoded"]) == (ndcg(first), 0)
     assert time.monotonic() - started < 30
