@@ -18,7 +18,7 @@ from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.settings import LocalSuite, MtebSuite, SuiteSettings
 from conan_assets.mining.settings import STUDENT, MiningSettings, TeacherSettings
-from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings
+from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.settings import TrainingSettings
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -84,6 +84,8 @@ class Settings(BaseModel):
             raise ValueError(f"a teacher is called {STUDENT!r}, which names the checkpoint in training; rename it")
         for name in self.mining.teachers_used:
             _require_known("mining names the teacher", name, "teachers", self.teachers)
+        if self.mining.judge is not None and not isinstance(self.generation, OpenAIGeneration):
+            raise ValueError("mining.judge asks an LLM: set generation.kind to 'openai' and name its endpoint there")
         names = [name for suites in self.suites.values() for name in suites]
         for name in names:
             if names.count(name) > 1:

@@ -53,6 +53,7 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
         ({"sources": {"x": {}}}, r"sources\.x: the key 'kind' is missing; it chooses one of .*beir"),
         ({"sources": {"a:b": {"kind": "python_docs"}}}, r"sources\.a:b"),
         ({"teachers": {"student": {"kind": "bm25"}}}, r"a teacher is called 'student'"),
+        ({"mining": {"judge": {}}}, r"mining\.judge asks an LLM: set generation\.kind"),
         ({"rounds": True}, r"rounds: Input should be a valid integer"),
         (
             {"dev_metric": {"suite": "python_docs", "split": "train"}},

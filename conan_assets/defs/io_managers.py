@@ -7,8 +7,6 @@ import polars as pl
 
 from conan_assets.defs.storage import Storage
 
-TABLE = "table.parquet"
-
 
 class TableReader(dg.ConfigurableIOManager):
     """Scan the current version of an upstream table.
@@ -21,8 +19,7 @@ class TableReader(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """Return the table of the upstream asset; raise ArtifactError if it was never materialized."""
-        artifact = self.storage.current(context.asset_key)
-        return pl.scan_parquet(artifact.path / TABLE)
+        return self.storage.table(context.asset_key)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> NoReturn:
         """Refuse: an asset that returns a frame would bypass its fingerprint."""

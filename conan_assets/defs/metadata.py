@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
-from conan_assets.defs.io_managers import TABLE
+from conan_assets.defs.storage import TABLE
 
 EXAMPLE_ROWS = 5
 LONGEST_CELL = 200

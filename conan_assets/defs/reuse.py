@@ -9,9 +9,8 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
-from conan_assets.defs.io_managers import TABLE
 from conan_assets.defs.metadata import to_metadata
-from conan_assets.defs.storage import Storage
+from conan_assets.defs.storage import TABLE, Storage
 
 logger = logging.getLogger("conan_assets")
 

@@ -13,16 +13,19 @@ import polars as pl
 
 from conan_assets.artifacts import Artifact
 from conan_assets.data.training_files import judgements_of, write_training_files
+from conan_assets.defs.negatives_checks import check_negatives
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.plots import plot_curves
 from conan_assets.settings import Settings
+from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from conan_assets.encoding.encoder import Encoder
+    from conan_assets.mining.judge import Ask
 
 MODEL = "model"
 DATA = "data"
@@ -70,7 +73,7 @@ def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
 def build_round(settings: Settings, number: int) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Return the assets of round ``number`` (from 1) and their checks; `reports.py` adds its reports."""
     negatives = _build_hard_negatives(settings, number)
-    return [negatives, _check_negatives(negatives), _build_checkpoint(settings, number)]
+    return [negatives, check_negatives(negatives), _build_checkpoint(settings, number)]
 
 
 def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinition:
@@ -111,6 +114,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
                 previous.collect() if previous is not None else None,
                 storage.embeddings,
                 directory,
+                _judge(settings, storage),
             )
             write_table(negatives, directory)
             return report
@@ -120,26 +124,13 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
     return hard_negatives
 
 
-def _check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=negatives,
-        name="no_positive_is_a_negative",
-        additional_ins={"training_pairs": dg.AssetIn("training_pairs"), "raw_pairs": dg.AssetIn("raw_pairs")},
-        blocking=True,
-        description="No kept negative is a labelled positive of its query, and some were kept.",
-    )
-    def check(
-        hard_negatives: pl.LazyFrame, training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame
-    ) -> dg.AssetCheckResult:
-        kept = hard_negatives.filter(pl.col("verdict") == "kept")
-        positives = judgements_of(training_pairs, raw_pairs).filter(pl.col("score") > 0)
-        wrong = kept.join(positives, on=["query_id", "doc_id"], how="semi").select(pl.len()).collect().item()
-        count = kept.select(pl.len()).collect().item()
-        return dg.AssetCheckResult(
-            passed=wrong == 0 and count > 0, metadata={"kept": count, "positives_among_them": wrong}
-        )
+def _judge(settings: Settings, storage: Storage) -> "Ask | None":
+    """Return what sends the judge's prompts to the endpoint that writes pairs, if mining has a judge."""
+    if settings.mining.judge is None or not isinstance(settings.generation, OpenAIGeneration):
+        return None
+    from conan_assets.synthesis.asking import asker
 
-    return check
+    return asker(settings.generation, storage.root / "journal")
 
 
 def _build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
@@ -162,14 +153,13 @@ def _build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         training_pairs: pl.LazyFrame,
         hard_negatives: pl.LazyFrame,
     ) -> dg.MaterializeResult:
+        from conan_assets.mining.judge import relabelled_positives
+
         def build(directory: Path) -> Report:
-            data = write_training_files(
-                raw_corpus.collect(),
-                training_pairs.collect(),
-                judgements_of(training_pairs, raw_pairs).collect(),
-                hard_negatives.collect(),
-                directory / DATA,
-            )
+            pairs, negatives = training_pairs.collect(), hard_negatives.collect()
+            judgements = judgements_of(training_pairs, raw_pairs).collect()
+            pairs = pl.concat([pairs, relabelled_positives(negatives, pairs)])
+            data = write_training_files(raw_corpus.collect(), pairs, judgements, negatives, directory / DATA)
             model = storage.current(start).path / MODEL
             return data | _train(settings, settings.training, str(model), directory)
 

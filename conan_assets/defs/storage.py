@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 
 from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.encoding.store import EmbeddingStore
+
+TABLE = "table.parquet"
 
 
 class Storage(dg.ConfigurableResource):
@@ -27,6 +30,10 @@ class Storage(dg.ConfigurableResource):
     def current(self, key: dg.AssetKey) -> Artifact:
         """Return the current version of an asset; raise ArtifactError if it was never materialized."""
         return self.artifacts.current(key.to_user_string())
+
+    def table(self, key: dg.AssetKey) -> pl.LazyFrame:
+        """Scan the current version of an asset's table; raise ArtifactError if it was never materialized."""
+        return pl.scan_parquet(self.current(key).path / TABLE)
 
     @property
     def embeddings(self) -> EmbeddingStore:

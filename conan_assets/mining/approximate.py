@@ -4,14 +4,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conan_assets.mining.exact import DOCUMENTS_PER_BLOCK, MAX_QUERIES_PER_BLOCK, Matrix
+from conan_assets.mining.exact import Matrix
 from conan_assets.mining.groups import Groups
 from conan_assets.mining.ranking import EMPTY, Neighbours, pack
 
 if TYPE_CHECKING:
     import faiss
 
-TRAINING_BLOCKS = 32
+QUERIES_PER_BLOCK = 1_024
+DOCUMENTS_PER_BLOCK = 4_096
+TRAINING_BLOCKS = 16
 FEW_EXCLUDED = 8
 
 
@@ -36,8 +38,8 @@ def approximate_nearest(
         reason = str(error).rsplit(": ", 1)[-1]
         raise ValueError(f"search.index {index!r} with parameters {parameters!r} cannot be built: {reason}") from error
     keys = np.full((queries.shape[0], k), EMPTY, np.int64)
-    for start in range(0, queries.shape[0], MAX_QUERIES_PER_BLOCK):
-        stop = min(start + MAX_QUERIES_PER_BLOCK, queries.shape[0])
+    for start in range(0, queries.shape[0], QUERIES_PER_BLOCK):
+        stop = min(start + QUERIES_PER_BLOCK, queries.shape[0])
         block, hidden = queries.block(start, stop), excluded.block(start, stop)
         few = hidden.counts <= FEW_EXCLUDED
         for rows in (np.flatnonzero(few), np.flatnonzero(~few)):

@@ -113,6 +113,8 @@ def fuse(sources: Mapping[str, Neighbours], documents: int, first: int = 0) -> C
     first
         Position of the query of the sources' first row.
     """
+    if len(sources) == 1:
+        return _alone(*next(iter(sources.items())), first)
     found = {name: np.nonzero(source.positions >= 0) for name, source in sources.items()}
     keys = [rows * documents + sources[name].positions[rows, columns] for name, (rows, columns) in found.items()]
     weights = [1 / (RRF_CONSTANT + columns + 1) for _, columns in found.values()]
@@ -129,3 +131,10 @@ def fuse(sources: Mapping[str, Neighbours], documents: int, first: int = 0) -> C
     queries = queries[order]
     ranks = places_within(queries) + 1
     return Candidates(queries + first, positions[order], ranks, np.zeros(len(queries), bool), scores)
+
+
+def _alone(name: str, source: Neighbours, first: int) -> Candidates:
+    queries, columns = np.nonzero(source.positions >= 0)
+    scores = {name: source.scores[queries, columns]}
+    documents = source.positions[queries, columns]
+    return Candidates(queries + first, documents, columns + 1, np.zeros(len(queries), bool), scores)

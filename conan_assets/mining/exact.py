@@ -21,8 +21,8 @@ from conan_assets.progress import Progress
 
 SearchBlock = Callable[[np.ndarray, "Matrix", int, Groups], np.ndarray]
 
-MAX_QUERIES_PER_BLOCK = 1_024
-DOCUMENTS_PER_BLOCK = 1_024
+MAX_QUERIES_PER_BLOCK = 2_048
+DOCUMENTS_PER_BLOCK = 256
 
 
 class Matrix(Protocol):
@@ -87,7 +87,8 @@ def nearest(
     threads = threads or os.cpu_count() or 1
     search_block = search_block or search_block_on_cpu
     total = queries.shape[0]
-    size = max(1, min(MAX_QUERIES_PER_BLOCK, -(-total // threads)))
+    rounds = -(-total // (MAX_QUERIES_PER_BLOCK * threads))
+    size = max(1, -(-total // max(1, rounds * threads)))
     progress = Progress("searching queries", total)
 
     def search(start: int) -> np.ndarray:

@@ -56,6 +56,7 @@ class Miner:
         """Yield the candidates of ``sources`` with their verdicts and order, some thousand queries at a time."""
         found = [source.positions[source.positions >= 0] for source in sources.values()]
         guard = self._guard([*found, self.collection.irrelevant.members])
+        del found
         for start in range(0, len(self.collection.queries), QUERIES_PER_PART):
             part = {name: source.part(start, start + QUERIES_PER_PART) for name, source in sources.items()}
             candidates = self._with_written(fuse(part, len(self.collection.doc_ids), start), start)

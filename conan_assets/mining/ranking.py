@@ -57,7 +57,7 @@ def pack(scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def scores_to_integers(scores: np.ndarray) -> np.ndarray:
     """Return int64 values of 32 bits that sort like float32 ``scores`` without NaN."""
     bits = (scores + np.float32(0)).view(np.int32)  # adding 0 turns -0.0 into 0.0
-    return np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
+    return (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).astype(np.int64)
 
 
 def scores_of(keys: np.ndarray) -> np.ndarray:
@@ -98,11 +98,12 @@ class BestOf:
         if (counts > self._keys.shape[1] - self.k).any():
             self._add_crowded(scores, first)
             return
-        if (self._count + counts > self._keys.shape[1]).any():
+        if 2 * self._count.sum() > self._keys.size or (self._count + counts > self._keys.shape[1]).any():
             self._cut_back()
-        slots = self._count[rows] + np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
-        columns = found - rows * scores.shape[1]
-        self._keys[rows, slots] = pack(scores.reshape(-1)[found], columns + first)
+        every_row = np.arange(len(scores))
+        slots = every_row * self._keys.shape[1] + self._count + counts - np.cumsum(counts)
+        positions = found + (first - every_row * scores.shape[1])[rows]
+        self._keys.reshape(-1)[np.arange(len(rows)) + slots[rows]] = pack(scores.reshape(-1)[found], positions)
         self._count += counts
 
     def keys(self) -> np.ndarray:
