@@ -41,13 +41,16 @@ DEPTH = 100
 FIRST = 4
 MAX_TOKENS = 128
 MODEL, LEXICAL = "minilm", "bm25"
-RULES: list[tuple[str, str, dict[str, float]]] = [
-    (MODEL, "top_k", {}),
-    (MODEL, "top_k_shifted", {"shift": 10}),
-    (MODEL, "top_k_abs", {"threshold": 0.7}),
-    (MODEL, "top_k_margin_pos", {"margin": 0.05}),
-    *((MODEL, "top_k_perc_pos", {"ratio": ratio}) for ratio in (0.99, 0.97, 0.95, 0.9, 0.8)),
-    *((LEXICAL, "top_k_perc_pos", {"ratio": ratio}) for ratio in (0.95, 0.8)),
+Veto = tuple[str, str, dict[str, float]]
+PERC = "top_k_perc_pos"
+RULES: list[list[Veto]] = [
+    [(MODEL, "top_k", {})],
+    [(MODEL, "top_k_shifted", {"shift": 10})],
+    [(MODEL, "top_k_abs", {"threshold": 0.7})],
+    [(MODEL, "top_k_margin_pos", {"margin": 0.05})],
+    *([(MODEL, PERC, {"ratio": ratio})] for ratio in (0.99, 0.97, 0.95, 0.9, 0.8)),
+    *([(LEXICAL, PERC, {"ratio": ratio})] for ratio in (0.95, 0.8)),
+    [(MODEL, PERC, {"ratio": 0.95}), (LEXICAL, PERC, {"ratio": 0.95})],
 ]
 
 
@@ -111,7 +114,7 @@ def compare_rules(
         "copies_of_positives": planted.copies.height,
         "of_them_candidates": int(table.is_planted.sum()),
     }
-    return facts, [table.row(teacher, rule, parameters, anchors[teacher]) for teacher, rule, parameters in RULES]
+    return facts, [table.row(vetoes, anchors) for vetoes in RULES]
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,20 @@ class Table:
         """Mask of the known false negatives."""
         return self.is_hidden | self.is_copy
 
-    def row(self, teacher: str, rule: str, parameters: dict[str, float], anchors: np.ndarray) -> dict[str, Any]:
-        """Return the figures of one rule, in per cent."""
-        scores = self.scores[teacher]
-        kept = apply_rule(rule, scores, anchors[self.queries], ranks_within(self.queries, scores), parameters)
+    def row(self, vetoes: list[Veto], anchors: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Return the figures of candidates that pass all ``vetoes``, in per cent."""
+        kept = np.ones(len(self.queries), bool)
+        for teacher, rule, parameters in vetoes:
+            scores = self.scores[teacher]
+            ranks = ranks_within(self.queries, scores)
+            kept &= apply_rule(rule, scores, anchors[teacher][self.queries], ranks, parameters)
         both = kept & ~self.guarded
         best = places_within(self.queries) < 10
         return {
-            "rule": " ".join([rule, *(f"{value:g}" for value in parameters.values())]),
-            "teacher": teacher,
+            "rule": " + ".join(
+                " ".join([teacher, rule, *(f"{value:g}" for value in parameters.values())])
+                for teacher, rule, parameters in vetoes
+            ),
             "hidden let through": percent(kept[self.is_hidden]),
             "with guard": percent(both[self.is_hidden]),
             "copies let through": percent(kept[self.is_copy]),
@@ -148,15 +156,15 @@ class Table:
             "of the 10 best": percent(both[~self.is_planted & best]),
         }
 
-    def _in_first(self, kept: np.ndarray) -> float:
+    def _in_first(self, kept: np.ndarray) -> float | None:
         rows = np.flatnonzero(kept)
         first = rows[places_within(self.queries[rows]) < FIRST]
         return percent(self.is_planted[first])
 
 
-def percent(mask: np.ndarray) -> float:
-    """Return the share of true values in per cent."""
-    return round(100 * float(mask.mean()), 2) if len(mask) else float("nan")
+def percent(mask: np.ndarray) -> float | None:
+    """Return the share of true values in per cent; None of nothing."""
+    return round(100 * float(mask.mean()), 2) if len(mask) else None
 
 
 def _join(parts: list[Candidates], collection: Collection, planted: Planted) -> Table:
@@ -188,7 +196,12 @@ def _join(parts: list[Candidates], collection: Collection, planted: Planted) -> 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return rows as a Markdown table."""
     lines = ["| " + " | ".join(name.strip() for name in rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return "\n".join([*lines, *("| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows)])
+    return "\n".join(
+        [
+            *lines,
+            *("| " + " | ".join("–" if value is None else str(value) for value in row.values()) + " |" for row in rows),
+        ]
+    )
 
 
 def main() -> None:
