@@ -10,6 +10,7 @@ from conan_assets.artifacts import ArtifactStore
 from conan_assets.definitions import build_defs
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
+from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
 
 
 def run(settings: Settings, selection: str = "*", raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
@@ -177,3 +178,25 @@ def test_a_programme_asking_for_more_negatives_than_documents_fails_with_both_nu
     mining = miniature.mining.model_copy(update={"negatives_per_query": 500, "pool_depth": 500})
     with pytest.raises(Exception, match=r"500.*64|64.*500"):
         run(miniature.model_copy(update={"mining": mining}))
+
+
+def test_a_judge_relabels_negatives_that_the_next_checkpoint_trains_on_as_positives(
+    tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
+
+    def answer(number: int, body: dict) -> Reply:
+        judged = "You judge search results" in body["messages"][0]["content"]
+        return Reply('{"relevant": true}') if judged else questions(f"what is it about, {number}?")
+
+    write_beir_folder(tmp_path / "animals")
+    with ChatServer(answer) as server:
+        generation = {"kind": "openai", "model": "judge", "base_url": server.base_url, "max_pairs": 2}
+        mining = {"veto": [], "judge": {"per_query": 1, "relevant": "relabel"}, "negatives_per_query": 2, "depth": 10}
+        settings = programme(
+            tmp_path / "animals", tiny_model, tmp_path / "home", generation=generation, mining=mining, rounds=1
+        )
+        result = run(settings, '+key:"round_1/checkpoint"')
+    relabelled = table(settings, "round_1/hard_negatives").filter(reason="relabelled_as_positive")
+    assert relabelled.height == metadata(result)["round_1/hard_negatives"]["judged_relevant"].value > 0
+    assert "sk-secret" not in "".join(path.read_text() for path in (tmp_path / "home").rglob("*.json*"))
