@@ -37,7 +37,7 @@ class Neighbours:
     def from_keys(cls, keys: np.ndarray) -> "Neighbours":
         """Unpack keys of shape (queries, k) and sort every row."""
         keys = np.sort(keys, axis=1)[:, ::-1]
-        positions = np.where(keys == EMPTY, -1, _LOW - (keys & _LOW))
+        positions = np.where(keys == EMPTY, -1, positions_of(keys))
         return cls(positions, np.where(keys == EMPTY, -np.inf, scores_of(keys)).astype(np.float32))
 
 
@@ -60,17 +60,26 @@ def scores_to_integers(scores: np.ndarray) -> np.ndarray:
     return (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).astype(np.int64)
 
 
+def positions_of(keys: np.ndarray) -> np.ndarray:
+    """Return the positions that ``keys`` hold, int64; the position of EMPTY keys is meaningless."""
+    return _LOW - (keys & _LOW)
+
+
 def scores_of(keys: np.ndarray) -> np.ndarray:
     """Return the float32 scores that ``keys`` hold; the score of EMPTY keys is meaningless."""
     ordered = (keys >> 32).astype(np.int32)
     return np.where(ordered < 0, ordered ^ np.int32(0x7FFFFFFF), ordered).astype(np.int32).view(np.float32)
 
 
+class CrowdedError(RuntimeError):
+    """More documents are too close to the k-th best than there is room for."""
+
+
 class BestOf:
     """A running top k of several queries over blocks of documents.
 
     Only scores above a query's threshold, its k-th best at some time so far, are looked at again: they join a buffer
-    that is cut back to k when it is full. Memory is ``queries * 4 * k * 8`` bytes, whatever the number of documents.
+    that is cut back when it is full. Memory is ``queries * 4 * k * 8`` bytes, whatever the number of documents.
 
     Parameters
     ----------
@@ -78,9 +87,11 @@ class BestOf:
         Rows, and how many documents each keeps.
     """
 
+    _width = 4
+
     def __init__(self, queries: int, k: int) -> None:
         self.k = k
-        self._keys = np.full((queries, 4 * k), EMPTY, np.int64)
+        self._keys = np.full((queries, self._width * k), EMPTY, np.int64)
         self._count = np.zeros(queries, np.int64)
         self._threshold = np.full((queries, 1), -np.inf, np.float32)
 
@@ -95,37 +106,86 @@ class BestOf:
         found = np.flatnonzero(scores > self._threshold)
         rows = found // scores.shape[1]
         counts = np.bincount(rows, minlength=len(scores))
-        if (counts > self._keys.shape[1] - self.k).any():
+        width = self._keys.shape[1]
+        if 2 * self._count.sum() > self._keys.size or (self._count + counts > width).any():
+            self._cut_back()
+        if (self._count + counts > width).any():
             self._add_crowded(scores, first)
             return
-        if 2 * self._count.sum() > self._keys.size or (self._count + counts > self._keys.shape[1]).any():
-            self._cut_back()
         every_row = np.arange(len(scores))
-        slots = every_row * self._keys.shape[1] + self._count + counts - np.cumsum(counts)
+        slots = every_row * width + self._count + counts - np.cumsum(counts)
         positions = found + (first - every_row * scores.shape[1])[rows]
         self._keys.reshape(-1)[np.arange(len(rows)) + slots[rows]] = pack(scores.reshape(-1)[found], positions)
         self._count += counts
 
     def keys(self) -> np.ndarray:
-        """Return the keys of the best k, int64 of shape (queries, k), unsorted, EMPTY where there are fewer."""
+        """Return the keys of the best k, int64 of shape (queries, k), EMPTY where there are fewer."""
         self._cut_back()
         return self._keys[:, : self.k].copy()
 
     def _add_crowded(self, scores: np.ndarray, first: int) -> None:
         """Take in a block of which too much is above the thresholds, such as the first, in narrow parts."""
-        width = self._keys.shape[1] - self.k
-        for start in range(0, scores.shape[1], width):
+        start = 0
+        while start < scores.shape[1]:
             self._cut_back()
-            part = scores[:, start : start + width]
+            part = scores[:, start : start + self._keys.shape[1] - self._count.max()]
             keys = pack(part, first + start + np.arange(part.shape[1]))
-            self._keys[:, self.k : self.k + part.shape[1]] = np.where(part > self._threshold, keys, EMPTY)
+            self._keys[:, -part.shape[1] :] = np.where(part > self._threshold, keys, EMPTY)
+            start += part.shape[1]
         self._cut_back()
 
     def _cut_back(self) -> None:
-        """Keep the best k of each row's buffer and make the worst of them its threshold."""
-        k = self.k
-        self._keys[:, :k] = np.partition(self._keys, self._keys.shape[1] - k, axis=1)[:, -k:]
-        self._keys[:, k:] = EMPTY
-        worst = self._keys[:, :k].min(axis=1, keepdims=True)
-        self._threshold = np.where(worst == EMPTY, -np.inf, scores_of(worst)).astype(np.float32)
-        self._count = (self._keys[:, :k] != EMPTY).sum(axis=1) if (worst == EMPTY).any() else np.full(len(worst), k)
+        """Sort each row's buffer, set its threshold by the k-th best and keep what may still matter in front."""
+        self._keys = np.sort(self._keys, axis=1)[:, ::-1].copy()
+        worst = self._keys[:, self.k - 1, None]
+        self._threshold = np.where(worst == EMPTY, -np.inf, self._limit(scores_of(worst))).astype(np.float32)
+        self._count = self._matters()
+        self._keys[np.arange(self._keys.shape[1]) >= self._count[:, None]] = EMPTY
+
+    def _limit(self, worst: np.ndarray) -> np.ndarray:
+        return worst
+
+    def _matters(self) -> np.ndarray:
+        """Return how many of each row's sorted keys to keep."""
+        return (self._keys[:, : self.k] != EMPTY).sum(axis=1)
+
+
+class CloseToBest(BestOf):
+    """A running set of all documents that score at most a margin below the k-th best of their query.
+
+    Parameters
+    ----------
+    queries, k
+        Rows, and the rank that the margin starts from.
+    margin
+        float64 of shape (queries,).
+    relative
+        Added to the margin: this share of the k-th best score.
+
+    Raises
+    ------
+    CrowdedError
+        There are more of them than seven times k; raised by the methods.
+    """
+
+    _width = 8
+
+    def __init__(self, queries: int, k: int, margin: np.ndarray, relative: float) -> None:
+        super().__init__(queries, k)
+        self._margin = margin[:, None]
+        self._relative = relative
+
+    def keys(self) -> np.ndarray:
+        """Return the keys of all of them, int64 of shape (queries, most of a query), EMPTY behind."""
+        self._cut_back()
+        return self._keys[:, : max(self.k, self._count.max())].copy()
+
+    def _limit(self, worst: np.ndarray) -> np.ndarray:
+        return worst - self._margin - self._relative * np.abs(worst)
+
+    def _matters(self) -> np.ndarray:
+        lowest = scores_to_integers(self._threshold) << 32
+        counts = ((self._keys >= lowest) & (self._keys != EMPTY)).sum(axis=1)
+        if (counts > self._keys.shape[1] - self.k).any():
+            raise CrowdedError
+        return counts

@@ -1,5 +1,6 @@
 """Find every query's nearest documents in the way that the settings ask for."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,25 @@ def find_nearest(
     checkpoints
         Directory for the finished blocks of an exact search.
     """
-    if settings.index == EXACT:
-        if settings.device in ("auto", "cpu"):
-            return nearest(queries, documents, k, excluded, checkpoints), None
+    if settings.index != EXACT:
+        found = approximate_nearest(settings.index, settings.index_parameters, queries, documents, k, excluded)
+        return found, _recall(settings, found, queries, documents, k, excluded)
+    if settings.device not in ("auto", "cpu"):
         from conan_assets.mining.torch_exact import search_block_on
 
         return nearest(queries, documents, k, excluded, checkpoints, search_block_on(settings.device), threads=1), None
-    found = approximate_nearest(settings.index, settings.index_parameters, queries, documents, k, excluded)
-    return found, _recall(settings, found, queries, documents, k, excluded)
+    if settings.screening == "bfloat16" or (settings.screening == "auto" and _bfloat16_is_at_hand()):
+        from conan_assets.mining.screening import one_torch_thread, search_block_with_screening
+
+        with one_torch_thread():
+            return nearest(queries, documents, k, excluded, checkpoints, search_block_with_screening(documents)), None
+    return nearest(queries, documents, k, excluded, checkpoints), None
+
+
+def _bfloat16_is_at_hand() -> bool:
+    """Say whether torch is loaded and the CPU has bfloat16 products; loading torch takes longer than it would save."""
+    torch = sys.modules.get("torch")
+    return torch is not None and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _recall(

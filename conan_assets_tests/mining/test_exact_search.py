@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conan_assets.mining import exact
+from conan_assets.mining import exact, screening
 from conan_assets.mining.approximate import approximate_nearest
 from conan_assets.mining.exact import nearest
 from conan_assets.mining.groups import Groups
 from conan_assets.mining.ranking import BestOf, Neighbours, pack
+from conan_assets.mining.screening import search_block_with_screening
 from conan_assets.mining.torch_exact import search_block_on
 from conan_assets.mining.vectors import ArrayVectors, FileVectors, PickedVectors
 
@@ -74,6 +75,45 @@ def test_the_matrix_products_of_torch_find_the_same_documents(small_blocks, monk
     excluded = random_exclusions(20, documents, 3, most=6)
     on_torch = nearest(queries, texts, 10, excluded, search_block=search_block_on("cpu"))
     assert found(on_torch) == found(nearest(queries, texts, 10, excluded))
+
+
+@pytest.mark.parametrize("documents", [5, 131, 2_000])
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_screening_in_bfloat16_finds_the_same_documents(documents, spread):
+    centre = unit_rows(1, 24, 7)
+    queries, texts = (ArrayVectors(centre + spread * unit_rows(rows, 24, rows)) for rows in (30, documents))
+    excluded = random_exclusions(30, documents, 3, most=4)
+    screened = nearest(queries, texts, 10, excluded, search_block=search_block_with_screening(texts))
+    plain = nearest(queries, texts, 10, excluded)
+    np.testing.assert_allclose(screened.scores, plain.scores, rtol=1e-6)
+    for ours, theirs, scores in zip(found(screened), found(plain), plain.scores, strict=True):
+        assert set(ours) == set(theirs) or scores[-1] == pytest.approx(scores[-2], rel=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.floats(0.01, 100))
+def test_no_rounding_error_hides_a_document_from_the_screen(seed, k, scale):
+    generator = np.random.default_rng(seed)
+    queries = ArrayVectors((scale * generator.standard_normal((5, 16))).astype(np.float32))
+    texts = ArrayVectors(
+        (generator.standard_normal((400, 16)) * generator.uniform(0.1, 3, (400, 1))).astype(np.float32)
+    )
+    nothing = Groups.from_pairs([], [], 5)
+    screened = nearest(queries, texts, k, nothing, search_block=search_block_with_screening(texts))
+    plain = nearest(queries, texts, k, nothing)
+    np.testing.assert_allclose(screened.scores, plain.scores, rtol=1e-4, atol=1e-4 * scale)
+    assert found(screened) == found(plain)
+
+
+def test_where_everything_is_too_close_to_tell_apart_all_is_multiplied_in_float32(monkeypatch):
+    called = []
+    monkeypatch.setattr(screening, "search_block_on_cpu", lambda *a: called.append(1) or exact.search_block_on_cpu(*a))
+    queries = ArrayVectors(np.ones((1, 4), np.float32))
+    texts = ArrayVectors(np.ones((500, 4), np.float32) + np.arange(500, dtype=np.float32)[:, None] * 1e-6)
+    search_block = search_block_with_screening(texts)
+    result = nearest(queries, texts, 3, Groups.from_pairs([], [], 1), search_block=search_block)
+    assert called
+    assert result.scores[0, 0] == pytest.approx(4 + 4 * 499e-6, rel=1e-6)
 
 
 def test_equal_scores_go_to_the_lower_position_however_the_blocks_fall(small_blocks):
@@ -176,7 +216,7 @@ SLOW_SEARCH = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from conan_assets.mining import exact
+from conan_assets.mining import exact, screening
 from conan_assets.mining.groups import Groups
 from conan_assets.mining.vectors import FileVectors
 
