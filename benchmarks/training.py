@@ -8,8 +8,8 @@ Ends with one line of JSON: samples per second, peak resident memory and last lo
 ``ratio_samples_per_second`` (ours in its default type over the cached loss in its default type, float32),
 ``ratio_same_dtype`` (both in bfloat16), the same against the plain loss; ``dynamic_negatives_ratio`` (a step with
 their bookkeeping over one without, the median of steps taken in turn) and ``dynamic_negatives_share`` (the share of
-a step that the bookkeeping itself takes); peak memory of a step of 32, 128 and 512 queries with the gradient cache on,
-and ``memory_growth`` from the first to the last; ``matmul_share``, the arithmetic of our steps over the measured rate
+a step that the bookkeeping itself takes); peak memory of training 1,024 samples in batches of 32, 128 and 512 with the gradient
+cache on, and ``memory_growth`` from the first to the last; ``matmul_share``, the arithmetic of our steps over the measured rate
 of bare bfloat16 products.
 """
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 CONTENDERS = ("ours", "ours_float32", "st_cached", "st_cached_bfloat16", "st_plain", "st_plain_bfloat16")
 MEMORY_BATCHES = (32, 128, 512)
+MEMORY_SAMPLES = 1_024
 WARM_UP_STEPS = 2
 ST_MINI_BATCH = 32
 
@@ -264,10 +265,11 @@ def compare_dynamic(arguments: argparse.Namespace) -> Result:
 
 
 def measure_memory(arguments: argparse.Namespace) -> Result:
-    """Take two steps that keep the activations of one mini-batch, and return the peak memory."""
+    """Train the same number of samples whatever the batch, with the activations of one mini-batch; return the peak."""
     import torch
 
-    settings = replace(stage(arguments), tokens_in_memory=0, max_steps=2)
+    steps = MEMORY_SAMPLES // arguments.batch_size
+    settings = replace(stage(arguments), tokens_in_memory=0, max_steps=steps)
     list(build_trainer(arguments.folder, settings).run())
     cuda = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
     return {"peak_mb": cuda or peak_rss_mb()}

@@ -20,7 +20,7 @@ one of its programme by the development metric.
 ```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("{name}")
+model = SentenceTransformer("path/to/released_model")
 queries = model.encode(["a question"], prompt_name="query", normalize_embeddings=True)
 documents = model.encode(["a passage"], prompt_name="document", normalize_embeddings=True)
 scores = model.similarity(queries, documents)

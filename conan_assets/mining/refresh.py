@@ -45,17 +45,20 @@ def estimate_drift(
     needed
         K, the candidates of a query that matter.
     share
-        Sampled share of the documents in no pool.
+        Sampled share of the documents in no pool; with 0 nothing is estimated.
     """
     outside = np.setdiff1d(np.arange(collection.corpus_size), pooled)
     sample = generator.permutation(outside)[: int(np.ceil(share * len(outside)))]
+    shares = {"share_of_documents_in_pools": round(len(pooled) / collection.corpus_size, 4)}
+    if len(outside) and not len(sample):
+        return shares
     queries = generator.permutation(len(collection.queries))[:DRIFT_QUERIES]
     scores = student.score(np.repeat(queries, len(sample)), np.tile(sample, len(queries)))
     worst = found.scores[queries, min(needed, found.scores.shape[1]) - 1]
     better = scores.reshape(len(queries), len(sample)) > worst[:, None]
     missed = float(better.sum(axis=1).mean()) * len(outside) / max(len(sample), 1)
     return {
-        "share_of_documents_in_pools": round(len(pooled) / collection.corpus_size, 4),
+        **shares,
         "drift_documents_sampled": len(sample),
         "drift_queries_sampled": len(queries),
         "missed_per_query_estimate": round(missed, 3),

@@ -1,5 +1,6 @@
 """Embeddings made elsewhere: an array, or a ``.npy`` file that is read block by block and never held whole."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,7 @@ class FileVectors:
         values = np.empty((len(indices), self.shape[1]), self._dtype)
         with self._path.open("rb", buffering=0) as file:
             for row, index in zip(values, indices.tolist(), strict=True):
-                file.seek(self._position(index))
-                file.readinto(row)
+                os.preadv(file.fileno(), [row], self._position(index))
         return values.astype(np.float32, copy=False)
 
     def _position(self, row: int) -> int:

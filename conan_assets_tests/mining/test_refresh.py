@@ -43,6 +43,7 @@ def test_pools_are_searched_anew_and_only_their_documents_are_encoded(mine, enco
     second, report = mine(next_checkpoint, first, refresh={"mode": "pool", "drift_documents": 0.0})
     assert set(second["doc_id"]) <= pooled
     assert report["refresh"][0]["share_of_documents_in_pools"] == pytest.approx(len(pooled) / 120, abs=1e-4)
+    assert "overlap_with_full_at_least" not in report["refresh"][0]
     queries, positives = 30, 40
     assert len(pooled) + queries <= report["encoded"] <= len(pooled) + queries + positives
 
