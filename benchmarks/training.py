@@ -8,9 +8,9 @@ Ends with one line of JSON: samples per second, peak resident memory and last lo
 ``ratio_samples_per_second`` (ours in its default type over the cached loss in its default type, float32),
 ``ratio_same_dtype`` (both in bfloat16), the same against the plain loss; ``dynamic_negatives_ratio`` (a step with
 their bookkeeping over one without, the median of steps taken in turn) and ``dynamic_negatives_share`` (the share of
-a step that the bookkeeping itself takes); peak memory of training 1,024 samples in batches of 32, 128 and 512 with the gradient
-cache on, and ``memory_growth`` from the first to the last; ``matmul_share``, the arithmetic of our steps over the measured rate
-of bare bfloat16 products.
+a step that the bookkeeping itself takes); peak memory of training 1,024 samples in batches of 32, 128 and 512 with the
+gradient cache on, and ``memory_growth`` from the first to the last; ``matmul_share``, the arithmetic of our steps over
+the measured rate of bare bfloat16 products.
 """
 
 import argparse

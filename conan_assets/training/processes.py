@@ -58,6 +58,10 @@ class Processes:
             dist.all_reduce(tensor)
         return tensor
 
+    def add_number(self, number: float) -> float:
+        """Return the sum of all processes' numbers."""
+        return float(self.add(torch.tensor(float(number), device=self.device))) if self.count > 1 else number
+
     def from_main(self, tensor: Tensor) -> Tensor:
         """Return the first process's ``tensor``, so that decisions taken on it are everyone's."""
         if self.count > 1:

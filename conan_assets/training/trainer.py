@@ -122,7 +122,7 @@ class Trainer:
         metrics |= {name: float(value) for name, value in loss.parts.items()}
         if loss.scores is not None:
             metrics |= self._refresh_negatives(batch, loss.scores)
-        return metrics | {"samples": batch.samples, "tokens": encoded.tokens}
+        return metrics | {"samples": batch.samples, "tokens": self.processes.add_number(encoded.tokens)}
 
     def finish(self) -> None:
         """Leave the model in float32 with the stage's weights: the best ones, the mean, or the last."""

@@ -16,8 +16,7 @@ from conan_assets.training.trainer import Trainer
 STEPS = 3
 
 
-def main() -> None:
-    path = Path(sys.argv[1])
+def compute(path: Path) -> None:
     config, processes = read_config(path), Processes()
     for variant, settings in enumerate(config.stages):
         base = TrainableModel(config.base_model, ArchitectureSettings(), "cpu", seed=0)
@@ -39,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compute(Path(sys.argv[1]))

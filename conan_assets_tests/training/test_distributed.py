@@ -25,6 +25,7 @@ from conan_assets.training.processes import Processes
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
 from conan_assets.training.trainer import Trainer
+from conan_assets_tests.training.gradient_worker import compute
 from conan_assets_tests.training.samples import make_config, write_random_data
 
 SETTINGS = TrainingSettings(
@@ -65,8 +66,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[int,
         folder = folders[count] = tmp_path_factory.mktemp(f"processes_{count}")
         write_random_data(folder / "data", samples=11, pool=7, sts=7)
         write_config(make_config(folder, tiny_model, *VARIANTS.values()))
-    for count, folder in folders.items():
-        process = launch(count, str(WORKER), str(folder / "config.json"))
+    compute(folders[1] / "config.json")
+    for count in (2, 4):
+        process = launch(count, str(WORKER), str(folders[count] / "config.json"))
         output, errors = process.communicate()
         assert process.returncode == 0, errors + output
     return folders
