@@ -1,10 +1,11 @@
 """What a second mining encodes: ``python -m benchmarks.remining [FOLDER] [--documents 40000] [--queries 1000]``.
 
 FOLDER is a collection in BEIR layout; by default one is made up. First, on 2,000 documents: the share of all texts
-that is encoded when nothing, 1 % of the documents, or one weight of the model has changed. Then, on all of them, a
-checkpoint that really was fine-tuned on the collection's pairs re-mines among stored pools (``refresh: pool``) of
-several depths, for all queries and for fractions of them: the share of documents encoded against the overlap with the
-negatives that a full re-mine chooses for the same queries. Ends with one line of JSON.
+that is encoded when nothing, 1 % of the texts, or one weight of the model has changed. Then, on all of them, re-mining
+among stored pools (``refresh: pool``) of several depths, for all queries and for fractions of them: the share of
+documents encoded against the overlap with the negatives that a full re-mine chooses for the same queries. Twice: with
+a checkpoint really fine-tuned on the collection's pairs and the base model's pools (``pool_curve``), and with one that
+was trained as long again and the first one's pools (``pool_curve_later_round``). Ends with one line of JSON.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from conan_assets.data.beir import read_beir_folder
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import CORPUS, PAIRS, check_table
 from conan_assets.encoding.encoder import Encoder
-from conan_assets.encoding.models import DEMO_MODEL, locate_model
+from conan_assets.encoding.models import DEMO_MODEL
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.mining.hard_negatives import mine_hard_negatives
@@ -80,10 +81,11 @@ def sample(
     return pl.concat([needed, more]), chosen
 
 
-def fine_tune(pairs: pl.DataFrame, corpus: pl.DataFrame, folder: Path, generator: np.random.Generator) -> None:
-    """Train the demo model on the pairs for some steps of InfoNCE with in-batch negatives, and save it."""
-    torch.manual_seed(0)
-    model = SentenceTransformer(str(locate_model(DEMO_MODEL)), device="cpu")
+def fine_tune(start: Path, pairs: pl.DataFrame, corpus: pl.DataFrame, folder: Path, seed: int) -> None:
+    """Train a model on the pairs for some steps of InfoNCE with in-batch negatives, and save it."""
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    model = SentenceTransformer(str(start), device="cpu")
     model.max_seq_length = MAX_TOKENS
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     rows = pairs.join(corpus.select("doc_id", document="text"), on="doc_id").select("query", "document")
@@ -127,7 +129,7 @@ class Bench:
         corpus, pairs = sample(self.corpus, self.pairs, SMALL, SMALL // 20, generator)
         total = pl.concat([corpus["text"], pairs["query"]]).n_unique()
         self.mine(encoder, corpus, pairs)
-        edited = generator.permutation(corpus.height)[: corpus.height // 100].tolist()
+        edited = generator.permutation(corpus.height)[: round(total / 100)].tolist()
         texts = corpus["text"].to_list()
         for position in edited:
             texts[position] += " (edited)"
@@ -202,16 +204,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         cache = options.cache or Path(temporary)
         base = Encoder(EncoderSettings(DEMO_MODEL, max_tokens=MAX_TOKENS))
-        tuned, changed = cache / "fine_tuned", Path(temporary) / "changed"
-        if not tuned.exists():
-            fine_tune(pairs, corpus, tuned, np.random.default_rng(1))
+        once, twice, changed = cache / "tuned_once", cache / "tuned_twice", Path(temporary) / "changed"
+        for seed, (start, folder) in enumerate(((base.path, once), (once, twice))):
+            if not folder.exists():
+                fine_tune(start, pairs, corpus, folder, seed)
         change_one_weight(base.path, changed)
-        bench = Bench(corpus, pairs, Path(temporary) / "work", cache / "embeddings")
-        (after, other) = (Encoder(replace(base.settings, model=str(path))) for path in (tuned, changed))
+        first, second, other = (Encoder(replace(base.settings, model=str(path))) for path in (once, twice, changed))
         fresh = Bench(corpus, pairs, Path(temporary) / "work", Path(temporary) / "fresh")
-        result = fresh.encoded_shares(base, other, generator)
+        result: dict[str, Any] = fresh.encoded_shares(base, other, generator)
         print(json.dumps(result), flush=True)
-        result["pool_curve"] = bench.pool_curve(base, after, generator)
+        bench = Bench(corpus, pairs, Path(temporary) / "work", cache / "embeddings")
+        result["pool_curve"] = bench.pool_curve(base, first, generator)
+        result["pool_curve_later_round"] = bench.pool_curve(first, second, generator)
     seconds = round(time.monotonic() - started, 1)
     print(json.dumps({"benchmark": "remining", "documents": corpus.height, "seconds": seconds, **result}))
 

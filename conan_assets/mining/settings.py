@@ -190,7 +190,7 @@ class RefreshSettings(_Section):
 
     mode: Literal["full", "pool"] = "full"
     drift_documents: float = Field(
-        default=0.02,
+        default=0.05,
         ge=0,
         le=1,
         description="pool: share of the other documents encoded to estimate what the pools miss.",

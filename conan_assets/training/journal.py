@@ -3,6 +3,9 @@
 import time
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from conan_assets.artifacts import atomic_path
 from conan_assets.progress import Progress
 from conan_assets.training.config import TrainingConfig, write_config
 from conan_assets.training.metrics import MetricsFile, Record, read_metrics
@@ -49,6 +52,14 @@ class Journal:
             detail=f"loss {metrics['loss']:.4f}, {self._samples / self._seconds:.1f} samples per second, "
             f"{self._tokens / self._seconds:,.0f} tokens per second"
         )
+
+    def end_stage(self, trainer: Trainer) -> None:
+        """Leave a table of what became of each sample's hard negatives, if they were replaced."""
+        if trainer.table is None or trainer.data.retrieval is None or trainer.settings.dynamic_negatives.rule == "none":
+            return
+        path = self._directory / f"dynamic_negatives_{trainer.stage + 1}.parquet"
+        with atomic_path(path) as temporary:
+            pq.write_table(trainer.table.to_arrow(trainer.data.retrieval.sample_ids.array), temporary)
 
     def close(self) -> Report:
         """Finish the trackers and return the report."""

@@ -97,9 +97,9 @@ def margin_mse(student: Tensor, teacher: Tensor) -> Tensor:
     student, teacher
         As in :func:`kl_distillation`, on the same scale.
     """
-    difference = (student[:, :1] - student[:, 1:]) - (teacher[:, :1] - teacher[:, 1:])
-    missing = difference.isnan()
-    squares = difference.masked_fill(missing, 0.0).square()
+    margins = teacher[:, :1] - teacher[:, 1:]
+    missing = margins.isnan()
+    squares = (student[:, :1] - student[:, 1:] - margins).masked_fill(missing, 0.0).square()
     return squares.sum(dim=1) / (~missing).sum(dim=1).clamp(min=1)
 
 

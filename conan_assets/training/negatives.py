@@ -7,6 +7,7 @@ its sample is drawn. The whole table is part of a run's saved state.
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from conan_assets.training.columns import Lists
 from conan_assets.training.settings import DynamicNegativeSettings
@@ -59,6 +60,14 @@ class NegativeTable:
     def missing(self) -> int:
         """Negatives that samples lack because their pools are too short."""
         return int((self.current == NONE).sum())
+
+    def to_arrow(self, sample_ids: pa.Array) -> pa.Table:
+        """Return a row per sample: id, current positions, their first scores, replacements, and whether exhausted."""
+        columns = {"current": self.current, "first_score": self.first_score}
+        lists = {
+            name: pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1]) for name, values in columns.items()
+        }
+        return pa.table({"sample_id": sample_ids, **lists, "replaced": self.replaced, "exhausted": self.exhausted})
 
     def swapped_in(self, samples: np.ndarray) -> np.ndarray:
         """Return which current negatives of ``samples`` were not in their first set, bool of shape (samples, n)."""

@@ -58,7 +58,8 @@ def batch_loss(embeddings: Tensor, batch: Batch, settings: TrainingSettings) -> 
             parts["cosent"] = parts.get("cosent", 0.0) + weight * cosent(pairs, labels, settings.cosent_temperature)
     total = sum((settings.losses[name] * value for name, value in parts.items()), embeddings.new_zeros(()))
     detached = {name: value.detach() for name, value in parts.items()}
-    return Loss(total, detached, None if scores is None else scores.own.detach())
+    own = scores.own.detach().masked_fill(scores.missing, torch.nan) if scores is not None else None
+    return Loss(total, detached, own)
 
 
 def matryoshka_shares(full: int, settings: TrainingSettings) -> Mapping[int, float]:
@@ -80,7 +81,9 @@ class RetrievalScores:
     all
         Shape (queries, documents).
     own
-        Of each query to its positive (first) and own negatives, shape (queries, 1 + n); NaN for none.
+        Of each query to its positive (first) and own negatives, shape (queries, 1 + n); 0 for none.
+    missing
+        Where there is none, of the same shape.
     """
 
     def __init__(self, embeddings: Tensor, batch: RetrievalBatch) -> None:
@@ -88,7 +91,8 @@ class RetrievalScores:
         self.all = cosines(embeddings[batch.queries], embeddings[batch.documents])
         self.positive = torch.from_numpy(batch.positive).to(self.all.device)
         lists = torch.from_numpy(np.concatenate([batch.positive[:, None], batch.negatives], axis=1)).to(self.all.device)
-        self.own = self.all.gather(1, lists.clamp(min=0)).masked_fill(lists < 0, torch.nan)
+        self.missing = lists < 0
+        self.own = self.all.gather(1, lists.clamp(min=0)).masked_fill(self.missing, 0.0)
 
     def log_weights(self, settings: TrainingSettings) -> Tensor:
         """Return the logarithm of how often each document is a negative, after the guards of ``settings``."""
@@ -107,7 +111,7 @@ class RetrievalScores:
         return log_weights
 
     def teacher(self) -> Tensor:
-        """Return the teacher's scores, of the shape of ``own``."""
+        """Return the teacher's scores, of the shape of ``own``; NaN for none."""
         assert self.batch.teacher is not None
         return torch.from_numpy(self.batch.teacher).to(self.all)
 
@@ -119,6 +123,6 @@ def _retrieval_losses(scores: RetrievalScores, settings: TrainingSettings) -> It
         yield "info_nce", loss.mean()
     if "kl_distillation" in settings.losses:
         temperatures = settings.temperature, settings.teacher_temperature
-        yield "kl_distillation", kl_distillation(scores.own.nan_to_num(), scores.teacher(), *temperatures).mean()
+        yield "kl_distillation", kl_distillation(scores.own, scores.teacher(), *temperatures).mean()
     if "margin_mse" in settings.losses:
-        yield "margin_mse", margin_mse(scores.own.nan_to_num(), scores.teacher()).mean()
+        yield "margin_mse", margin_mse(scores.own, scores.teacher()).mean()

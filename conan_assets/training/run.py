@@ -71,7 +71,7 @@ def _train(config: TrainingConfig, processes: Processes) -> None:
 def _build_trainer(
     config: TrainingConfig, stage: int, settings: TrainingSettings, base: TrainableModel, processes: Processes
 ) -> Trainer:
-    data = read_training_data(config.directory / DATA, settings.tasks)
+    data = read_training_data(config.directory / DATA, settings.trained_tasks)
     dev = read_dev_samples(config.directory / DATA) if settings.early_stop is not None else None
     return Trainer(stage, base.model, config.base_model, data, dev, settings, processes)
 
@@ -85,6 +85,8 @@ def _run_stage(trainer: Trainer, journal: Journal | None, directory: Path, run: 
             journal.write(metrics)
             if trainer.step % trainer.settings.save_every_steps == 0 or trainer.is_finished:
                 save_state(directory, trainer.state(), run)
+    if journal is not None:
+        journal.end_stage(trainer)
 
 
 def _publish(base: TrainableModel, journal: Journal, state: State | None, directory: Path) -> None:

@@ -84,7 +84,7 @@ class TrainingSettings:
     Attributes
     ----------
     tasks
-        Which of the data's tasks the stage trains.
+        Which of the data's tasks the stage trains; those that no loss is named for are left out.
     epochs, max_steps
         Passes over the retrieval samples (or the STS pairs when those are all there is); optimizer steps at most.
     retrieval_batch_size, sts_batch_size
@@ -197,7 +197,18 @@ class TrainingSettings:
                 f"matryoshka_weights has {len(self.matryoshka_weights)} weights for {len(self.matryoshka_dims)} "
                 "matryoshka_dims; give one for each, or none"
             )
+        if not self.trained_tasks:
+            raise ValueError(
+                f"losses names {', '.join(self.losses)}, but tasks only {', '.join(self.tasks)}; "
+                "cosent trains sts, the other losses retrieval and classification"
+            )
         if self.early_stop is not None and self.average_last > 0:
             raise ValueError("early_stop keeps the best weights and average_last the mean ones; give one of them")
         if self.negatives_per_query == 0 and self.in_batch_negatives == "none":
             raise ValueError("negatives_per_query is 0 and in_batch_negatives is none: a query needs a negative")
+
+    @property
+    def trained_tasks(self) -> tuple[Task, ...]:
+        """The tasks that a loss is named for."""
+        of_retrieval = any(name != "cosent" for name in self.losses)
+        return tuple(task for task in self.tasks if ("cosent" in self.losses if task == "sts" else of_retrieval))

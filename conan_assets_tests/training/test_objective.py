@@ -90,6 +90,13 @@ def test_distillation_joins_at_its_weight():
     assert loss.parts["margin_mse"] > 0
 
 
+def test_broken_embeddings_do_not_hide_in_the_distillation_losses():
+    vectors = embeddings()
+    vectors[4] = torch.nan
+    for name in ("kl_distillation", "margin_mse"):
+        assert not batch_loss(vectors, BATCH, replace(UNGUARDED, losses={name: 1.0})).total.isfinite()
+
+
 @pytest.mark.parametrize(
     "settings",
     [

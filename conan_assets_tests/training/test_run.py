@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -127,6 +128,21 @@ def test_two_stages_train_their_own_tasks_one_after_the_other(tmp_path: Path, ti
     records = read_metrics(tmp_path)
     assert [(record["stage"], record["step"]) for record in records] == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
     assert ["cosent" in record for record in records] == [False, False, True, True, True]
+
+
+def test_the_table_of_dynamic_negatives_is_left_for_reading(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data", samples=6, pool=5)
+    rule = DynamicNegativeSettings(rule="v2", v2_floor=1.0)
+    report = train(
+        make_config(tmp_path, tiny_model, replace(QUICK, epochs=4, dynamic_negatives=rule, negatives_per_query=2))
+    )
+    table = pq.read_table(tmp_path / "dynamic_negatives_1.parquet").to_pydict()
+    assert table["sample_id"] == [f"s{i}" for i in range(6)]
+    pools = pq.read_table(tmp_path / "data" / "retrieval.parquet")["candidates"].to_pylist()
+    assert table["replaced"] == [len(pool) - 2 for pool in pools]
+    assert sum(table["replaced"]) == report["negatives_replaced"]
+    assert table["exhausted"] == [True] * 6
+    assert all(max(current) == len(pool) - 1 for current, pool in zip(table["current"], pools, strict=True))
 
 
 def test_event_files_are_written_for_tensorboard(tmp_path: Path, tiny_model: str):

@@ -83,3 +83,11 @@ def test_matryoshka_weights_must_fit_their_dims():
 def test_a_choice_that_does_not_exist_is_refused(name: str):
     with pytest.raises(ValueError, match=rf"{name} is 'other'; give"):
         DynamicNegativeSettings(rule="other") if name == "rule" else TrainingSettings(**{name: "other"})  # type: ignore[arg-type]
+
+
+def test_a_task_is_trained_only_if_a_loss_is_named_for_it():
+    assert TrainingSettings().trained_tasks == ("retrieval", "classification", "sts")
+    assert TrainingSettings(losses={"cosent": 1.0}).trained_tasks == ("sts",)
+    assert TrainingSettings(losses={"margin_mse": 1.0}).trained_tasks == ("retrieval", "classification")
+    with pytest.raises(ValueError, match="losses names cosent, but tasks only retrieval"):
+        TrainingSettings(losses={"cosent": 1.0}, tasks=("retrieval",))
