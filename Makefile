@@ -1,5 +1,6 @@
 PYTHON ?= python3
 PROFILE ?= $(or $(CONAN_PROFILE),demo)
+UI_PORT ?= 3000
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -8,15 +9,16 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 
-.PHONY: demo test lint ui format
+.PHONY: demo test lint ui screenshots format
 
 demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
+	@$(BIN)/python -m conan_assets.defs.dead_runs
 	$(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
 	@cat $(CONAN_HOME)/leaderboard.md
 	@echo
 	@echo "Released model: $(CONAN_HOME)/released_model"
 	@echo "Leaderboard:    $(CONAN_HOME)/leaderboard.json"
-	@echo "Reports:        $(CONAN_HOME)/assets/round_*/beir_report"
+	@echo "Reports:        $(CONAN_HOME)/assets/round_*/*_report"
 	@echo "The graph:      make ui"
 
 test: $(INSTALLED) ## Run the tests
@@ -27,13 +29,18 @@ lint: $(INSTALLED) ## Check formatting, style, types and the rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 ui: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Open the graph on http://127.0.0.1:3000
-	$(BIN)/dagster dev --host 127.0.0.1 --port 3000 -w workspace.yaml
+	@$(BIN)/python -m conan_assets.defs.dead_runs
+	$(BIN)/dagster dev --host 127.0.0.1 --port $(UI_PORT) -w workspace.yaml
+
+screenshots: $(INSTALLED) ## Take the README's pictures of a finished demo, in Chromium
+	$(BIN)/python -m conan_assets_tests.ui.screenshots docs/images
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; call make PYTHON=python3.11") if sys.version_info < (3, 11) else None'

@@ -1,11 +1,12 @@
 """Curate made-up pairs with planted near-duplicates: ``python -m benchmarks.curation [--pairs 100000 1000000]``.
 
 Ends with one line of JSON: for each size pairs per second, peak resident memory, planted duplicates found and missed,
-and false positives; and the growth of memory from the first size to the last.
+and false positives; and the growth of memory from the first size to the last. Polars uses two threads.
 """
 
 import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -27,6 +28,7 @@ DOCUMENT_WORDS = 60
 QUERY_WORDS = 12
 PLANTED_EVERY = 50
 CHUNK = 50_000
+THREADS = 2
 
 
 def write_pairs(count: int, folder: Path) -> None:
@@ -53,7 +55,7 @@ def measure(folder: Path) -> dict[str, float]:
     """Return what curating the pairs of ``folder`` took and found, with this process's peak memory."""
     source = pl.scan_parquet(folder / "*.parquet")
     doc_id = pl.concat_str(pl.lit("made:d"), "number")
-    corpus = source.select(doc_id=doc_id, dataset=pl.lit("made"), title=pl.lit(""), text="document").collect()
+    corpus = source.select(doc_id=doc_id, dataset=pl.lit("made"), title=pl.lit(""), text="document")
     constants = {"task": "retrieval", "dataset": "made", "origin": "natural", "split": "train"}
     pairs = source.select(
         pair_id=pl.concat_str(pl.lit("made:p"), "number"),
@@ -64,21 +66,28 @@ def measure(folder: Path) -> dict[str, float]:
         score=pl.lit(1.0, dtype=pl.Float32),
         **{name: pl.lit(value) for name, value in constants.items()},
     ).select(*PAIRS.columns)
+    written = pl.LazyFrame(schema=dict(PAIRS.columns))
+    target = folder / "curated" / "table.parquet"
+    target.parent.mkdir()
     started = time.monotonic()
-    frame = pairs.collect()
-    kept, _ = curate(frame, frame.clear(), corpus, [], CurationSettings(examples_per_reason=0))
+    report = curate(pairs, written, corpus, {}, CurationSettings(examples_per_reason=0), target)
     seconds = time.monotonic() - started
-    removed = frame.join(kept, on="pair_id", how="anti")["pair_id"].str.strip_prefix("made:p").cast(pl.Int64)
-    planted = set(range(PLANTED_EVERY, frame.height, PLANTED_EVERY))
-    found = planted & set(removed)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    count = report["rows_in"]
+    kept = pl.read_parquet(target, columns=["pair_id"])["pair_id"].str.strip_prefix("made:p").cast(pl.Int64)
+    removed = set(range(count)) - set(kept)
+    planted = set(range(PLANTED_EVERY, count, PLANTED_EVERY))
+    found = len(planted & removed)
     return {
-        "pairs": frame.height,
-        "pairs_per_second": round(frame.height / seconds),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "pairs": count,
+        "seconds": round(seconds, 1),
+        "pairs_per_second": round(count / seconds),
+        "peak_rss_mib": round(peak),
         "planted": len(planted),
-        "found": len(found),
-        "missed": len(planted) - len(found),
-        "false_positives": len(set(removed) - planted),
+        "found": found,
+        "missed": len(planted) - found,
+        "recall": round(found / len(planted), 4),
+        "false_positives": len(removed - planted),
     }
 
 
@@ -96,7 +105,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_pairs(count, Path(folder))
             command = [sys.executable, "-m", "benchmarks.curation", "--measure", folder]
-            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+            environment = {**os.environ, "POLARS_MAX_THREADS": str(THREADS)}
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
         results.append(json.loads(done.stdout.splitlines()[-1]))
         print(json.dumps(results[-1]), file=sys.stderr)
     growth = results[-1]["peak_rss_mib"] / results[0]["peak_rss_mib"]

@@ -6,11 +6,14 @@ A killed build leaves its ``.partial`` directory to the next attempt, which may 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, is_dataclass
@@ -19,6 +22,9 @@ from typing import Any
 
 PARTIAL_SUFFIX = ".partial"
 MANIFEST = "manifest.json"
+TEMPORARY_NAME = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>[^@]+)\.tmp")
+SECONDS_TO_WRITE = 24 * 3600
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArtifactError(RuntimeError):
@@ -57,12 +63,61 @@ def _plain(value: object) -> object:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; what was written there replaces ``path`` on success, else is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a path beside ``path`` that tells which process writes there."""
+    return path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.tmp")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete the temporary files below ``folder`` whose writers were killed; return how many there were.
+
+    A process of this machine is asked for, one of another machine has a day to finish.
+    """
+    leftovers = [path for path in folder.rglob(".*.tmp") if _is_abandoned(path)]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def _is_abandoned(path: Path) -> bool:
+    writer = TEMPORARY_NAME.fullmatch(path.name)
+    if writer is None:
+        return False
+    if writer["host"] == socket.gethostname():
+        return not is_running(int(writer["pid"]))
+    try:
+        return time.time() - path.lstat().st_mtime > SECONDS_TO_WRITE
+    except FileNotFoundError:
+        return False
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this machine is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether ``error``, or what caused it, is that the disk or the quota is full."""
+    while error is not None:
+        told = any(os.strerror(number) in str(error) for number in DISK_FULL)
+        if told or (isinstance(error, OSError) and error.errno in DISK_FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @dataclass(frozen=True)
@@ -127,6 +182,7 @@ class ArtifactStore:
             os.utime(artifact.path / MANIFEST)
             with atomic_path(self.root / artifact.key / "current") as pointer:
                 pointer.write_text(artifact.fingerprint)
+            remove_leftovers(self.root / artifact.key)
         except OSError as error:
             raise ArtifactError(
                 f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
@@ -155,7 +211,15 @@ class ArtifactStore:
                 raise ArtifactError(f"another run has just materialized {key} under {self.root}: run again to reuse it")
             partial = folder / f"{version}{PARTIAL_SUFFIX}"
             partial.mkdir(exist_ok=True)
-            yield partial
+            try:
+                yield partial
+            except Exception as error:
+                if not is_disk_full(error):
+                    raise
+                raise ArtifactError(
+                    f"the disk is full: {key} could not be written below {self.root}; free some space or set "
+                    "$CONAN_HOME elsewhere, then run again: what is finished is kept"
+                ) from error
 
     def finish(self, key: str, version: str, report: dict[str, Any], content: str | None = None) -> Artifact:
         """Publish what was built: write its manifest, rename it, make it current and prune old versions.

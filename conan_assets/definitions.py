@@ -10,15 +10,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import dagster as dg
 
-from conan_assets.defs.automation import train_job, weekly_training
+from conan_assets.defs.automation import automate, build_schedule, build_source_sensor, failed_runs, train_job
+from conan_assets.defs.checkpoint_checks import build_checkpoint_checks
 from conan_assets.defs.corpus import build_corpus_assets
 from conan_assets.defs.curation import build_curation_assets
 from conan_assets.defs.io_managers import TableReader
+from conan_assets.defs.launchers import build_launcher
 from conan_assets.defs.release import build_release_assets
+from conan_assets.defs.report_checks import build_report_checks
 from conan_assets.defs.reports import build_report_assets
-from conan_assets.defs.rounds import build_base_checkpoint, build_round
+from conan_assets.defs.rounds import build_round
+from conan_assets.defs.start import build_base_checkpoint
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.synthesis import build_synthesis_assets
+from conan_assets.defs.table_checks import build_table_checks
 from conan_assets.defs.teachers import build_teacher_assets
 from conan_assets.settings import Settings, load_settings
 
@@ -42,14 +47,24 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         *build_base_checkpoint(settings),
         *(asset for number in range(1, settings.rounds + 1) for asset in build_round(settings, number)),
         *build_report_assets(settings),
-        *build_release_assets(settings),
+        *build_table_checks(settings),
+        *build_checkpoint_checks(settings),
+        *build_report_checks(settings),
     ]
+    checks = [asset for asset in assets if isinstance(asset, dg.AssetChecksDefinition)]
+    rounds = [asset for asset in assets if not isinstance(asset, dg.AssetChecksDefinition)]
     return dg.Definitions(
-        assets=[asset for asset in assets if not isinstance(asset, dg.AssetChecksDefinition)],
-        asset_checks=[asset for asset in assets if isinstance(asset, dg.AssetChecksDefinition)],
+        assets=automate([*rounds, *build_release_assets(settings, checks)]),
+        asset_checks=checks,
         jobs=[train_job],
-        schedules=[weekly_training],
-        resources={"storage": storage, "io_manager": TableReader(storage=storage), **(resource_overrides or {})},
+        schedules=[build_schedule(settings)],
+        sensors=[build_source_sensor(settings), failed_runs],
+        resources={
+            "storage": storage,
+            "io_manager": TableReader(storage=storage),
+            "launcher": build_launcher(settings.launch),
+            **(resource_overrides or {}),
+        },
     )
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.evaluation.settings import LocalSuite, MtebSuite, SuiteSettings
-from conan_assets.mining.settings import STUDENT, MiningSettings, TeacherSettings
+from conan_assets.evaluation.settings import LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
+from conan_assets.mining.settings import STUDENT, CrossEncoderTeacher, MiningSettings, TeacherSettings
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
+from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
 PROFILES = Path(__file__).parent / "profiles"
 DEFAULT_PROFILE = "demo"
@@ -34,6 +35,11 @@ class SettingsError(ValueError):
     """A profile is missing or wrong; the message names the profile, the key and what is accepted."""
 
 
+def _as_stages(value: object) -> object:
+    """Return the settings of a single stage as a list of one."""
+    return [value] if isinstance(value, dict | TrainingSettings) else value
+
+
 class DevMetric(BaseModel):
     """The figure by which the best checkpoint is chosen; higher is better."""
 
@@ -44,6 +50,37 @@ class DevMetric(BaseModel):
     metric: str = "ndcg_at_10"
 
 
+class LaunchSettings(BaseModel):
+    """Where training computes and who watches it; none of it changes a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    processes: int | None = Field(
+        default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
+    )
+    torchrun_options: tuple[str, ...] = Field(default=("--standalone",), description="Further options of torchrun.")
+    trackers: tuple[Literal["aim", "comet_ml", "mlflow", "tensorboard", "wandb"], ...] = Field(
+        default=("tensorboard",), description="accelerate's trackers that get the metrics too, if installed."
+    )
+
+
+class TeacherScoreSettings(BaseModel):
+    """The encoder that scores every retrieval pair, and the cosine below which a pair does not train."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: EncoderSettings
+    floor: float = Field(default=0.4, ge=-1, le=1, description="The threshold of Conan-embedding, section 2.1.")
+
+
+class ProgrammeCuration(CurationSettings):
+    """What is filtered out of the training pairs, by rules and by an encoder's score."""
+
+    teacher_score: TeacherScoreSettings | None = Field(
+        default=None, description="Removes pairs whose two texts an encoder finds too little alike; null keeps them."
+    )
+
+
 class Settings(BaseModel):
     """A training programme."""
 
@@ -52,31 +89,53 @@ class Settings(BaseModel):
     name: str = Field(description="Name of the programme, shown on the leaderboard and the model card.")
     sources: dict[Name, SourceSettings] = Field(min_length=1, description="Where corpora and pairs come from, by name.")
     base_model: EncoderSettings = Field(description="The model that round 0 starts from, with its prompts.")
+    from_scratch: CharacterBertSettings | None = Field(
+        default=None,
+        description="Make the base model from the corpus and call it `base_model.model`; it needs `pretraining`.",
+    )
     teachers: dict[TeacherName, TeacherSettings] = Field(
         default_factory=dict, description="Models whose scores veto false negatives, by name."
     )
     generation: GenerationSettings = Field(
         default=ExtractiveGeneration(kind="extractive"), description="How prompt-response pairs are written."
     )
-    curation: CurationSettings = Field(
-        default=CurationSettings(), description="What is filtered out of the training pairs."
+    curation: ProgrammeCuration = Field(
+        default=ProgrammeCuration(), description="What is filtered out of the training pairs."
     )
     pretraining: TrainingSettings | None = Field(
         default=None,
         description="Round 0, weakly supervised with in-batch negatives; null takes the base model as it is.",
     )
     rounds: int = Field(strict=True, ge=1, le=20, description="Rounds of mining and training.")
-    start_from: Literal["previous_round", "base_model"] = Field(
-        default="previous_round", description="The weights each round's training starts from."
+    start_from: Literal["previous_round", "base_model", "released_model"] = Field(
+        default="previous_round",
+        description="The weights each round's training starts from; released_model goes from round to round too, but "
+        "begins with the model released before the data changed.",
     )
     mining: MiningSettings = Field(default=MiningSettings(), description="How each round's negatives are mined.")
-    training: TrainingSettings = Field(
-        default=TrainingSettings(), description="How each round's checkpoint is trained."
+    training: Annotated[tuple[TrainingSettings, ...], BeforeValidator(_as_stages)] = Field(
+        default=(TrainingSettings(),),
+        min_length=1,
+        description="How each round's checkpoint is trained: the settings of one stage, or a list for several.",
     )
+    distillation_teacher: TeacherName | None = Field(
+        default=None, description="Teacher whose scores kl_distillation and margin_mse learn; one that mining names."
+    )
+    architecture: ArchitectureSettings = Field(
+        default=ArchitectureSettings(), description="What training changes in the base model."
+    )
+    launch: LaunchSettings = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
     suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric
+    release: ReleaseSettings = Field(
+        default=ReleaseSettings(), description="Where a release goes beside the storage root: to the Hub, if asked."
+    )
     home: Path = Field(default=Path("conan_home"), description="Storage root; $CONAN_HOME overrides it.")
     keep_versions: int = Field(default=3, strict=True, ge=1, description="Finished versions of an asset kept on disk.")
+    keep_releases: int = Field(default=10, strict=True, ge=1, description="Releases kept, besides the current one.")
+    keep_embeddings_days: int = Field(
+        default=30, strict=True, ge=1, description="Embeddings that were not read for longer are deleted."
+    )
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Settings":
@@ -96,12 +155,51 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _gate_teacher_searches(self) -> "Settings":
+        if not isinstance(self.generation, OpenAIGeneration) or self.generation.gates.teacher is None:
+            return self
+        name = self.generation.gates.teacher
+        _require_known("generation.gates.teacher is", name, "teachers", self.teachers)
+        if isinstance(self.teachers[name], CrossEncoderTeacher):
+            raise ValueError(f"generation.gates.teacher is the cross-encoder {name!r}, which cannot search a corpus")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> "Settings":
+        if self.pretraining is not None and self.start_from == "released_model":
+            raise ValueError("start_from released_model takes the place of pretraining: set pretraining to null")
+        return self
+
+    @model_validator(mode="after")
+    def _scratch_is_pretrained(self) -> "Settings":
+        if self.from_scratch is not None and self.pretraining is None:
+            raise ValueError("from_scratch makes a model of random weights, which finds nothing: set pretraining")
+        return self
+
+    @model_validator(mode="after")
+    def _distillation_has_a_teacher(self) -> "Settings":
+        distilled = {name for stage in self.training for name in stage.losses} & DISTILLATION
+        if distilled and self.distillation_teacher is None:
+            raise ValueError(f"training uses the loss {min(distilled)}: name its distillation_teacher")
+        if self.distillation_teacher is not None:
+            named = self.mining.teachers_used
+            _require_known("distillation_teacher is", self.distillation_teacher, "teachers that mining names", named)
+        if self.pretraining is not None and DISTILLATION & set(self.pretraining.losses):
+            raise ValueError("pretraining has no scored negatives: use kl_distillation and margin_mse in training")
+        return self
+
+    @model_validator(mode="after")
     def _dev_metric_is_measured(self) -> "Settings":
         _require_known("dev_metric.suite is", self.dev_metric.suite, "suites", self.all_suites)
         suite = self.all_suites[self.dev_metric.suite]
         if not isinstance(suite, MtebSuite):
             _require_known("dev_metric.split is", self.dev_metric.split, "suite's splits", suite.splits)
         return self
+
+    @property
+    def starts_from_base_model(self) -> bool:
+        """Whether round 0 is the base model as it is."""
+        return self.pretraining is None and self.start_from != "released_model"
 
     @property
     def all_suites(self) -> dict[str, SuiteSettings]:

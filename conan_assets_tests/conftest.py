@@ -10,14 +10,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def build_tiny_model(folder: Path, seed: int = 0) -> str:
+def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "") -> str:
     """Save a random two-layer BERT with a character WordPiece vocabulary as a sentence-transformers folder."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    pieces = [*string.ascii_lowercase, *string.digits, *".,:;()-_'?!"]
+    pieces = [*string.ascii_lowercase, *string.digits, *".,:;()-_'?!", *more_characters]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces, *(f"##{piece}" for piece in pieces)]
     tokenizer = BertTokenizerFast(vocab={piece: i for i, piece in enumerate(vocabulary)}, model_max_length=64)
     torch.manual_seed(seed)

@@ -3,12 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
-from conan_assets.artifacts import fingerprint, fingerprint_file
-from conan_assets.data.files import find_table, read_table
+from conan_assets.artifacts import fingerprint
+from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, read_table
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import CORPUS, PAIRS, Table, TableError, check_table
 
@@ -53,15 +52,11 @@ def read_beir_folder(name: str, settings: BeirSource) -> tuple[pl.DataFrame, pl.
 
 def fingerprint_beir_folder(name: str, settings: BeirSource) -> str:
     """Return a fingerprint of the content of the files that :func:`read_beir_folder` reads."""
-    return fingerprint({table: fingerprint_file(path) for table, path in _beir_files(name, settings).items()})
+    return fingerprint({table: fingerprint_content(path) for table, path in _beir_files(name, settings).items()})
 
 
-def _beir_files(name: str, settings: BeirSource) -> dict[str, Path]:
-    folder = settings.path.expanduser()
-    if not folder.is_dir():
-        raise TableError(
-            f"source {name}: there is no folder {folder}; set sources.{name}.path to a folder in BEIR layout"
-        )
+def _beir_files(name: str, settings: BeirSource) -> dict[str, AnyPath]:
+    folder = open_folder(name, settings.path)
     files = {}
     for table in ("corpus", "queries"):
         path = find_table(folder, table, TEXT_SUFFIXES)
@@ -75,7 +70,7 @@ def _beir_files(name: str, settings: BeirSource) -> dict[str, Path]:
     return files
 
 
-def _read(path: Path) -> BeirTable:
+def _read(path: AnyPath) -> BeirTable:
     return BeirTable(read_table(path), str(path))
 
 

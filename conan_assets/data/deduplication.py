@@ -1,71 +1,41 @@
-"""Near-duplicate pairs, and queries that come close to a query of an evaluation set."""
+"""Pairs that say what an earlier pair says: the same two texts, or nearly the same."""
 
-from functools import partial
-
+import numpy as np
 import polars as pl
 
-from conan_assets.data.near_duplicates import character_shingles, document_shingles, near_pairs, representatives
+from conan_assets.data.judged import JudgedPairs
+from conan_assets.data.near_duplicates import ComparedTexts, representatives
 from conan_assets.data.settings import NearDuplicateSettings
-from conan_assets.data.tables import DOCUMENT_TEXT
-
-SEPARATOR = "\x00"
+from conan_assets.data.shingles import characters, words_or_characters
 
 
-def near_evaluation_queries(
-    pairs: pl.DataFrame, evaluation_queries: pl.Series, settings: NearDuplicateSettings
-) -> pl.Series:
-    """Return the queries of ``pairs`` that are near-equal to one of ``evaluation_queries``."""
-    queries = pairs["query"].unique(maintain_order=True)
-    known = len(evaluation_queries)
-    shingles = partial(character_shingles, size=settings.ngram)
-    found = near_pairs(pl.concat([evaluation_queries, queries]), shingles, settings)
-    near = sorted({later - known for earlier, later in found if earlier < known <= later})
-    return queries.gather(near)
+def duplicates(judged: JudgedPairs) -> pl.Series:
+    """Return the ``row`` of every pair whose two texts an earlier pair of its dataset and task has."""
+    pairs = judged.left("duplicate", "row", "dataset", "task", "query_key", "document_key")
+    repeated = pl.struct("dataset", "task", "query_key", "document_key").is_first_distinct().not_()
+    return pairs.filter(repeated)["row"]
 
 
-def document_texts(pairs: pl.DataFrame, corpus: pl.DataFrame) -> pl.DataFrame:
-    """Return (document_key, passage), one row for each different document of ``pairs``."""
-    return (
-        pairs.lazy()
-        .unique("document_key", keep="first", maintain_order=True)
-        .select("document_key", "doc_id", "text")
-        .join(corpus.lazy().select("doc_id", passage=DOCUMENT_TEXT), on="doc_id", how="left", maintain_order="left")
-        .select("document_key", passage=pl.coalesce("passage", "text", pl.lit("")))
-        .collect()
-    )
-
-
-def near_duplicate_pairs(pairs: pl.DataFrame, corpus: pl.DataFrame, settings: NearDuplicateSettings) -> pl.Series:
-    """Return the ``pair_id`` of every pair with an earlier one of near-equal query and near-equal document.
+def near_duplicates(judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.Series:
+    """Return the ``row`` of every pair with an earlier one of near-equal query and near-equal document.
 
     Two different queries of one document are no duplicates, nor is one query with two documents, however near: each
     is a label of its own.
-
-    Parameters
-    ----------
-    pairs
-        PAIRS with ``query_key`` and ``document_key``, equal for equal texts.
-    corpus
-        CORPUS that the pairs point into.
-    settings
-        Threshold, n-grams and signatures.
     """
-    crowded = _with_document_groups(pairs, corpus, settings).filter(pl.len().over("task", "group") > 1)
-    texts = crowded.select(pl.concat_str("task", "group", "query", separator=SEPARATOR))["task"]
-    kept_for = pl.Series(representatives(texts, partial(_shingles_in_group, size=settings.ngram), settings))
+    pairs = _with_document_groups(judged, settings)
+    crowded = pairs.filter(pl.len().over("task", "group") > 1)
+    salts = crowded.select(pl.struct("task", "group").hash()).to_series().to_numpy()
+    queries = ComparedTexts(judged.queries, crowded["row"].to_numpy(), characters, salts)
+    kept_for = representatives(queries, settings)
     is_other_query = crowded["query_key"] != crowded["query_key"].gather(kept_for)
-    return crowded.filter(is_other_query)["pair_id"]
+    return crowded.filter(is_other_query)["row"]
 
 
-def _with_document_groups(pairs: pl.DataFrame, corpus: pl.DataFrame, settings: NearDuplicateSettings) -> pl.DataFrame:
-    """Add ``group``, the same number for pairs whose documents are near-equal."""
-    documents = document_texts(pairs, corpus)
-    groups = representatives(documents["passage"], partial(document_shingles, size=settings.ngram), settings)
-    numbered = documents.select("document_key", group=pl.Series(groups))
-    return pairs.join(numbered, on="document_key", how="left", maintain_order="left")
-
-
-def _shingles_in_group(text: str, size: int) -> set[str]:
-    """Return the n-grams of a query, marked with its group: queries of different groups have none in common."""
-    task, group, query = text.split(SEPARATOR, 2)
-    return {f"{task}{SEPARATOR}{group}{SEPARATOR}{shingle}" for shingle in character_shingles(query, size)}
+def _with_document_groups(judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.DataFrame:
+    """Return the pairs still left with ``group``, the same number for pairs whose documents are near-equal."""
+    pairs = judged.left("near_duplicate", "row", "task", "query_key", "document_key", "document")
+    different = pairs.select(pl.col("document_key", "document").filter(pl.col("document_key").is_first_distinct()))
+    documents = ComparedTexts(judged.passages, different["document"].to_numpy(), words_or_characters)
+    groups = pl.Series(representatives(documents, settings).astype(np.uint32))
+    numbered = different.select("document_key", group=groups)
+    return pairs.drop("document").join(numbered, on="document_key", how="left", maintain_order="left")

@@ -1,39 +1,60 @@
-"""Hugging Face datasets in BEIR layout, on the hub or in a local folder in hub layout."""
+"""Datasets of the Hugging Face Hub, or local folders in hub layout: judged in BEIR layout, or examples by split."""
 
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.data.beir import BeirTable, assemble
+from conan_assets.data.examples import HubOfExamples, assemble_examples, with_names, without_empty_texts
 from conan_assets.data.settings import HubSource, HubTable
 from conan_assets.data.tables import TableError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 COMMIT = re.compile("[0-9a-f]{40}")
+ROWS_PER_READ = 10_000
 
 
 def read_hub(name: str, settings: HubSource) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return (corpus, pairs) of a Hugging Face dataset; raise TableError naming the repository, split and column."""
+    """Return (corpus, pairs) of datasets in BEIR layout; raise TableError naming the repository, split and column."""
     corpus = _load(name, settings, settings.corpus)
     queries = _load(name, settings, settings.queries)
     splits = {split: table for split, table in settings.judgements.items() if settings.train or split != "train"}
-    return assemble(name, corpus, queries, {split: _load(name, settings, table) for split, table in splits.items()})
+    judgements: dict[str, BeirTable] = {split: _load(name, settings, table) for split, table in splits.items()}
+    if settings.skip_empty:
+        corpus, queries = _with_text(corpus, "title", "text"), _with_text(queries, "text")
+        judgements = {split: _naming(table, corpus, queries) for split, table in judgements.items()}
+    return assemble(name, corpus, queries, judgements)
 
 
-def fingerprint_hub(name: str, settings: HubSource) -> str:
+def read_hub_examples(name: str, settings: HubOfExamples) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (corpus, pairs) of a dataset of examples; raise TableError naming the repository, split and column."""
+    splits = {split: table for split, table in settings.tables.items() if settings.train or split != "train"}
+    if not splits:
+        raise TableError(f"source {name}: it names a train table alone, and sources.{name}.train is false; add a table")
+    loaded = {split: _load(name, settings, table) for split, table in splits.items()}
+    tables: dict[str, tuple[pl.DataFrame, str]] = {split: (table.rows, table.origin) for split, table in loaded.items()}
+    if settings.skip_empty:
+        tables = {split: (without_empty_texts(rows), origin) for split, (rows, origin) in tables.items()}
+    return assemble_examples(name, settings, tables)
+
+
+def fingerprint_hub(name: str, settings: HubSource | HubOfExamples) -> str:
     """Return a fingerprint of what is read: every repository by its commit, every local folder by its content."""
-    tables = [settings.corpus, settings.queries, *settings.judgements.values()]
+    if isinstance(settings, HubSource):
+        tables = [settings.corpus, settings.queries, *settings.judgements.values()]
+    else:
+        tables = list(settings.tables.values())
     places = sorted({_place(settings, table) for table in tables}, key=str)
     return fingerprint([_content(name, path, revision) for path, revision in places])
 
 
-def _place(settings: HubSource, table: HubTable) -> tuple[str, str | None]:
+def _place(settings: HubSource | HubOfExamples, table: HubTable) -> tuple[str, str | None]:
     """Return (path, revision) of a table: its own, or else the source's."""
     return (settings.path, settings.revision) if table.path is None else (table.path, table.revision)
 
@@ -60,36 +81,47 @@ def _commit(name: str, path: str, revision: str | None) -> str:
         ) from error
 
 
-def _load(name: str, settings: HubSource, table: HubTable) -> BeirTable:
-    """Return one table with its columns under their names in BEIR layout."""
+def _load(name: str, settings: HubSource | HubOfExamples, table: HubTable) -> BeirTable:
+    """Return one table with its columns under their names here."""
     path, revision = _place(settings, table)
     origin = f"{path} (config {table.config or 'default'}, split {table.split})"
     try:
         rows = _load_rows(path, revision, table)
     except Exception as error:
+        # Whatever it is that `datasets` raises, the reader needs to know the source it was raised for.
         raise TableError(f"source {name}: {origin} cannot be loaded: {type(error).__name__}: {error}") from error
-    missing = [column for column in table.columns.values() if column not in rows.columns]
-    if missing:
-        raise TableError(
-            f"source {name}: {origin} lacks the column {missing[0]!r} of its column mapping; it has "
-            f"{', '.join(rows.columns)}"
-        )
-    renamed = {there: here for here, there in table.columns.items()}
-    return BeirTable(rows.select(pl.col(there).alias(renamed.get(there, there)) for there in rows.columns), origin)
+    return BeirTable(with_names(rows, table.columns, f"source {name}: {origin}"), origin)
 
 
 def _load_rows(path: str, revision: str | None, table: HubTable) -> pl.DataFrame:
     from datasets import load_dataset
 
+    options: dict[str, Any] = {"split": table.split, "data_files": table.data_files, "streaming": table.streaming}
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        rows = load_dataset(path, table.config, split=table.split, revision=revision)
-        return _to_frame(rows)
+        return _to_frame(load_dataset(path, table.config, revision=revision, **options), table.max_rows)
     # `datasets` finds a local folder's cached copy without looking at the files again: give it a cache of its own.
     with tempfile.TemporaryDirectory(prefix="conan_assets_hub_") as cache:
-        rows = load_dataset(str(folder), table.config, split=table.split, cache_dir=cache, keep_in_memory=True)
-        return _to_frame(rows)
+        return _to_frame(load_dataset(str(folder), table.config, cache_dir=cache, **options), table.max_rows)
 
 
-def _to_frame(rows: "Dataset") -> pl.DataFrame:
-    return pl.DataFrame(rows.with_format("arrow")[:])
+def _to_frame(rows: "Dataset | IterableDataset", max_rows: int | None) -> pl.DataFrame:
+    limited = rows if max_rows is None else rows.take(max_rows)
+    blocks = [pl.DataFrame(block) for block in limited.with_format("arrow").iter(batch_size=ROWS_PER_READ)]
+    if not blocks:
+        raise ValueError("it has no rows")
+    return pl.concat(blocks)
+
+
+def _with_text(table: BeirTable, *columns: str) -> BeirTable:
+    """Return the rows that have a text in one of ``columns``."""
+    present = [pl.col(name).fill_null("").str.strip_chars() != "" for name in columns if name in table.rows.columns]
+    return BeirTable(table.rows.filter(pl.any_horizontal(present)), table.origin)
+
+
+def _naming(judgements: BeirTable, corpus: BeirTable, queries: BeirTable) -> BeirTable:
+    """Return the judgements of documents and queries that are there."""
+    known = pl.col("corpus-id").is_in(corpus.rows["_id"].implode()) & pl.col("query-id").is_in(
+        queries.rows["_id"].implode()
+    )
+    return BeirTable(judgements.rows.filter(known), judgements.origin)

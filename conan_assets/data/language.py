@@ -2,39 +2,46 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
-from conan_assets.data.deduplication import document_texts
+from conan_assets.data.judged import JudgedPairs
+from conan_assets.data.text_file import blocks_by_size
 
 MIN_CHARS = 40
 """Shorter texts are not judged: they are recognised too badly."""
 
 JUDGED_CHARS = 1_000
+BLOCK_BYTES = 1 << 24
 
 
-def pairs_in_other_languages(pairs: pl.DataFrame, corpus: pl.DataFrame, languages: Mapping[str, str]) -> pl.Series:
-    """Return the ``pair_id`` of every pair whose document is in another language than its dataset.
+def in_other_languages(judged: JudgedPairs, languages: Mapping[str, str]) -> pl.Series:
+    """Return the ``row`` of every pair whose document is in another language than its dataset.
 
     Parameters
     ----------
-    pairs
-        PAIRS with ``document_key``, equal for equal documents.
-    corpus
-        CORPUS that the pairs point into.
+    judged
+        The pairs; those removed for an earlier reason are not looked at.
     languages
         ISO 639-1 code by dataset; pairs of other datasets are not looked at.
     """
-    judged = pairs.filter(pl.col("dataset").is_in(list(languages)), pl.col("task") != "classification")
-    expected = pl.DataFrame(
-        {"dataset": list(languages), "expected": list(languages.values())}, schema_overrides={"dataset": pl.String}
-    )
-    found = document_texts(judged, corpus).select(
-        "document_key", found=pl.col("passage").map_elements(_language, pl.String)
-    )
-    compared = judged.join(found, on="document_key", how="left", maintain_order="left").join(
+    pairs = judged.left("other_language", "row", "dataset", "task", "document", "document_key")
+    pairs = pairs.with_columns(pl.col("dataset").cast(pl.String))
+    pairs = pairs.filter(pl.col("dataset").is_in(list(languages)), pl.col("task") != "classification")
+    different = pairs.unique("document_key", keep="first", maintain_order=True)
+    found = different.select("document_key", found=_languages(judged, different["document"].to_numpy()))
+    expected = pl.DataFrame({"dataset": list(languages), "expected": list(languages.values())})
+    compared = pairs.join(found, on="document_key", how="left", maintain_order="left").join(
         expected, on="dataset", how="left", maintain_order="left"
     )
-    return compared.filter(pl.col("found") != pl.col("expected"))["pair_id"]
+    return compared.filter(pl.col("found") != pl.col("expected"))["row"]
+
+
+def _languages(judged: JudgedPairs, documents: np.ndarray) -> pl.Series:
+    found: list[str | None] = []
+    for block in blocks_by_size(judged.passages.sizes(documents), BLOCK_BYTES):
+        found.extend(_language(text) for text in judged.passages.gather(documents[block]))
+    return pl.Series(found, dtype=pl.String)
 
 
 def _language(text: str) -> str | None:

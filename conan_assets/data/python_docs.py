@@ -2,7 +2,8 @@
 
 The first line of an object's documentation is a query, the rest with the signature is its document. Whole packages
 are held out for dev and test. Documents with the same text are one document; a first line that stands over several
-documents is one query with several positives.
+documents is one query with several positives. Graded pairs for the STS task come from the structure: a first line
+is closer to what follows it than to the first lines of its module, and to those than to another package's.
 """
 
 import hashlib
@@ -43,6 +44,7 @@ def read_python_docs(name: str, settings: PythonDocsSource) -> tuple[pl.DataFram
         score=pl.lit(1.0, dtype=pl.Float32),
     )
     origin = f"source {name} (python_docs)"
+    pairs = pl.concat([pairs, _graded_pairs(name, entries, settings.sts_pairs)])
     return check_table(corpus, CORPUS, origin), check_table(pairs, PAIRS, origin)
 
 
@@ -92,6 +94,40 @@ def _select(name: str, objects: pl.DataFrame, settings: PythonDocsSource) -> pl.
         doc_id=pl.concat_str(pl.lit(f"{name}:"), identity.first().over("rest")),
         held_out=package.map_elements(lambda top: held_out(top, settings), return_dtype=pl.Int8),
     ).with_columns(split=pl.col("held_out").max().over("query_id").replace_strict({0: "train", 1: "dev", 2: "test"}))
+
+
+def _graded_pairs(name: str, entries: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Return ``count`` STS pairs of the train split, as many of grade 2, 1 and 0."""
+    lines = entries.filter(split="train").unique("query_id", maintain_order=True)
+    lines = lines.sample(fraction=1.0, shuffle=True, seed=0).select(
+        query_id="query_id",
+        query="first_line",
+        module="module",
+        package=pl.col("module").str.split(".").list.first(),
+        description=pl.col("rest").str.split("\n\n").list.get(1, null_on_oob=True).str.replace_all(r"\s+", " "),
+    )
+    other = pl.col("query").shift(-1)
+    grades = [
+        lines.with_columns(text="description", score=2.0),
+        lines.with_columns(text=other.over("module"), score=1.0),
+        lines.filter(pl.col("package") != pl.col("package").shift(-1)).with_columns(text=other, score=0.0),
+    ]
+    chosen = [
+        pairs.filter(pl.col("text").str.len_chars() > 0).head(count // 3 + (grade < count % 3))
+        for grade, pairs in enumerate(grades)
+    ]
+    return pl.concat(chosen).select(
+        pair_id=pl.concat_str("query_id", pl.lit("|sts"), pl.col("score").cast(pl.Int8)),
+        task=pl.lit("sts"),
+        dataset=pl.lit(name),
+        origin=pl.lit("natural"),
+        split=pl.lit("train"),
+        query_id=pl.concat_str("query_id", pl.lit("|sts"), pl.col("score").cast(pl.Int8)),
+        query="query",
+        doc_id=pl.lit(None, dtype=pl.String),
+        text="text",
+        score=pl.col("score").cast(pl.Float32),
+    )
 
 
 def held_out(package: str, settings: PythonDocsSource) -> int:

@@ -1,11 +1,29 @@
 """Settings of the sources that corpora and pairs come from, and of the curation of training pairs."""
 
-from pathlib import Path
+import os
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Split = Literal["train", "dev", "test"]
+PersonalData = Literal["email", "phone", "identity_number", "payment_card", "ip_address"]
+BOILERPLATE = (
+    r"lorem ipsum",
+    r"(?:enable|requires?|turn on) (?:java ?script|cookies)",
+    r"(?:accept|use of|uses) (?:all )?cookies",
+    r"all rights reserved",
+    r"(?:log|sign) in to (?:continue|view|comment|reply)",
+    r"(?:请|需要)(?:启用|开启|打开) ?java ?script",
+    r"版权所有|未经(?:授权|许可).{0,8}转载|ICP备",
+    r"(?:登录|注册)后(?:才能|可以|即可)?(?:查看|回复|评论|下载)",
+    r"^\W*(?:上一篇|下一篇|返回首页|网站地图|联系我们|关于我们)",
+)
+
+Location = Annotated[
+    str,
+    BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value),
+    Field(description="The folder: a path, a URL that fsspec opens (s3://, ...), or a sample (sample:zh/sts)."),
+]
 
 
 class _Source(BaseModel):
@@ -22,6 +40,12 @@ class _Source(BaseModel):
     max_train_queries: int | None = Field(
         default=None, ge=1, description="At most this many train queries, the same ones in every run; null takes all."
     )
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="How often its training samples occur in an epoch: 2 is twice, 0.5 is half of them.",
+    )
 
 
 class PythonDocsSource(_Source):
@@ -33,6 +57,12 @@ class PythonDocsSource(_Source):
     min_document_chars: int = Field(default=100, ge=1, description="Shorter documents, signature aside, are left out.")
     test_percent: int = Field(default=40, ge=1, le=90, description="Share of the modules held out for testing.")
     dev_percent: int = Field(default=8, ge=0, le=90, description="Share of the modules held out for choosing a model.")
+    sts_pairs: int = Field(
+        default=0,
+        ge=0,
+        description="Graded pairs for the STS task from the modules to train on: a summary with its own description "
+        "(2), with another summary of its module (1), of another package (0).",
+    )
 
     @model_validator(mode="after")
     def _leaves_some_to_train_on(self) -> "PythonDocsSource":
@@ -49,7 +79,7 @@ class BeirSource(_Source):
     """
 
     kind: Literal["beir"]
-    path: Path = Field(description="The folder.")
+    path: Location
 
 
 class HubTable(BaseModel):
@@ -60,24 +90,39 @@ class HubTable(BaseModel):
     path: str | None = Field(default=None, description="Repository or local folder, where it is not the source's own.")
     revision: str | None = Field(default=None, description="Revision of ``path``, where it is not the source's own.")
     config: str | None = Field(default=None, description="Configuration (subset) name; null takes the default one.")
-    split: str = Field(description="Split name.")
+    data_files: str | None = Field(
+        default=None, description="The files of the table, a glob, where the repository declares no configurations."
+    )
+    split: str = Field(description="Split name; with ``data_files`` it is ``train``.")
     columns: dict[str, str] = Field(
-        default_factory=dict, description="The table's name of a column, by the name in BEIR layout: {_id: id}."
+        default_factory=dict, description="The table's name of a column, by the name here: {_id: id}."
+    )
+    streaming: bool = Field(
+        default=False, description="Read the rows one after the other instead of downloading the whole table first."
+    )
+    max_rows: int | None = Field(default=None, ge=1, description="At most this many rows, the first; null takes all.")
+
+
+class _Hub(_Source):
+    """A dataset on the Hugging Face Hub, or in a local folder in hub layout."""
+
+    path: str = Field(description="Repository ``owner/name`` on the hub, or a local folder in hub layout.")
+    revision: str | None = Field(
+        default=None, description="Commit, tag or branch; give a commit to run offline and to reproduce a run."
+    )
+    skip_empty: bool = Field(
+        default=False, description="Leave out rows without text, and judgements that name them, instead of an error."
     )
 
 
-class HubSource(_Source):
-    """Hugging Face datasets in BEIR layout, on the hub or in a local folder in hub layout.
+class HubSource(_Hub):
+    """Hugging Face datasets in BEIR layout.
 
     The defaults are the layout of ``mteb/scifact``: configurations ``corpus`` and ``queries``, and the judgements in
     the default configuration with a split each for train, dev and test.
     """
 
     kind: Literal["hub"]
-    path: str = Field(description="Repository ``owner/name`` on the hub, or a local folder in hub layout.")
-    revision: str | None = Field(
-        default=None, description="Commit, tag or branch; give a commit to run offline and to reproduce a run."
-    )
     corpus: HubTable = HubTable(config="corpus", split="corpus")
     queries: HubTable = HubTable(config="queries", split="queries")
     judgements: dict[Split, HubTable] = Field(
@@ -87,33 +132,86 @@ class HubSource(_Source):
     )
 
 
-class _Examples(_Source):
+class _Folder(_Source):
     """A folder with a file ``train``, ``dev`` and ``test`` each, as Parquet, JSONL, CSV or TSV."""
 
-    path: Path = Field(description="The folder.")
+    path: Location
     columns: dict[str, str] = Field(default_factory=dict, description="The file's name of a column, by the name here.")
 
 
-class PairsSource(_Examples):
-    """Pairs of texts that belong together: ``query``, ``positive`` and, as a list, optional ``negatives``."""
+class _HubTables(_Hub):
+    """A table of a Hugging Face dataset for each split."""
+
+    tables: dict[Split, HubTable] = Field(
+        default={"train": HubTable(split="train")},
+        min_length=1,
+        description="The table of each split that the source has.",
+    )
+
+
+class _Graded(_Source):
+    """Graded pairs of sentences: ``sentence1``, ``sentence2`` and ``score``, higher for closer meanings."""
+
+    max_score: float | None = Field(
+        default=None,
+        gt=0,
+        description="The score of equal meaning. Scores are divided by it, so that several sources share one scale.",
+    )
+
+
+class PairsSource(_Folder):
+    """Texts that belong together, in files.
+
+    ``query``, ``positive`` and optional ``negatives``: a text or a list of texts; in CSV and TSV ``negatives`` is a
+    JSON list.
+    """
 
     kind: Literal["pairs"]
 
 
-class StsSource(_Examples):
-    """Graded pairs of sentences: ``sentence1``, ``sentence2`` and ``score``, higher for closer meanings."""
+class StsSource(_Folder, _Graded):
+    """Graded pairs of sentences, in files: ``sentence1``, ``sentence2`` and ``score``."""
 
     kind: Literal["sts"]
 
 
-class ClassificationSource(_Examples):
-    """Labelled texts: ``text`` and ``label``."""
+class ClassificationSource(_Folder):
+    """Labelled texts, in files: ``text`` and ``label``."""
 
     kind: Literal["classification"]
 
 
+class HubPairsSource(_HubTables):
+    """Texts that belong together, on the hub.
+
+    ``query``, ``positive`` and optional ``negatives``: a text or a list of texts.
+    """
+
+    kind: Literal["hub_pairs"]
+
+
+class HubStsSource(_HubTables, _Graded):
+    """Graded pairs of sentences, on the hub: ``sentence1``, ``sentence2`` and ``score``."""
+
+    kind: Literal["hub_sts"]
+
+
+class HubClassificationSource(_HubTables):
+    """Labelled texts, on the hub: ``text`` and ``label``."""
+
+    kind: Literal["hub_classification"]
+
+
 SourceSettings = Annotated[
-    PythonDocsSource | BeirSource | HubSource | PairsSource | StsSource | ClassificationSource,
+    PythonDocsSource
+    | BeirSource
+    | HubSource
+    | PairsSource
+    | StsSource
+    | ClassificationSource
+    | HubPairsSource
+    | HubStsSource
+    | HubClassificationSource,
     Field(discriminator="kind"),
 ]
 
@@ -140,18 +238,39 @@ class CurationSettings(BaseModel):
     max_document_chars: int = Field(
         default=100_000, ge=1, description="Longer than any encoder reads: broken extraction."
     )
+    max_broken_share: float = Field(
+        default=0.01, ge=0, lt=1, description="Texts with more replacement and private-use characters are broken."
+    )
     max_symbol_share: float = Field(
         default=0.5, gt=0, le=1, description="Documents with a larger share of punctuation and symbols are no prose."
     )
     min_distinct_word_share: float = Field(
         default=0.1, ge=0, le=1, description="Documents of 50 words or more with fewer distinct words are repetitive."
     )
-    blocked_patterns: tuple[str, ...] = Field(
-        default=(), description="Regular expressions (Rust syntax); a pair with a match on either side is removed."
+    boilerplate_patterns: tuple[str, ...] = Field(
+        default=BOILERPLATE, description="Regular expressions (Rust syntax) of lines that every page of a site has."
+    )
+    max_boilerplate_share: float = Field(
+        default=0.5, gt=0, le=1, description="Documents with a larger share of their characters in such lines go."
     )
     near_duplicates: NearDuplicateSettings | None = Field(
         default=NearDuplicateSettings(),
         description="Null keeps near-duplicate pairs, and near-equal evaluation queries.",
+    )
+    blocked_words: tuple[str, ...] = Field(
+        default=(), description="Words and phrases, any case; a pair with one of them on either side is removed."
+    )
+    blocked_patterns: tuple[str, ...] = Field(
+        default=(), description="Regular expressions (Rust syntax); a pair with a match on either side is removed."
+    )
+    personal_data: tuple[PersonalData, ...] = Field(
+        default=(), description="Kinds of personal data; a pair with one of them on either side is removed."
+    )
+    max_contaminated_share: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="The check `evaluation_overlap` fails when more of the train pairs overlap an evaluation set.",
     )
     examples_per_reason: int = Field(default=3, ge=0, le=50, description="Rejected pairs of each reason in the report.")
 

@@ -6,18 +6,24 @@ import polars as pl
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.beir import cap_train_queries, fingerprint_beir_folder, read_beir_folder
-from conan_assets.data.examples import ExamplesSource, fingerprint_examples, read_examples
-from conan_assets.data.hub import fingerprint_hub, read_hub
+from conan_assets.data.examples import fingerprint_examples, read_examples
+from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_examples
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
-from conan_assets.data.settings import BeirSource, HubSource, PythonDocsSource
+from conan_assets.data.settings import (
+    BeirSource,
+    ClassificationSource,
+    HubSource,
+    PairsSource,
+    PythonDocsSource,
+    SourceSettings,
+    StsSource,
+)
 from conan_assets.data.tables import TableError
 
 logger = logging.getLogger("conan_assets")
 
-Source = PythonDocsSource | BeirSource | HubSource | ExamplesSource
 
-
-def load_source(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+def load_source(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of the source ``name`` in the schemas of CORPUS and PAIRS.
 
     Ids begin with ``<name>:``. The pairs hold every split the source has, without ``train`` where
@@ -39,8 +45,8 @@ def load_source(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame
     return corpus, pairs
 
 
-def source_fingerprint(name: str, settings: Source) -> str:
-    """Return a fingerprint of the settings and content of a source, without parsing it.
+def source_fingerprint(name: str, settings: SourceSettings) -> str:
+    """Return a fingerprint of the content of a source and the settings of its reading, without parsing it.
 
     Local files count by content, hub repositories by commit, the Python documentation by interpreter and library.
 
@@ -49,10 +55,11 @@ def source_fingerprint(name: str, settings: Source) -> str:
     TableError
         The source is not there.
     """
-    return fingerprint(name, settings, _content_fingerprint(name, settings))
+    read = settings.model_dump(mode="json", exclude={"weight"})
+    return fingerprint(name, read, _content_fingerprint(name, settings))
 
 
-def _read(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _read(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     match settings:
         case PythonDocsSource():
             return read_python_docs(name, settings)
@@ -60,23 +67,25 @@ def _read(name: str, settings: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
             return read_beir_folder(name, settings)
         case HubSource():
             return read_hub(name, settings)
-        case _:
+        case PairsSource() | StsSource() | ClassificationSource():
             return read_examples(name, settings)
+        case _:
+            return read_hub_examples(name, settings)
 
 
-def _content_fingerprint(name: str, settings: Source) -> str:
+def _content_fingerprint(name: str, settings: SourceSettings) -> str:
     match settings:
         case PythonDocsSource():
             return fingerprint_python_docs()
         case BeirSource():
             return fingerprint_beir_folder(name, settings)
-        case HubSource():
-            return fingerprint_hub(name, settings)
-        case _:
+        case PairsSource() | StsSource() | ClassificationSource():
             return fingerprint_examples(name, settings)
+        case _:
+            return fingerprint_hub(name, settings)
 
 
-def _check_usable(name: str, settings: Source, pairs: pl.DataFrame) -> None:
+def _check_usable(name: str, settings: SourceSettings, pairs: pl.DataFrame) -> None:
     relevant = pairs.filter((pl.col("score") > 0) | (pl.col("task") != "retrieval"))
     if settings.train and "train" not in relevant["split"]:
         raise TableError(

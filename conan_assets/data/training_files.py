@@ -1,15 +1,24 @@
 """The files a trainer reads: samples that name texts by id, and each text once.
 
 ``texts.parquet`` (text_id, text) · ``retrieval.parquet`` (sample_id, dataset, query, positives, candidates): lists of
-text ids, candidates ranked best first · ``sts.parquet`` (text_a, text_b, score).
+text ids, candidates ranked best first; for distillation also positive_scores and candidate_scores · ``sts.parquet``
+(text_a, text_b, score) · ``classification.parquet`` (text, label) · ``dev.parquet``, like ``retrieval.parquet``.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT, QUERY_DROPPED
+from conan_assets.data.weights import repeated
+from conan_assets.lexical import BM25
 
+DEV_CANDIDATES = 30
+MOST_DEV_SAMPLES = 500
+
+LABEL = pl.concat_str("dataset", pl.lit(":"), "text")
 TEXT_ID = pl.coalesce("doc_id", pl.concat_str(pl.lit("pair:"), pl.col("pair_id")))
 
 
@@ -37,6 +46,9 @@ def write_training_files(
     judgements: pl.DataFrame,
     negatives: pl.DataFrame | None,
     directory: Path,
+    dev: pl.DataFrame | None = None,
+    teacher_scores: pl.DataFrame | None = None,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Write the training files of one round and return how many rows each holds.
 
@@ -51,14 +63,16 @@ def write_training_files(
         in-batch negatives only; one that mining dropped is left out.
     directory
         Where the files go; created if need be.
+    dev
+        Judged pairs of a dev split that are measured during training, each query among BM25's best documents.
+    teacher_scores
+        The teacher's scores that are learnt: query_id, doc_id, score.
+    weights
+        How often the samples of a dataset are written, see :func:`conan_assets.data.weights.repeated`.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    judged = pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0).with_columns(TEXT_ID.alias("text_id"))
-    samples = judged.group_by("query_id", maintain_order=True).agg(
-        pl.col("dataset").first(),
-        pl.col("query").first(),
-        pl.col("text_id").unique(maintain_order=True).alias("positives"),
-    )
+    samples = _samples(pairs)
+    asked = samples.height
     if negatives is None:
         samples = samples.with_columns(candidates=pl.lit([], dtype=pl.List(pl.String)))
     else:
@@ -66,18 +80,66 @@ def write_training_files(
         samples = samples.join(dropped, on="query_id", how="anti", maintain_order="left")
         samples = samples.join(_ranked_pools(negatives), on="query_id", how="left", maintain_order="left")
         samples = samples.with_columns(pl.col("candidates").fill_null([]))
-    texts = _texts(corpus, judgements, samples)
-    sts = pairs.filter(pl.col("task") == "sts").select(text_a="query", text_b="text", score="score")
-    texts.write_parquet(directory / "texts.parquet")
-    samples.rename({"query_id": "sample_id"}).write_parquet(directory / "retrieval.parquet")
-    sts.write_parquet(directory / "sts.parquet")
-    return {
-        "retrieval_samples": samples.height,
-        "queries_without_hard_negatives": samples.filter(pl.col("candidates").list.len() == 0).height,
-        "queries_dropped": judged["query_id"].n_unique() - samples.height,
-        "training_texts": texts.height,
-        "sts_samples": sts.height,
+    if teacher_scores is not None:
+        for column in ("positives", "candidates"):
+            samples = _with_scores(samples, column, teacher_scores)
+    measured = _dev_samples(corpus, dev) if dev is not None else samples.clear()
+    outside = judgements if dev is None else pl.concat([judgements, dev])
+    texts = _texts(corpus, outside, pl.concat([samples, measured], how="diagonal"))
+    graded = repeated(pairs.filter(pl.col("task") == "sts"), "pair_id", weights)
+    labelled = repeated(pairs.filter(pl.col("task") == "classification"), "pair_id", weights)
+    tables = {
+        "texts": texts,
+        "retrieval": repeated(samples.rename({"query_id": "sample_id"}), "sample_id", weights),
+        "sts": graded.select(text_a="query", text_b="text", score="score"),
+        "classification": labelled.select(text="query", label=LABEL),
+        "dev": measured.rename({"query_id": "sample_id"}),
     }
+    for name, table in tables.items():
+        table.write_parquet(directory / f"{name}.parquet")
+    return {
+        "retrieval_samples": tables["retrieval"].height,
+        "queries_without_hard_negatives": samples.filter(pl.col("candidates").list.len() == 0).height,
+        "queries_dropped": asked - samples.height,
+        "training_texts": texts.height,
+        "sts_samples": tables["sts"].height,
+        "classification_samples": tables["classification"].height,
+        "dev_samples": measured.height,
+    }
+
+
+def _samples(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return a row for each query with a positive: query_id, dataset, query, positives."""
+    judged = pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0).with_columns(TEXT_ID.alias("text_id"))
+    return judged.group_by("query_id", maintain_order=True).agg(
+        pl.col("dataset").first(),
+        pl.col("query").first(),
+        pl.col("text_id").unique(maintain_order=True).alias("positives"),
+    )
+
+
+def _dev_samples(corpus: pl.DataFrame, dev: pl.DataFrame) -> pl.DataFrame:
+    """Return samples whose candidates are BM25's best documents of the query's dataset that are not its positives."""
+    samples = _samples(dev).head(MOST_DEV_SAMPLES)
+    found = {}
+    for (dataset,), asked in samples.group_by("dataset"):
+        documents = corpus.filter(pl.col("dataset") == dataset)
+        index, ids = BM25(documents.select(DOCUMENT_TEXT).to_series().to_list()), documents["doc_id"]
+        for query_id, query in asked.select("query_id", "query").iter_rows():
+            found[query_id] = ids.gather(index.search(query, DEV_CANDIDATES)[0]).to_list()
+    candidates = pl.Series("candidates", [found[query_id] for query_id in samples["query_id"]], pl.List(pl.String))
+    return samples.with_columns(candidates.list.set_difference(samples["positives"]))
+
+
+def _with_scores(samples: pl.DataFrame, column: str, teacher_scores: pl.DataFrame) -> pl.DataFrame:
+    """Add the teacher's score of each text that a list column names; NaN where it gave none."""
+    name = f"{column.removesuffix('s')}_scores"
+    listed = samples.select("query_id", doc_id=column).explode("doc_id").drop_nulls()
+    scored = listed.join(teacher_scores, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    lists = scored.group_by("query_id", maintain_order=True).agg(pl.col("score").fill_null(float("nan")).alias(name))
+    empty = pl.lit([], dtype=pl.List(pl.Float32))
+    joined = samples.join(lists, on="query_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col(name).fill_null(empty))
 
 
 def _ranked_pools(negatives: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,31 @@
-"""When the graph runs by itself: the job over everything and its weekly schedule."""
+"""When the graph runs by itself, and who hears of it: the job over everything, its schedule, its sensors.
+
+All of it is stopped until someone starts it in the UI or with ``dagster schedule start`` and ``dagster sensor start``.
+"""
+
+import json
+import os
+import urllib.request
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
+
+from conan_assets.artifacts import MANIFEST, Artifact, ArtifactError, fingerprint
+from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, source_fingerprints
+from conan_assets.defs.storage import Storage
+from conan_assets.settings import Settings
+
+RELEASE_KEY = dg.AssetKey("released_model")
+WEBHOOK_VARIABLE = "CONAN_FAILURE_WEBHOOK"
+WEBHOOK_SECONDS = 10
+SENSOR_SECONDS = 15 * 60
+
+FRESH_RELEASE = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=15), fail_window=timedelta(days=35))
+"""Two missed weeks are worth a look, a month without a release is a fault, whether or not a source changed."""
+
+FOLLOW_UPSTREAM = dg.AutomationCondition.eager().with_label("follows what it is made from")
 
 train_job = dg.define_asset_job(
     "train_job",
@@ -8,10 +33,128 @@ train_job = dg.define_asset_job(
     description="Materialize everything: finished outputs of unchanged inputs and settings are reused.",
 )
 
-weekly_training = dg.ScheduleDefinition(
-    name="weekly_training",
-    job=train_job,
-    cron_schedule="0 3 * * 0",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Re-train every Sunday at 03:00; start it in the UI.",
+
+def automate(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """Return the assets with what is expected of them over time: a fresh release, reports of every checkpoint."""
+    return list(dg.map_asset_specs(_automate, assets))
+
+
+def _automate(spec: dg.AssetSpec) -> dg.AssetSpec:
+    if spec.key == RELEASE_KEY:
+        return spec.replace_attributes(freshness_policy=FRESH_RELEASE)
+    if spec.key.path[-1].endswith("_report") or spec.key == dg.AssetKey("leaderboard"):
+        return spec.replace_attributes(automation_condition=FOLLOW_UPSTREAM)
+    return spec
+
+
+def build_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the weekly schedule; it skips a week in which no source has changed since the last release."""
+
+    @dg.schedule(
+        name="weekly_training",
+        job=train_job,
+        cron_schedule="0 3 * * 0",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Re-train every Sunday at 03:00, if a source has changed or the last run did not end in a release.",
+    )
+    def weekly_training(context: dg.ScheduleEvaluationContext, storage: Storage) -> dg.RunRequest | dg.SkipReason:
+        changed = changed_sources(storage, source_fingerprints(settings))
+        if changed:
+            return dg.RunRequest(tags={"conan/changed_sources": ",".join(changed)})
+        if not _is_released(storage):
+            return dg.RunRequest(tags={"conan/unfinished": "true"})
+        return dg.SkipReason("no source has changed since the released model was made")
+
+    return weekly_training
+
+
+def build_source_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Return the sensor that requests a run for every new state of the sources: files by content, the hub by commit."""
+
+    @dg.sensor(
+        name="changed_sources",
+        job=train_job,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Train as soon as a source's files or its commit on the hub change.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, storage: Storage) -> dg.RunRequest | dg.SkipReason:
+        current = source_fingerprints(settings)
+        context.update_cursor(json.dumps(current))
+        changed = changed_sources(storage, current)
+        if not changed:
+            return dg.SkipReason(f"none of the sources has changed: {', '.join(current)}")
+        return dg.RunRequest(run_key=fingerprint(current), tags={"conan/changed_sources": ",".join(changed)})
+
+    return sensor
+
+
+def changed_sources(storage: Storage, current: dict[str, str]) -> list[str]:
+    """Return the names of the sources that differ from what the raw tables were last made from."""
+    made_from = [_made_from(storage, key) for key in (CORPUS_KEY, PAIRS_KEY)]
+    names = sorted({*current, *(name for made in made_from for name in made)})
+    return [name for name in names if any(made.get(name) != current.get(name) for made in made_from)]
+
+
+def _made_from(storage: Storage, key: dg.AssetKey) -> dict[str, str]:
+    artifact = _find(storage, key)
+    rows = artifact.report.get("sources", []) if artifact else []
+    return {row["source"]: row["fingerprint"] for row in rows}
+
+
+def _is_released(storage: Storage) -> bool:
+    """Return whether the run that last read the sources went on to the release."""
+    found = [_find(storage, key) for key in (CORPUS_KEY, PAIRS_KEY, RELEASE_KEY)]
+    times = [(artifact.path / MANIFEST).stat().st_mtime for artifact in found if artifact is not None]
+    return len(times) == len(found) and times[-1] == max(times)
+
+
+def _find(storage: Storage, key: dg.AssetKey) -> Artifact | None:
+    try:
+        return storage.current(key)
+    except ArtifactError:
+        return None
+
+
+@dg.run_failure_sensor(
+    name="failed_runs",
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description=f"Post every failed run as JSON to the URL in ${WEBHOOK_VARIABLE}.",
 )
+def failed_runs(context: dg.RunFailureSensorContext) -> None:
+    """Tell a webhook of a failed run: Slack and Mattermost show ``text``, others may read the rest."""
+    steps = [
+        {"step": event.step_key, "error": _first_cause(event.step_failure_data.error)}
+        for event in context.get_step_failure_events()
+    ]
+    run = context.dagster_run
+    message = {
+        "text": f"{run.job_name} failed: {context.failure_event.message}",
+        "run_id": run.run_id,
+        "job": run.job_name,
+        "failed_steps": steps,
+        "tags": {name: value for name, value in run.tags.items() if name.startswith("conan/")},
+    }
+    context.log.info("failed run %s: %s", run.run_id, message["text"])
+    url = os.environ.get(WEBHOOK_VARIABLE)
+    if url:
+        _post(url, message)
+
+
+def _first_cause(error: SerializableErrorInfo | None) -> str:
+    """Return the first line of the error that the others were raised from."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip().split("\n")[0] if error is not None else ""
+
+
+def _post(url: str, message: Mapping[str, object]) -> None:
+    request = urllib.request.Request(
+        url, json.dumps(message).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS).close()
+    except OSError as error:
+        # The address is a secret: it must not appear in the tick's error.
+        reason = getattr(error, "reason", error)
+        raise RuntimeError(f"the webhook in ${WEBHOOK_VARIABLE} did not take the message: {reason}") from None

@@ -1,5 +1,7 @@
 """Stage 1, the raw data: `raw_corpus` and `raw_pairs` from every source of the programme."""
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -7,13 +9,21 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.sources import load_source, source_fingerprint
-from conan_assets.defs.reuse import Report, reuse_or_build, write_table
-from conan_assets.defs.storage import Storage
+from conan_assets.data.tables import CORPUS, PAIRS, Table
+from conan_assets.defs.limits import RETRIES, fail_fast
+from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.storage import TABLE, Storage
 from conan_assets.settings import Settings
 
 CORPUS_KEY = dg.AssetKey("raw_corpus")
 PAIRS_KEY = dg.AssetKey("raw_pairs")
+
+
+def source_fingerprints(settings: Settings) -> dict[str, str]:
+    """Return the fingerprint of every source as it is now, by name."""
+    return {name: source_fingerprint(name, source) for name, source in settings.sources.items()}
 
 
 def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -26,28 +36,31 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         ],
         name="sources",
         can_subset=True,
+        retry_policy=RETRIES,
     )
+    @fail_fast
     def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
-        recipe = {name: source_fingerprint(name, source) for name, source in settings.sources.items()}
+        recipe = source_fingerprints(settings)
+        made_from = {"sources": [{"source": name, "fingerprint": value} for name, value in recipe.items()]}
 
-        @cache
-        def load() -> tuple[pl.DataFrame, pl.DataFrame]:
-            loaded = [load_source(name, source) for name, source in settings.sources.items()]
-            return pl.concat([corpus for corpus, _ in loaded]), pl.concat([pairs for _, pairs in loaded])
+        with contextlib.ExitStack() as stack:
 
-        def build_corpus(directory: Path) -> Report:
-            corpus, _ = load()
-            write_table(corpus, directory)
-            return {"documents_by_dataset": _count(corpus, "dataset")}
+            @cache
+            def load() -> Path:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(dir=storage.root, prefix=".sources_"))
+                return _read_sources(settings, Path(folder))
 
-        def build_pairs(directory: Path) -> Report:
-            _, pairs = load()
-            write_table(pairs, directory)
-            return {"pairs_by_dataset_and_split": _count(pairs, "dataset", "task", "split")}
+            def build_corpus(directory: Path) -> Report:
+                corpus = _join(load(), settings, CORPUS, directory)
+                return {"documents_by_dataset": _count(corpus, "dataset"), **made_from}
 
-        for key, build in ((CORPUS_KEY, build_corpus), (PAIRS_KEY, build_pairs)):
-            if key in context.selected_asset_keys:
-                yield reuse_or_build(context, storage, recipe, build, key)
+            def build_pairs(directory: Path) -> Report:
+                pairs = _join(load(), settings, PAIRS, directory)
+                return {"pairs_by_dataset_and_split": _count(pairs, "dataset", "task", "split"), **made_from}
+
+            for key, build in ((CORPUS_KEY, build_corpus), (PAIRS_KEY, build_pairs)):
+                if key in context.selected_asset_keys:
+                    yield reuse_or_build(context, storage, recipe, build, key)
 
     return [sources]
 
@@ -58,5 +71,22 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     )
 
 
-def _count(frame: pl.DataFrame, *columns: str) -> list[dict[str, object]]:
-    return frame.group_by(columns).agg(pl.len().alias("rows")).sort(columns).to_dicts()
+def _read_sources(settings: Settings, folder: Path) -> Path:
+    """Read the sources one after the other into files of ``folder``, so that memory holds one of them at a time."""
+    for name, source in settings.sources.items():
+        for table, frame in zip((CORPUS, PAIRS), load_source(name, source), strict=True):
+            frame.write_parquet(folder / f"{name}.{table.name}", row_group_size=BLOCK_ROWS)
+    return folder
+
+
+def _join(folder: Path, settings: Settings, table: Table, directory: Path) -> pl.LazyFrame:
+    """Write the table of all sources, in their order, and return it."""
+    parts = (pl.scan_parquet(folder / f"{name}.{table.name}") for name in settings.sources)
+    blocks = (block for part in parts for block in read_blocks(part))
+    write_blocks(blocks, directory / TABLE, pl.DataFrame(schema=dict(table.columns)))
+    return pl.scan_parquet(directory / TABLE)
+
+
+def _count(frame: pl.LazyFrame, *columns: str) -> list[dict[str, object]]:
+    counts = frame.group_by(columns).agg(pl.len().alias("rows")).sort(columns)
+    return counts.collect(engine="streaming").to_dicts()

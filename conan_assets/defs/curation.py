@@ -1,22 +1,41 @@
 """Stage 3, curation: `training_pairs`, filtered, de-duplicated and free of evaluation data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
-from conan_assets.data.curation import curate
-from conan_assets.data.text import cleaned, comparison_key
-from conan_assets.defs.reuse import Report, reuse_or_build, write_table
-from conan_assets.defs.storage import Storage
-from conan_assets.settings import Settings
+from conan_assets.data.curation import TeacherFloor, curate
+from conan_assets.data.rules import text_key
+from conan_assets.data.text import cleaned
+from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
+from conan_assets.defs.metadata import markdown_table
+from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.storage import TABLE, Storage
+from conan_assets.encoding.models import fingerprint_model
+from conan_assets.evaluation.settings import LocalSuite
+from conan_assets.plots import plot_bars
+from conan_assets.settings import Settings, TeacherScoreSettings
+
+PICTURE = "removed_by_step.png"
+ROWS_PER_PRODUCT = 4_096
 
 
 def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Return the asset of the training pairs and its checks."""
     languages = {name: source.language for name, source in settings.sources.items() if source.language}
+    scored = settings.curation.teacher_score
 
-    @dg.asset(group_name="pairs", kinds={"polars"}, code_version="1")
+    @dg.asset(
+        group_name="pairs",
+        kinds={"polars"},
+        code_version="2",
+        pool=None if scored is None else GPU_POOL,
+        retry_policy=RETRIES,
+    )
+    @fail_fast
     def training_pairs(
         context: dg.AssetExecutionContext,
         storage: Storage,
@@ -25,29 +44,35 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         prompt_response_pairs: pl.LazyFrame,
     ) -> dg.MaterializeResult:
         """Keep what the rounds train on: natural and written pairs, without anything that an evaluation set holds."""
-        from conan_assets.evaluation.suites import evaluation_queries, suite_files_fingerprint
+        from conan_assets.evaluation.suites import suite_files_fingerprint
 
         def build(directory: Path) -> Report:
-            natural = raw_pairs.collect()
-            pairs, report = curate(
-                natural,
-                prompt_response_pairs.collect(),
-                raw_corpus.collect(),
-                evaluation_queries(settings.all_suites, natural),
+            report = curate(
+                raw_pairs,
+                prompt_response_pairs,
+                raw_corpus,
+                _evaluation_queries(settings, raw_pairs),
                 settings.curation,
+                directory / TABLE,
                 languages,
+                _teacher_floor(scored, storage) if scored is not None else None,
             )
-            write_table(pairs, directory)
-            return report
+            removed = {f"{row['step']}: {row['reason']}": row["removed"] for row in report["removed_by_reason"]}
+            return {"picture": plot_bars(directory / PICTURE, removed, "pairs removed"), **report}
 
         recipe = {
             "languages": languages,
             "curation": settings.curation,
             "suites": settings.suites,
             "files": suite_files_fingerprint(settings.all_suites),
+            "weights": fingerprint_model(scored.encoder.model, scored.encoder.revision) if scored is not None else None,
         }
         return reuse_or_build(context, storage, recipe, build)
 
+    return [training_pairs, _check_leaks(settings, training_pairs), _check_overlap(settings, training_pairs)]
+
+
+def _check_leaks(settings: Settings, training_pairs: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=training_pairs,
         additional_ins={"raw_pairs": dg.AssetIn("raw_pairs")},
@@ -55,13 +80,52 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         description="No query of an evaluation split is trained on.",
     )
     def no_evaluation_query(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> dg.AssetCheckResult:
-        from conan_assets.evaluation.suites import evaluation_queries
+        judged = raw_pairs.filter(pl.col("split") != "train").select("query").collect()["query"]
+        named = [pl.Series("query", list(texts)) for texts in _evaluation_queries(settings, raw_pairs).values()]
+        key = text_key(cleaned(pl.col("query")))
+        held_out = pl.concat([judged, *named]).to_frame().lazy().select(key=key).unique()
+        trained = training_pairs.select("query", key=key).join(held_out, on="key", how="semi")
+        leaked = trained.select(pl.col("query").n_unique()).collect(engine="streaming").item()
+        return dg.AssetCheckResult(passed=leaked == 0, metadata={"leaked_queries": leaked})
 
-        judged = raw_pairs.filter(pl.col("split") != "train").collect()
-        held_out = pl.concat([judged["query"], pl.Series("query", evaluation_queries(settings.all_suites, judged))])
-        key = comparison_key(cleaned(pl.col("query")))
-        trained = training_pairs.select("query", key=key).collect()
-        leaked = trained.join(held_out.to_frame().select(key=key), on="key", how="semi")["query"].unique()
-        return dg.AssetCheckResult(passed=leaked.is_empty(), metadata={"leaked_queries": len(leaked)})
+    return no_evaluation_query
 
-    return [training_pairs, no_evaluation_query]
+
+def _check_overlap(settings: Settings, training_pairs: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=training_pairs,
+        description="No more of the train pairs than curation.max_contaminated_share overlapped an evaluation set: the "
+        "same query, normalised, nearly the same, or a judged pair. They are removed, but such a source is suspect.",
+    )
+    def evaluation_overlap(storage: Storage) -> dg.AssetCheckResult:
+        report = storage.current(training_pairs.key).report
+        share, limit = report["contaminated_share"], settings.curation.max_contaminated_share
+        found = dg.MetadataValue.md(markdown_table(report["decontamination"]))
+        metadata = {"contaminated_share": share, "limit": limit, "decontamination": found}
+        return dg.AssetCheckResult(passed=share <= limit, metadata=metadata)
+
+    return evaluation_overlap
+
+
+def _evaluation_queries(settings: Settings, raw_pairs: pl.LazyFrame) -> dict[str, Sequence[str]]:
+    """Return the queries of every suite by its name."""
+    from conan_assets.evaluation.suites import evaluation_queries
+
+    local = [suite for suite in settings.all_suites.values() if isinstance(suite, LocalSuite)]
+    datasets, splits = {suite.dataset for suite in local}, {split for suite in local for split in suite.splits}
+    judged = raw_pairs.filter(pl.col("dataset").is_in(datasets), pl.col("split").is_in(splits)).collect()
+    return {name: evaluation_queries({name: suite}, judged) for name, suite in settings.all_suites.items()}
+
+
+def _teacher_floor(settings: TeacherScoreSettings, storage: Storage) -> TeacherFloor:
+    """Return the floor with what scores pairs: cosines of stored embeddings."""
+    from conan_assets.encoding.encoder import Encoder
+
+    encoder, store = Encoder(settings.encoder), storage.embeddings
+
+    def score(queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        sides = (store.embed(encoder, queries, "query"), store.embed(encoder, documents, "document"))
+        blocks = zip(*(side.blocks(ROWS_PER_PRODUCT) for side in sides), strict=True)
+        return np.concatenate([np.einsum("ij,ij->i", one, other) for (_, one), (_, other) in blocks])
+
+    return TeacherFloor(score, settings.floor)

@@ -1,12 +1,15 @@
 """Checks of every round's mined negatives: what must not be among them stops the graph, the rest warns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import polars as pl
 
+from conan_assets.data.tables import DOCUMENT_TEXT, NEGATIVES
 from conan_assets.data.training_files import judgements_of
+from conan_assets.defs.corpus import CORPUS_KEY
 from conan_assets.defs.storage import Storage
+from conan_assets.defs.table_checks import has_schema
 
 MOST_SHORT = 0.1
 
@@ -20,12 +23,14 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
             asset=negatives.key,
             description=description,
             blocking=blocking,
-            additional_deps=["training_pairs", "raw_pairs"],
+            additional_deps=["training_pairs", "raw_pairs", "raw_corpus"],
         )
 
     @dg.multi_asset_check(
         name=f"{negatives.key.path[0]}_negatives_checks",
         specs=[
+            spec("schema", "Columns, types, keys and verdicts of the table are right.", blocking=True),
+            spec("no_empty_negative", "Every kept negative is a document with a text.", blocking=True),
             spec("no_positive_is_a_negative", "No kept negative is a labelled positive of its query.", blocking=True),
             spec("some_were_kept", "The rules left something to train on.", blocking=True),
             spec("enough_for_most_queries", f"At most {MOST_SHORT:.0%} of the queries have fewer than they need."),
@@ -34,6 +39,10 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     )
     def checks(storage: Storage) -> Iterator[dg.AssetCheckResult]:
         report = storage.current(negatives.key).report
+        passed, seen = has_schema(NEGATIVES)(storage, negatives.key)
+        yield _result(negatives, "schema", passed, seen)
+        empty = _without_text(storage, negatives.key)
+        yield _result(negatives, "no_empty_negative", empty == 0, {"empty_negatives": empty})
         wrong = _positives_among_negatives(storage, negatives.key)
         short = report["queries_short"] / max(report["queries"], 1)
         yield _result(negatives, "no_positive_is_a_negative", wrong == 0, {"positives_among_them": wrong})
@@ -51,6 +60,12 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     return checks
 
 
+def _without_text(storage: Storage, key: dg.AssetKey) -> int:
+    with_text = storage.table(CORPUS_KEY).filter(DOCUMENT_TEXT != "")
+    kept = storage.table(key).filter(pl.col("verdict") == "kept")
+    return kept.join(with_text, on="doc_id", how="anti").select(pl.len()).collect().item()
+
+
 def _positives_among_negatives(storage: Storage, key: dg.AssetKey) -> int:
     judged = judgements_of(*(storage.table(dg.AssetKey(name)) for name in ("training_pairs", "raw_pairs")))
     kept = storage.table(key).filter(pl.col("verdict") == "kept")
@@ -59,9 +74,9 @@ def _positives_among_negatives(storage: Storage, key: dg.AssetKey) -> int:
 
 
 def _result(
-    negatives: dg.AssetsDefinition, name: str, passed: bool, metadata: dict[str, int], warn: bool = False
+    negatives: dg.AssetsDefinition, name: str, passed: bool, metadata: Mapping[str, int | str], warn: bool = False
 ) -> dg.AssetCheckResult:
     severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(
-        asset_key=negatives.key, check_name=name, passed=passed, metadata=metadata, severity=severity
+        asset_key=negatives.key, check_name=name, passed=passed, metadata=dict(metadata), severity=severity
     )

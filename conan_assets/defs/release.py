@@ -1,16 +1,22 @@
 """Stage 7, the outcome: the `leaderboard` over all rounds and the `released_model`, the best checkpoint."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from conan_assets.artifacts import atomic_path, fingerprint
+from conan_assets.artifacts import atomic_path
+from conan_assets.cleaning import POINTER, RELEASES, clean_storage
+from conan_assets.defs.checkpoints import MODEL, base_model_of, round_key
+from conan_assets.defs.limits import RETRIES, fail_fast
+from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs
+from conan_assets.defs.metadata import markdown_table
+from conan_assets.defs.release_gate import require_passed_checks
 from conan_assets.defs.reports import report_keys
 from conan_assets.defs.reuse import Report, reuse_or_build
-from conan_assets.defs.rounds import MODEL, round_key
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings
 
@@ -18,22 +24,23 @@ if TYPE_CHECKING:
     from conan_assets.evaluation.leaderboard import LeaderboardEntry
 
 BASE_MODEL = "base model"
-LEADERBOARD_FILES = ("leaderboard.json", "leaderboard.md", "leaderboard.html")
+LEADERBOARD_FILES = ("leaderboard.json", "leaderboard.md", "leaderboard.html", "leaderboard.png")
 
 
-def build_release_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Return the assets that compare the rounds and release the best checkpoint."""
-    return [_build_leaderboard(settings), _build_released_model(settings)]
+def build_release_assets(settings: Settings, checks: Sequence[dg.AssetChecksDefinition]) -> list[dg.AssetsDefinition]:
+    """Return the assets that compare the rounds and release the best checkpoint, if its ``checks`` have passed."""
+    keys = [key for check in checks for key in check.check_keys]
+    return [_build_leaderboard(settings), _build_released_model(settings, keys)]
 
 
 def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="1")
+    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="2")
     def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Compare all rounds, the base model and BM25."""
         from conan_assets.evaluation.leaderboard import build_leaderboard
 
         def build(directory: Path) -> Report:
-            return build_leaderboard(_entries(settings, storage), directory)
+            return build_leaderboard(leaderboard_entries(settings, storage), directory, stage_costs(settings, storage))
 
         result = reuse_or_build(context, storage, {}, build)
         folder = storage.artifacts.current("leaderboard").path
@@ -45,52 +52,66 @@ def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
     return leaderboard
 
 
-def _build_released_model(settings: Settings) -> dg.AssetsDefinition:
+def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]) -> dg.AssetsDefinition:
     checkpoints = [round_key(number, "checkpoint") for number in range(settings.rounds + 1)]
 
     @dg.asset(
         group_name="outcome",
         deps=["leaderboard", *report_keys(settings), *checkpoints],
         kinds={"huggingface"},
-        code_version="1",
+        code_version="2",
+        retry_policy=RETRIES,
     )
+    @fail_fast
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Release the best checkpoint by the dev metric as a sentence-transformers folder with a model card."""
+        from conan_assets.evaluation.hub import hub_token, push_release
         from conan_assets.evaluation.leaderboard import choose_best
+        from conan_assets.evaluation.model_card import Origin
+        from conan_assets.evaluation.regression import keep_scores
         from conan_assets.evaluation.release import RELEASE_FOLDER, publish, write_release
 
+        token = hub_token(settings.release)
+        chosen_by = settings.dev_metric
+        best = choose_best(leaderboard_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
+        of_round = [key for key in checks if key.asset_key.path[0] == best.round]
+        verdicts = require_passed_checks(context, best.round, of_round)
+
         def build(directory: Path) -> Report:
-            chosen_by = settings.dev_metric
-            best = choose_best(_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
             checkpoint = storage.artifacts.current(f"{best.round}/checkpoint")
-            rounds = range(1, int(best.round.removeprefix("round_")) + 1)
-            lineage = {
-                "checkpoint": checkpoint.fingerprint,
-                **{
-                    f"round_{number}/hard_negatives": storage.current(round_key(number, "hard_negatives")).content
-                    for number in rounds
-                },
-                "training_pairs": storage.artifacts.current("training_pairs").fingerprint,
-                "settings": fingerprint(settings.model_dump(mode="json", exclude={"home", "keep_versions"})),
-            }
             weights = replace(settings.base_model, model=str(checkpoint.path / MODEL), revision=None)
-            return write_release(best, weights, settings.base_model, lineage, settings.name, directory)
+            base_model = base_model_of(settings, storage.current(round_key(0, "checkpoint")))
+            programme = settings.model_dump(mode="json", exclude=WHERE_AND_HOW_LONG)
+            origin = Origin(settings.name, base_model, lineage_of(settings, storage, best.round), programme)
+            report = write_release(best, weights, origin, directory)
+            keep_scores([storage.current(key).path for key in reports_of(settings, best.round)], directory)
+            return {**report, "evaluated_on": best.report["data"]}
 
         recipe = {"dev_metric": settings.dev_metric, "name": settings.name}
         result = reuse_or_build(context, storage, recipe, build)
         built = storage.artifacts.current("released_model")
-        release = storage.root / "releases" / built.fingerprint
+        release = storage.root / RELEASES / built.fingerprint
         if not release.exists():
             partial = release.with_name(f"{release.name}.partial")
             shutil.copytree(built.path / RELEASE_FOLDER, partial, dirs_exist_ok=True)
             partial.rename(release)
-        publish(release, storage.root / "released_model")
-        return result
+        publish(release, storage.root / POINTER)
+        clean_storage(storage.root, settings.keep_releases, settings.keep_embeddings_days)
+        seen = {**(result.metadata or {}), "checks": dg.MetadataValue.md(markdown_table(verdicts))}
+        if token is not None:
+            message = f"{settings.name}: {best.round}, release {built.fingerprint}"
+            seen["pushed_to"] = dg.MetadataValue.url(push_release(release, settings.release, token, message))
+        return result._replace(metadata=seen)
 
     return released_model
 
 
-def _entries(settings: Settings, storage: Storage) -> list["LeaderboardEntry"]:
+def reports_of(settings: Settings, round_name: str) -> list[dg.AssetKey]:
+    """Return the keys of the reports of a round."""
+    return [key for key in report_keys(settings) if key.path[0] == round_name]
+
+
+def leaderboard_entries(settings: Settings, storage: Storage) -> list["LeaderboardEntry"]:
     """Return the reports of all rounds, in order, after those of BM25 and the base model."""
     from conan_assets.evaluation.leaderboard import BM25_MODEL, LeaderboardEntry
 
@@ -100,7 +121,8 @@ def _entries(settings: Settings, storage: Storage) -> list["LeaderboardEntry"]:
         for part, model in (("bm25", BM25_MODEL), ("base_model", BASE_MODEL)):
             if part in report:
                 baseline = report[part]
-                entries.append(LeaderboardEntry("round_0", model, baseline["checkpoint_fingerprint"], baseline))
-        label = BASE_MODEL if number == 0 and settings.pretraining is None else f"round {number}"
+                fingerprint_of_weights = baseline["checkpoint_fingerprint"]
+                entries.append(LeaderboardEntry("round_0", model, fingerprint_of_weights, baseline, baseline=True))
+        label = BASE_MODEL if number == 0 and settings.starts_from_base_model else f"round {number}"
         entries.append(LeaderboardEntry(f"round_{number}", label, report["checkpoint_fingerprint"], report))
     return entries

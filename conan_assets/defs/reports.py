@@ -1,17 +1,21 @@
 """Stage 6, the reports: `round_k/beir_report` and `round_k/cmteb_report` score the checkpoint of every round."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
+from conan_assets.cleaning import EVALUATIONS
+from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoint_encoder, round_key
+from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
 from conan_assets.defs.reuse import Report, reuse_or_build
-from conan_assets.defs.rounds import checkpoint_encoder, round_key
 from conan_assets.defs.storage import Storage
 from conan_assets.evaluation.settings import SuiteSettings
 from conan_assets.settings import ReportName, Settings
+
+BASE_MODEL_FOLDER = "base_model"
 
 
 def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
@@ -35,17 +39,19 @@ def _build_report(
     settings: Settings, number: int, name: ReportName, suites: Mapping[str, SuiteSettings]
 ) -> dg.AssetsDefinition:
     checkpoint = round_key(number, "checkpoint")
-    earlier = {"base model": 0, "previous round": number - 1} if number > 1 else {"base model": 0} if number else {}
-    compared = {label: round_key(other, f"{name}_report") for label, other in earlier.items()}
+    earlier = [round_key(other, f"{name}_report") for other in sorted({0, number - 1}) if 0 <= other < number]
 
     @dg.asset(
         key=round_key(number, f"{name}_report"),
-        deps=[checkpoint, *compared.values()],
+        deps=[checkpoint, *earlier],
         group_name=f"round_{number}",
         kinds={"mteb"},
-        code_version="1",
+        code_version="2",
         description=f"nDCG@10 and more of round {number}'s checkpoint on {', '.join(suites)}.",
+        pool=GPU_POOL,
+        retry_policy=RETRIES,
     )
+    @fail_fast
     def report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
@@ -55,17 +61,22 @@ def _build_report(
 
         def build(directory: Path) -> Report:
             corpus, pairs = raw_corpus.collect(), raw_pairs.collect()
-            encoder = checkpoint_encoder(settings, storage.current(checkpoint))
-            references = {label: storage.current(key).path for label, key in compared.items()}
-            scored = evaluate_encoder(encoder, storage.embeddings, suites, corpus, pairs, directory, references)
-            if number == 0 and settings.pretraining is not None:
-                base = Encoder(settings.base_model)
-                scored["base_model"] = evaluate_encoder(
-                    base, storage.embeddings, suites, corpus, pairs, directory / "base_model"
-                )
+            finished = storage.root / EVALUATIONS
+            baselines = {}
             if number == 0:
-                scored["bm25"] = evaluate_bm25(suites, corpus, pairs, directory)
-            return scored
+                baselines["bm25"] = evaluate_bm25(suites, corpus, pairs, directory, finished)
+            if number == 0 and not settings.starts_from_base_model:
+                base = Encoder(base_model_of(settings, storage.current(checkpoint)))
+                baselines["base_model"] = evaluate_encoder(
+                    base, storage.embeddings, suites, corpus, pairs, directory / BASE_MODEL_FOLDER, finished
+                )
+            encoder = checkpoint_encoder(settings, storage.current(checkpoint))
+            references = _references(settings, number, directory, [storage.current(key).path for key in earlier])
+            scored = evaluate_encoder(
+                encoder, storage.embeddings, suites, corpus, pairs, directory, finished, references
+            )
+            scored |= baselines
+            return scored if settings.from_scratch is None else {"note": SCRATCH_NOTE, **scored}
 
         recipe = {
             "suites": suites,
@@ -73,6 +84,22 @@ def _build_report(
             "encoder": settings.base_model,
             "mteb": version("mteb"),
         }
-        return reuse_or_build(context, storage, recipe, build)
+        return reuse_or_build(context, storage, recipe, build, unfinished=tasks_not_run)
 
     return report
+
+
+def tasks_not_run(report: Report) -> list[str]:
+    """Return the tasks of a report whose data could not be loaded: the next materialization tries them again."""
+    return [f"{task['suite']}/{task['task']}" for task in report["not_run"]]
+
+
+def _references(settings: Settings, number: int, directory: Path, earlier: Sequence[Path]) -> dict[str, Path]:
+    """Return where the scores lie that a round is compared with: the base model's and those of the round before.
+
+    ``earlier`` holds the reports of round 0 and of the round before, which in round 1 are the same.
+    """
+    if settings.starts_from_base_model:
+        return dict(zip(("base model", "previous round"), earlier, strict=False))
+    base = (earlier[0] if earlier else directory) / BASE_MODEL_FOLDER
+    return {"base model": base, **({"previous round": earlier[-1]} if number else {})}

@@ -1,7 +1,7 @@
 """The one way an asset is materialized: reuse the finished output of the same inputs and settings, or build it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import polars as pl
 from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.defs.metadata import to_metadata
 from conan_assets.defs.storage import TABLE, Storage
+from conan_assets.memory import return_freed_memory
 
 logger = logging.getLogger("conan_assets")
 
@@ -23,12 +24,14 @@ def reuse_or_build(
     recipe: Mapping[str, object],
     build: Callable[[Path], Report],
     key: dg.AssetKey | None = None,
+    unfinished: Callable[[Report], Sequence[str]] = lambda report: (),
 ) -> dg.MaterializeResult:
     """Return the asset's result: found under its fingerprint, or built by ``build`` in a directory of its own.
 
     The fingerprint covers the asset's key and code version, ``recipe`` (the settings that matter to it) and the
     content of the assets upstream: a table that is made again and comes out the same changes nothing downstream.
-    ``build`` fills the directory and returns a report of plain JSON values.
+    ``build`` fills the directory and returns a report of plain JSON values. A report of which ``unfinished`` names
+    anything is not reused but built again; while it names the same, what lies downstream sees no change.
     """
     key = key or context.asset_key
     name = key.to_user_string()
@@ -40,7 +43,9 @@ def reuse_or_build(
         dict(recipe),
         {up: artifacts.current(up).content for up in sorted(upstream)},
     )
-    artifact = artifacts.find(name, version)
+    earlier = None
+    while (artifact := artifacts.find(name, version)) is not None and unfinished(artifact.report):
+        earlier, version = artifact, fingerprint(version, "tried again")
     reused = artifact is not None
     if artifact is not None:
         artifacts.select(artifact)
@@ -48,10 +53,17 @@ def reuse_or_build(
     else:
         with artifacts.building(name, version) as directory:
             report = build(directory)
-            table = directory / TABLE
-            artifact = artifacts.finish(name, version, report, fingerprint_file(table)[:16] if table.exists() else None)
+            same = earlier is not None and unfinished(earlier.report) == unfinished(report)
+            content = earlier.content if earlier is not None and same else _table_fingerprint(directory)
+            artifact = artifacts.finish(name, version, report, content)
+        return_freed_memory()
     metadata = {"reused": reused, "fingerprint": artifact.content, **to_metadata(artifact)}
     return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(artifact.content))
+
+
+def _table_fingerprint(directory: Path) -> str | None:
+    table = directory / TABLE
+    return fingerprint_file(table)[:16] if table.exists() else None
 
 
 def write_table(frame: pl.DataFrame | pl.LazyFrame, directory: Path) -> None:

@@ -1,19 +1,30 @@
 """Stage 2, written pairs: `prompt_response_pairs` from a generator over the corpus."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
+from conan_assets.defs.limits import RETRIES, fail_fast
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
+from conan_assets.encoding.models import fingerprint_model
+from conan_assets.mining.settings import BiEncoderTeacher, TeacherSettings
 from conan_assets.settings import Settings
+from conan_assets.synthesis.settings import OpenAIGeneration
+
+if TYPE_CHECKING:
+    from conan_assets.synthesis.round_trip import GateTeacher
 
 
 def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Return the asset that writes pairs."""
+    languages = {name: source.language for name, source in settings.sources.items() if source.language}
+    gate = _gate_teacher(settings)
 
-    @dg.asset(group_name="pairs", kinds={"polars", "openai"}, code_version="1")
+    @dg.asset(group_name="pairs", kinds={"polars", "openai"}, code_version="2", retry_policy=RETRIES)
+    @fail_fast
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
@@ -22,11 +33,41 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
         def build(directory: Path) -> Report:
             pairs, report = generate_pairs(
-                settings.generation, raw_corpus.collect(), raw_pairs.collect(), storage.root / "journal"
+                settings.generation,
+                raw_corpus.collect(),
+                raw_pairs.collect(),
+                storage.root / "journal",
+                languages,
+                _open_gate(gate, storage) if gate is not None else None,
             )
             write_table(pairs, directory)
             return report
 
-        return reuse_or_build(context, storage, {"generation": settings.generation}, build)
+        recipe = {"generation": settings.generation.recipe(), "languages": languages, "gate": _gate_recipe(gate)}
+        return reuse_or_build(context, storage, recipe, build)
 
     return [prompt_response_pairs]
+
+
+def _gate_teacher(settings: Settings) -> TeacherSettings | None:
+    """Return the teacher that the gates of written pairs name, if any."""
+    if not isinstance(settings.generation, OpenAIGeneration) or settings.generation.gates.teacher is None:
+        return None
+    return settings.teachers[settings.generation.gates.teacher]
+
+
+def _gate_recipe(gate: TeacherSettings | None) -> list[object]:
+    """Return what decides the ranks and scores of a gate's teacher."""
+    if not isinstance(gate, BiEncoderTeacher):
+        return [gate and gate.kind]
+    return [gate.encoder, fingerprint_model(gate.encoder.model, gate.encoder.revision)]
+
+
+def _open_gate(gate: TeacherSettings, storage: Storage) -> "GateTeacher":
+    from conan_assets.synthesis.round_trip import BM25GateTeacher, EncoderGateTeacher
+
+    if not isinstance(gate, BiEncoderTeacher):
+        return BM25GateTeacher()
+    from conan_assets.encoding.encoder import Encoder
+
+    return EncoderGateTeacher(Encoder(gate.encoder), storage.embeddings)

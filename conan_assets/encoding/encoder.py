@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.progress import Progress
@@ -44,15 +45,7 @@ class Encoder:
     @cached_property
     def model(self) -> SentenceTransformer:
         """The loaded model, in evaluation mode, on its device and in its type."""
-        model = SentenceTransformer(
-            str(self.path),
-            device=self.device,
-            trust_remote_code=self.settings.trust_remote_code,
-            model_kwargs={"dtype": self.dtype},
-        ).to(self.dtype)
-        if self.settings.max_tokens is not None:
-            model.max_seq_length = self.settings.max_tokens
-        return model.eval()
+        return load_model(self.settings, self.device, self.dtype).to(self.dtype).eval()
 
     @cached_property
     def weights_fingerprint(self) -> str:

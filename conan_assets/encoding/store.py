@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conan_assets.artifacts import atomic_path
+from conan_assets.cleaning import mark_as_read
 from conan_assets.progress import Progress
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class EmbeddingStore:
     def embed(self, encoder: "Encoder", texts: Sequence[str], role: "Role") -> Embeddings:
         """Return the embeddings of ``texts`` in order, encoding and storing only those the store does not have."""
         folder = self.root / f"{encoder.namespace(role)}-{self.dtype.name}"
+        mark_as_read(folder)
         keys = np.array([_key(text) for text in texts], dtype=KEY)
         known = _Index(folder)
         missing = np.flatnonzero(~known.contains(keys))

@@ -2,7 +2,7 @@
 
 mteb no longer computes the published C-MTEB mean. It has 31 of the 35 tasks, scores pair classification by the best
 accuracy instead of the average precision of the cosine, and MultilingualSentiment on two splits instead of one. Both
-conventions are given, each under its name. A benchmark with a missing task has no mean.
+conventions are given, each under its name. A mean is given only when every task that belongs to it has run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,30 +30,38 @@ ADDED_TO_CMTEB_31 = {
 
 @dataclass(frozen=True)
 class Convention:
-    """Which tasks count, by which metric and on which split.
+    """Which tasks count, by type, by which metric and on which split, and what others published for them.
 
-    ``metrics`` gives a metric by type of task instead of the main one, ``splits`` one split by task instead of all.
+    ``metrics`` gives a metric by type of task instead of the main one, ``splits`` one split by task instead of all,
+    ``lines`` a published model's score by task.
     """
 
     name: str
-    tasks: int
+    tasks: Mapping[str, Sequence[str]]
     metrics: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
-    task_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    means: Mapping[str, float] = field(default_factory=dict)
+    lines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-AS_MTEB = Convention("mteb, 31 tasks", 31, left_out=frozenset(ADDED_TO_CMTEB_31))
+CMTEB_LINES = {"Conan-v1": published.CONAN_V1, "xiaobu-v2": published.XIAOBU_V2}
+
+AS_MTEB = Convention(
+    "mteb, 31 tasks",
+    {kind: [task for task in tasks if task not in ADDED_TO_CMTEB_31] for kind, tasks in published.CMTEB_TYPES.items()},
+    lines={model: {**line, **published.PAIRS_BY_ACCURACY[model]} for model, line in CMTEB_LINES.items()},
+)
 AS_PUBLISHED = Convention(
     "published, 35 tasks",
-    35,
+    published.CMTEB_TYPES,
     metrics={"PairClassification": "cosine_ap", "Reranking": "map_at_1000"},
     splits={"MultilingualSentiment": "validation"},
-    task_scores=published.CMTEB_TASKS,
-    means=published.CMTEB_MEANS,
+    lines=CMTEB_LINES,
 )
-AS_BEIR = Convention("BEIR, 15 tasks", 15, task_scores=published.BEIR_TASKS, means=published.BEIR_MEANS)
+AS_BEIR = Convention(
+    "BEIR, 15 tasks",
+    {"Retrieval": list(published.NV_RETRIEVER_V1)},
+    lines={"NV-Retriever-v1": published.NV_RETRIEVER_V1, "NV-Embed-v2": published.NV_EMBED_V2},
+)
 
 CONVENTIONS = {BEIR: (AS_BEIR,), CMTEB_31: (AS_MTEB, AS_PUBLISHED), CMTEB_35: (AS_MTEB, AS_PUBLISHED)}
 
@@ -61,43 +69,68 @@ CONVENTIONS = {BEIR: (AS_BEIR,), CMTEB_31: (AS_MTEB, AS_PUBLISHED), CMTEB_35: (A
 def benchmark_tables(rows: Sequence[Row], suites: Mapping[str, SuiteSettings]) -> dict[str, list[Row]]:
     """Return the tables ``means`` and ``beside_published`` of the suites that are benchmarks, in points.
 
-    ``means`` has a row per type of task and one for the benchmark; the latter's value is None unless every task ran.
+    ``means`` has a row per type of task and one for the benchmark; ``mean`` is None unless all of its tasks ran, and
+    ``not_run`` counts those that did not. ``beside_published`` has a row per task that the suite asks for.
     """
     tables: dict[str, list[Row]] = {"means": [], "beside_published": []}
     for name, suite in suites.items():
-        for convention in CONVENTIONS.get(suite.benchmark, ()) if isinstance(suite, MtebSuite) else ():
+        for convention in conventions_of(suite):
             scores = task_scores([row for row in rows if row["suite"] == name], convention)
             label = {"suite": name, "convention": convention.name}
+            asked = getattr(suite, "tasks", ())
             tables["means"].extend({**label, **row} for row in _means(scores, convention))
-            tables["beside_published"].extend({**label, **row} for row in _beside(scores, convention))
+            tables["beside_published"].extend({**label, **row} for row in _beside(scores, convention, asked))
     return tables
 
 
-def task_scores(rows: Sequence[Row], convention: Convention) -> dict[tuple[str, str], float]:
-    """Return each task's score by (type, task) in points: the convention's metric, the mean over splits and subsets."""
-    values: dict[tuple[str, str], list[float]] = {}
+def metric_conventions(rows: Sequence[Row], suites: Mapping[str, SuiteSettings]) -> list[Row]:
+    """Return by which metric each type of task counts: the task's main one, and those of benchmarks' conventions."""
+    mains = dict.fromkeys((row["suite"], row["type"], row["metric"]) for row in rows if row["main"])
+    return [
+        {"suite": suite, "type": kind, "convention": name, "metric": metric}
+        for suite, kind, main in mains
+        for name, metric in {
+            "main metric": main,
+            **{convention.name: convention.metrics.get(kind, main) for convention in conventions_of(suites[suite])},
+        }.items()
+    ]
+
+
+def conventions_of(suite: SuiteSettings) -> Sequence[Convention]:
+    """Return the conventions by which a suite's mean is given; only benchmarks have any."""
+    return CONVENTIONS.get(suite.benchmark, ()) if isinstance(suite, MtebSuite) else ()
+
+
+def task_scores(rows: Sequence[Row], convention: Convention) -> dict[str, float]:
+    """Return each task's score in points: the convention's metric, the mean over splits and subsets."""
+    counted = {task for tasks in convention.tasks.values() for task in tasks}
+    values: dict[str, list[float]] = {}
     for row in rows:
-        if row["part_of"] or row["task"] in convention.left_out:
+        if row["part_of"] or row["task"] not in counted:
             continue
         wanted = convention.metrics.get(row["type"])
         split = convention.splits.get(row["task"], row["split"])
         if (row["metric"] == wanted if wanted else row["main"]) and row["split"] == split:
-            values.setdefault((row["type"], row["task"]), []).append(100 * row["value"])
-    return {key: sum(scores) / len(scores) for key, scores in values.items()}
+            values.setdefault(row["task"], []).append(100 * row["value"])
+    return {task: sum(scores) / len(scores) for task, scores in values.items()}
 
 
-def _means(scores: Mapping[tuple[str, str], float], convention: Convention) -> Iterator[Row]:
-    for kind in sorted({kind for kind, _ in scores}):
-        values = [score for (type_of_task, _), score in scores.items() if type_of_task == kind]
-        yield {"of": f"{kind}, tasks that ran", "tasks": len(values), "mean": round(sum(values) / len(values), 2)}
-    complete = len(scores) == convention.tasks
-    mean = round(sum(scores.values()) / len(scores), 2) if complete else None
-    yield {"of": f"all {convention.tasks} tasks", "tasks": len(scores), "mean": mean, **convention.means}
+def _means(scores: Mapping[str, float], convention: Convention) -> Iterator[Row]:
+    every_task = [task for tasks in convention.tasks.values() for task in tasks]
+    for kind, tasks in {**convention.tasks, "all": every_task}.items():
+        missing = sum(task not in scores for task in tasks)
+        theirs = {model: _mean(line, tasks) for model, line in convention.lines.items()}
+        yield {"of": kind, "tasks": len(tasks), "not_run": missing, "ours": _mean(scores, tasks), **theirs}
 
 
-def _beside(scores: Mapping[tuple[str, str], float], convention: Convention) -> Iterator[Row]:
-    if not convention.task_scores:
-        return
-    for (kind, task), score in scores.items():
-        theirs = {model: line.get(task) for model, line in convention.task_scores.items()}
-        yield {"type": kind, "task": task, "ours": round(score, 2), **theirs}
+def _mean(scores: Mapping[str, float], tasks: Sequence[str]) -> float | None:
+    complete = all(task in scores for task in tasks)
+    return round(sum(scores[task] for task in tasks) / len(tasks), 2) if complete else None
+
+
+def _beside(scores: Mapping[str, float], convention: Convention, asked: Sequence[str]) -> Iterator[Row]:
+    for kind, tasks in convention.tasks.items():
+        for task in (task for task in tasks if task in asked or not asked):
+            ours = round(scores[task], 2) if task in scores else None
+            theirs = {model: line[task] for model, line in convention.lines.items()}
+            yield {"type": kind, "task": task, "ours": ours, **theirs}

@@ -1,18 +1,43 @@
-"""Results of single tasks on disk, so that a killed evaluation goes on where it stopped.
+"""Results of single tasks on disk, so that no evaluation runs a task again that another one has finished.
 
 mteb's own cache tells runs apart by model and task alone and writes its files in place. Here a result lies under the
-fingerprint of the model, names the revision of its data, and is written atomically; what cannot be read is missing.
+fingerprints of the model and of all that defines the task, and is written atomically; what cannot be read is missing.
 """
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mteb
 import polars as pl
 from mteb.abstasks import AbsTask
 from mteb.results import TaskResult
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.artifacts import atomic_path, fingerprint
+from conan_assets.cleaning import mark_as_read
+from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.progress import logger
+
+FORMAT = 2
+"""Raise it when the same model would get other scores or other files."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a task took when it ran: seconds in all, texts that had to be encoded, seconds that encoding them took."""
+
+    seconds: float
+    texts_encoded: int
+    encoding_seconds: float
+
+
+class FinishedTask(NamedTuple):
+    """A task's result, its scores per query, and what it took."""
+
+    result: TaskResult
+    queries: pl.DataFrame
+    effort: Effort
 
 
 class FinishedTasks:
@@ -20,29 +45,31 @@ class FinishedTasks:
 
     def __init__(self, root: Path, model_fingerprint: str) -> None:
         self._folder = root / model_fingerprint
+        mark_as_read(self._folder)
 
-    def find(self, task: AbsTask) -> tuple[TaskResult, pl.DataFrame] | None:
-        """Return the result and the scores per query of ``task``, or None if it must be run."""
+    def find(self, task: AbsTask) -> FinishedTask | None:
+        """Return what is kept of ``task``, or None if it must be run."""
         scores_path, queries_path = self._paths(task)
         if not scores_path.exists() or not queries_path.exists():
             return None
         try:
-            result = TaskResult.from_disk(scores_path)
-            queries = pl.read_parquet(queries_path)
-        except (ValueError, KeyError, OSError, pl.exceptions.PolarsError) as error:
+            kept = json.loads(scores_path.read_text(encoding="utf-8"))
+            result = TaskResult.model_validate(kept["result"])
+            return FinishedTask(result, pl.read_parquet(queries_path).select(*SCHEMA), Effort(**kept["effort"]))
+        except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
             logger.warning("%s cannot be read and is computed again: %s", scores_path, error)
             return None
-        same_data = result.dataset_revision == task.metadata.revision and set(result.scores) == set(task.eval_splits)
-        return (result, queries) if same_data and result.mteb_version == mteb.__version__ else None
 
-    def save(self, task: AbsTask, result: TaskResult, queries: pl.DataFrame) -> None:
-        """Keep the result and the scores per query of ``task``."""
+    def save(self, task: AbsTask, finished: FinishedTask) -> None:
+        """Keep what came out of ``task``."""
         scores_path, queries_path = self._paths(task)
+        kept = {"effort": asdict(finished.effort), "result": finished.result.model_dump(mode="json")}
         with atomic_path(queries_path) as path:
-            queries.write_parquet(path)
+            finished.queries.write_parquet(path)
         with atomic_path(scores_path) as path:
-            result.to_disk(path)
+            path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
     def _paths(self, task: AbsTask) -> tuple[Path, Path]:
-        name = task.metadata.name.replace("/", "__")
+        defined_by = (task.metadata.revision, list(task.eval_splits), list(task.hf_subsets), mteb.__version__, FORMAT)
+        name = f"{task.metadata.name.replace('/', '__')}-{fingerprint(*defined_by)}"
         return self._folder / f"{name}.json", self._folder / f"{name}.queries.parquet"

@@ -1,6 +1,7 @@
-"""mteb tasks over folders of labelled texts: STS, pair classification, classification, clustering."""
+"""mteb tasks over folders: STS, pair classification, classification, clustering, and retrieval in BEIR layout."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,9 +16,13 @@ from mteb.abstasks import (
 from mteb.abstasks.task_metadata import TaskMetadata, TaskType
 from mteb.get_tasks import _TASKS_REGISTRY
 
+from conan_assets.data.beir import read_beir_folder
+from conan_assets.data.files import AnyPath, find_table, locate, read_table
+from conan_assets.data.settings import BeirSource
+from conan_assets.data.tables import TableError
 from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.local_tasks import content_hash
-from conan_assets.evaluation.settings import FolderSuite
+from conan_assets.evaluation.local_tasks import content_hash, local_task
+from conan_assets.evaluation.settings import FolderSuite, LocalSuite
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class TaskForm:
     other_splits: tuple[str, ...] = ()
     attributes: tuple[tuple[str, Any], ...] = ()
 
+
+SUFFIXES = (".parquet", ".jsonl")
 
 SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 
@@ -95,14 +102,28 @@ def folder_task(suite_name: str, suite: FolderSuite) -> AbsTask:
     return task_class()
 
 
-def _read_split(suite_name: str, suite: FolderSuite, split: str, form: TaskForm) -> pl.DataFrame:
-    path = suite.path / f"{split}.parquet"
+def search_task(suite_name: str, suite: FolderSuite) -> AbsTask:
+    """Return the mteb task of a folder in BEIR layout: retrieval, or reranking of BM25's best documents.
+
+    Raises
+    ------
+    EvaluationError
+        The folder breaks the layout, or a split has no query with a relevant document.
+    """
+    name = suite.path.name
+    settings = LocalSuite.model_validate(
+        {"dataset": name, "task": suite.task, "candidates": suite.candidates, "splits": suite.splits}
+    )
     try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise EvaluationError(
-            f"suite {suite_name!r}: {path} cannot be read as Parquet ({error}); a {suite.task} suite needs that file"
-        ) from error
+        source = BeirSource(kind="beir", path=str(suite.path), train="train" in suite.splits)
+        corpus, pairs = read_beir_folder(name, source)
+    except TableError as error:
+        raise EvaluationError(f"suite {suite_name!r}: {error}") from error
+    return local_task(suite_name, settings, corpus, pairs)
+
+
+def _read_split(suite_name: str, suite: FolderSuite, split: str, form: TaskForm) -> pl.DataFrame:
+    path, frame = _find_split(suite_name, suite, split)
     for column in form.columns:
         if column not in frame.columns:
             raise EvaluationError(
@@ -115,6 +136,21 @@ def _read_split(suite_name: str, suite: FolderSuite, split: str, form: TaskForm)
     if suite.task == "pair_classification" and not ((frame["score"] == 0) | (frame["score"] == 1)).all():
         raise EvaluationError(f"suite {suite_name!r}: {path}: column 'score' must hold 0 and 1 for pair classification")
     return frame.select(pl.col(ours).alias(theirs) for ours, theirs in form.columns.items())
+
+
+def _find_split(suite_name: str, suite: FolderSuite, split: str) -> tuple[AnyPath, pl.DataFrame]:
+    """Return the file of a split and its rows."""
+    folder = Path(locate(str(suite.path))).expanduser()
+    try:
+        path = find_table(folder, split, SUFFIXES)
+        if path is None:
+            raise EvaluationError(
+                f"suite {suite_name!r}: {folder} holds no file {split} ({', '.join(SUFFIXES)}); a {suite.task} suite "
+                "needs it"
+            )
+        return path, read_table(path)
+    except TableError as error:
+        raise EvaluationError(f"suite {suite_name!r}: {error}") from error
 
 
 def _numbered_labels(frames: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

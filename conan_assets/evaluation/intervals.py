@@ -14,26 +14,32 @@ SEED = 20_240
 PLACE = ("suite", "task", "subset", "split")
 
 
-def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the mean of ``values``, shape (queries,).
+def bootstrap_interval(strata: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean over ``strata`` of their means.
 
-    The draws are seeded, so the same values always give the same interval.
+    A stratum holds the values of one task's queries, shape (queries,); a task made of parts has one for each. The
+    draws are seeded, so the same values always give the same interval.
     """
     generator = np.random.default_rng(SEED)
+    means = np.mean([_resampled_means(values, generator) for values in strata], axis=0)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     means = np.empty(RESAMPLES)
     for start in range(0, RESAMPLES, RESAMPLES_AT_ONCE):
         drawn = generator.integers(len(values), size=(RESAMPLES_AT_ONCE, len(values)))
         means[start : start + RESAMPLES_AT_ONCE] = values[drawn].mean(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    return means
 
 
 def with_intervals(rows: Sequence[dict[str, Any]], queries: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield ``rows`` with the columns ``low`` and ``high``, None where there are no scores per query."""
     for row in rows:
-        values = queries.filter(**_place(row))
-        known = row["metric"] in queries.columns and values.height > 0
-        low, high = bootstrap_interval(values[row["metric"]].to_numpy()) if known else (None, None)
+        metric = row["metric"]
+        strata = [part[metric].to_numpy() for part in _parts(row, queries)] if metric in queries.columns else []
+        low, high = bootstrap_interval(strata) if strata else (None, None)
         yield {**row, "low": low, "high": high}
 
 
@@ -59,30 +65,31 @@ def differences(
         {"reference": name, **difference}
         for name, reference in references.items()
         for row in rows
-        if row["main"] and (difference := _difference(row, queries, reference))
+        if row["main"] and row["metric"] in queries.columns and (difference := _difference(row, queries, reference))
     ]
 
 
 def _difference(row: dict[str, Any], queries: pl.DataFrame, reference: pl.DataFrame) -> dict[str, Any] | None:
-    metric = row["metric"]
-    if metric not in queries.columns:
+    metric, key = row["metric"], ["suite", "task", "subset", "split", "query_id"]
+    theirs = reference.select(*key, theirs=metric)
+    both = [part.join(theirs, on=key).sort("query_id") for part in _parts(row, queries)]
+    if not both or any(part.is_empty() for part in both):
         return None
-    here = queries.filter(**_place(row)).select("query_id", ours=metric)
-    both = here.join(reference.filter(**_place(row)).select("query_id", theirs=metric), on="query_id").sort("query_id")
-    if both.is_empty():
-        return None
-    gains = (both["ours"] - both["theirs"]).to_numpy()
+    gains = [(part[metric] - part["theirs"]).to_numpy() for part in both]
     low, high = bootstrap_interval(gains)
     return {
-        **_place(row),
+        **{name: row[name] for name in PLACE},
         "metric": metric,
-        "difference": float(gains.mean()),
+        "difference": float(np.mean([part.mean() for part in gains])),
         "low": low,
         "high": high,
-        "queries": len(gains),
+        "queries": sum(len(part) for part in gains),
         "beyond_chance": low > 0 or high < 0,
     }
 
 
-def _place(row: dict[str, Any]) -> dict[str, str]:
-    return {name: row[name] for name in PLACE}
+def _parts(row: dict[str, Any], queries: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return the queries that a row's score is the mean of: the task's, or those of each task that is part of it."""
+    of_task = (pl.col("task") == row["task"]) | (pl.col("part_of") == row["task"])
+    place = {name: row[name] for name in ("suite", "subset", "split")}
+    return queries.filter(of_task, **place).partition_by("task", maintain_order=True)

@@ -10,7 +10,21 @@ from conan_assets.evaluation.errors import EvaluationError
 
 BM25_MODEL = "BM25"
 
-COLUMNS = ("suite", "task", "subset", "split", "metric", "value", "low", "high", "main", "queries")
+COLUMNS = (
+    "suite",
+    "task",
+    "type",
+    "part_of",
+    "subset",
+    "split",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "main",
+    "queries",
+)
+LISTS = ("rows", "means", "beside_published", "differences", "not_run", "data")
 
 
 class LeaderboardEntry(NamedTuple):
@@ -21,37 +35,54 @@ class LeaderboardEntry(NamedTuple):
     round
         Name of the round, such as ``"round_1"``.
     model
-        Label shown for the model; ``"BM25"`` marks the baseline.
+        Label shown for the model.
     checkpoint
         Fingerprint of its weights.
     report
         What :func:`conan_assets.evaluation.run.evaluate_encoder` or ``evaluate_bm25`` returned.
+    baseline
+        Whether it is there to compare with and is never released: BM25, or the base model of pretrained rounds.
     """
 
     round: str
     model: str
     checkpoint: str
     report: dict[str, Any]
+    baseline: bool = False
 
 
-def build_leaderboard(entries: Sequence[LeaderboardEntry], workdir: Path) -> dict[str, Any]:
+class StageCost(NamedTuple):
+    """What a stage of a round took beside its evaluation; all None where a stage does not say."""
+
+    round: str
+    stage: str
+    seconds: float | None
+    texts_encoded: int | None
+    llm_tokens: int | None
+
+
+def build_leaderboard(
+    entries: Sequence[LeaderboardEntry], workdir: Path, costs: Sequence[StageCost] = ()
+) -> dict[str, Any]:
     """Write ``leaderboard.json``, ``.md``, ``.html`` and ``.png`` into ``workdir`` and return the report.
 
     ``leaderboard.json`` is a list with an object per round, model, suite, task, split and metric; values and intervals
-    from 0 to 1. The other files show the main metrics in points, 0 to 100.
+    from 0 to 1; ``llm_tokens`` is all that was spent up to that round. The other files show the main metrics in
+    points, 0 to 100, the means of benchmarks beside published ones, differences, costs, and what did not run.
     """
     from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
-    from conan_assets.evaluation.leaderboard_table import as_html, as_markdown
+    from conan_assets.evaluation.leaderboard_table import as_html, as_markdown, sections
 
     entries = merge_entries(entries)
     if not entries:
         raise EvaluationError("the leaderboard has no report to show: evaluate at least one round")
-    rows = leaderboard_rows(entries)
+    rows = leaderboard_rows(entries, costs)
+    tables = sections(entries, costs)
     plot_leaderboard(entries, workdir / "leaderboard.png")
     files = {
         "leaderboard.json": json.dumps(rows, indent=1, ensure_ascii=False),
-        "leaderboard.md": as_markdown(entries),
-        "leaderboard.html": as_html(entries, (workdir / "leaderboard.png").read_bytes()),
+        "leaderboard.md": as_markdown(tables),
+        "leaderboard.html": as_html(tables, (workdir / "leaderboard.png").read_bytes()),
     }
     for name, content in files.items():
         with atomic_path(workdir / name) as path:
@@ -59,7 +90,8 @@ def build_leaderboard(entries: Sequence[LeaderboardEntry], workdir: Path) -> dic
     return {
         "leaderboard": "leaderboard.md",
         "plot": "leaderboard.png",
-        "models": len({(entry.round, entry.model) for entry in entries}),
+        "models": len(entries),
+        "llm_tokens": sum(cost.llm_tokens or 0 for cost in costs),
         "main_scores": [{**row, "value": round(100 * row["value"], 2)} for row in rows if row["main"]],
         "not_run": [
             {"round": entry.round, "model": entry.model, **task}
@@ -72,7 +104,7 @@ def build_leaderboard(entries: Sequence[LeaderboardEntry], workdir: Path) -> dic
 def merge_entries(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
     """Return one entry for each round and model; several reports of a model become one."""
     merged: dict[tuple[str, str], LeaderboardEntry] = {}
-    for entry in (LeaderboardEntry(*entry) for entry in entries):
+    for entry in entries:
         known = merged.get((entry.round, entry.model))
         report = entry.report if known is None else _merge_reports(known.report, entry.report)
         merged[entry.round, entry.model] = entry._replace(report=report)
@@ -80,24 +112,31 @@ def merge_entries(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]
 
 
 def _merge_reports(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    joined = {key: first[key] + second[key] for key in ("rows", "not_run", "data", "seconds")}
-    return {**first, **joined, "texts_encoded": first.get("texts_encoded", 0) + second.get("texts_encoded", 0)}
+    joined = {key: first.get(key, []) + second.get(key, []) for key in LISTS}
+    return {**first, **joined, **{key: first[key] + second[key] for key in ("seconds", "texts_encoded")}}
 
 
-def leaderboard_rows(entries: Sequence[LeaderboardEntry]) -> list[dict[str, Any]]:
-    """Return a row per model and score, with what the evaluation cost."""
+def leaderboard_rows(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> list[dict[str, Any]]:
+    """Return a row per model and score, with what it cost."""
+    rounds = list(dict.fromkeys(entry.round for entry in entries))
     return [
         {
             "round": entry.round,
             "model": entry.model,
             "checkpoint_fingerprint": entry.checkpoint,
-            **{column: row.get(column) for column in COLUMNS},
+            **{column: row[column] for column in COLUMNS},
             "seconds": entry.report["seconds"],
-            "texts_encoded": entry.report.get("texts_encoded", 0),
+            "texts_encoded": entry.report["texts_encoded"],
+            "llm_tokens": _tokens_until(entry.round, rounds, costs),
         }
         for entry in entries
         for row in entry.report["rows"]
     ]
+
+
+def _tokens_until(last: str, rounds: Sequence[str], costs: Sequence[StageCost]) -> int:
+    until = rounds[: rounds.index(last) + 1]
+    return sum(cost.llm_tokens or 0 for cost in costs if cost.round in until)
 
 
 def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, metric: str) -> LeaderboardEntry:
@@ -108,14 +147,15 @@ def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, met
     EvaluationError
         No checkpoint has the metric, or one was scored on other tasks than the rest.
     """
-    scored = [(entry, _values(entry, suite, split, metric)) for entry in merge_entries(entries)]
-    scored = [(entry, values) for entry, values in scored if values and entry.model != BM25_MODEL]
+    checkpoints = [entry for entry in merge_entries(entries) if not entry.baseline]
+    scored = [(entry, values) for entry in checkpoints if (values := _values(entry, suite, split, metric))]
     if not scored:
         raise EvaluationError(
             f"no checkpoint has {metric} on suite {suite!r}, split {split!r}: name a suite and split that are evaluated"
         )
     tasks = set(scored[0][1])
-    for entry, values in scored:
+    for entry in checkpoints:
+        values = _values(entry, suite, split, metric)
         if set(values) != tasks:
             raise EvaluationError(
                 f"{entry.round} was scored on {sorted(values)}, others on {sorted(tasks)}: their means do not compare; "
@@ -125,8 +165,9 @@ def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, met
 
 
 def _values(entry: LeaderboardEntry, suite: str, split: str, metric: str) -> dict[str, float]:
-    return {
-        f"{row['task']}/{row['subset']}": row["value"]
-        for row in entry.report["rows"]
-        if (row["suite"], row["split"], row["metric"]) == (suite, split, metric)
-    }
+    """Return the values of a suite's tasks; a task made of parts counts once where it has the metric as a whole."""
+    rows = [
+        row for row in entry.report["rows"] if (row["suite"], row["split"], row["metric"]) == (suite, split, metric)
+    ]
+    whole = {row["task"] for row in rows}
+    return {f"{row['task']}/{row['subset']}": row["value"] for row in rows if row["part_of"] not in whole}

@@ -1,51 +1,84 @@
-"""The leaderboard as a picture: main metrics over the rounds."""
+"""The leaderboard as a picture: main metrics over the rounds, a panel per suite."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from conan_assets.artifacts import atomic_path
-from conan_assets.evaluation.leaderboard import BM25_MODEL, LeaderboardEntry
+from conan_assets.evaluation.leaderboard import LeaderboardEntry
+from conan_assets.evaluation.leaderboard_table import task_label
 
-LINES_AT_MOST = 10
+NAMED_AT_MOST = 10
+INCHES_PER_SUITE = 4.0
 BAR_SHIFT = 0.015
 """So that the bars of several tasks in a round do not hide one another."""
 
+Score = dict[str, Any]
+
 
 def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
-    """Write a PNG with a line per task and split over the rounds, 95 % intervals as bars, BM25 as a dashed line."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    rounds = list(dict.fromkeys(entry.round for entry in entries))
-    tasks = list(dict.fromkeys(_task(row) for entry in entries for row in entry.report["rows"] if row["main"]))
-    for number, task in enumerate(tasks[:LINES_AT_MOST]):
-        _draw(axes, entries, rounds, task, number)
-    if len(tasks) > LINES_AT_MOST:
-        axes.set_title(f"the first {LINES_AT_MOST} of {len(tasks)} tasks; the table has all", fontsize=9)
-    axes.set_xticks(range(len(rounds)), rounds)
-    axes.set_ylabel("points")
-    axes.grid(alpha=0.3)
-    if tasks:
-        figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    """Write a PNG with a panel per suite and in it a line per task, subset and split over the rounds.
+
+    Bars are 95 % intervals, dashed lines the baselines. A suite of more than ten tasks has thin lines without names.
+    """
+    suites = list(dict.fromkeys(row["suite"] for entry in entries for row in _main_rows(entry)))
+    figure = Figure(figsize=(9, INCHES_PER_SUITE * max(len(suites), 1)), layout="constrained")
+    panels = figure.subplots(max(len(suites), 1), 1, squeeze=False)[:, 0]
+    for panel, suite in zip(panels, suites, strict=False):
+        _draw_suite(panel, entries, suite)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _task(row: dict[str, str]) -> str:
-    return " ".join(dict.fromkeys((row["suite"], row["task"], row["split"], row["metric"])))
+def _main_rows(entry: LeaderboardEntry) -> list[Score]:
+    return [row for row in entry.report["rows"] if row["main"] and not row["part_of"]]
 
 
-def _draw(axes: Axes, entries: Sequence[LeaderboardEntry], rounds: list[str], task: str, number: int) -> None:
-    colour = f"C{number}"
-    scores = [(entry, row) for entry in entries for row in entry.report["rows"] if row["main"] and _task(row) == task]
-    checkpoints = [(rounds.index(entry.round), row) for entry, row in scores if entry.model != BM25_MODEL]
-    places = [place + BAR_SHIFT * number for place, _ in checkpoints]
+def _draw_suite(axes: Axes, entries: Sequence[LeaderboardEntry], suite: str) -> None:
+    rounds = list(dict.fromkeys(entry.round for entry in entries))
+    scores: dict[str, list[tuple[LeaderboardEntry, Score]]] = {}
+    for entry in entries:
+        for row in _main_rows(entry):
+            if row["suite"] == suite:
+                scores.setdefault(_label(row), []).append((entry, row))
+    named = len(scores) <= NAMED_AT_MOST
+    for number, (label, scored) in enumerate(scores.items()):
+        _draw_task(axes, rounds, scored, number, label if named else "")
+    axes.set_title(suite if named else f"{suite}: {len(scores)} tasks, named in the table", fontsize=10)
+    axes.set_xticks(range(len(rounds)), rounds)
+    axes.set_ylabel("points")
+    axes.grid(alpha=0.3)
+    if named:
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _label(row: Score) -> str:
+    return f"{task_label(row)} {row['split']} {row['metric']}"
+
+
+def _draw_task(
+    axes: Axes, rounds: list[str], scored: Sequence[tuple[LeaderboardEntry, Score]], number: int, label: str
+) -> None:
+    colour = f"C{number % 10}"
+    checkpoints = [(rounds.index(entry.round), row) for entry, row in scored if not entry.baseline]
+    places = [place + (BAR_SHIFT * number if label else 0.0) for place, _ in checkpoints]
     values = [100 * row["value"] for _, row in checkpoints]
-    below = [value - 100 * (row["low"] or row["value"]) for value, (_, row) in zip(values, checkpoints, strict=True)]
-    above = [100 * (row["high"] or row["value"]) - value for value, (_, row) in zip(values, checkpoints, strict=True)]
-    bars = [[max(size, 0.0) for size in sizes] for sizes in (below, above)]
-    axes.errorbar(places, values, yerr=bars, marker="o", capsize=3, color=colour, label=task)
-    for value in (100 * row["value"] for entry, row in scores if entry.model == BM25_MODEL):
-        axes.axhline(value, linestyle="--", linewidth=1, color=colour, label=f"BM25, {task}")
+    if not label:
+        axes.plot(places, values, marker=".", linewidth=0.8, color=colour)
+        return
+    axes.errorbar(
+        places, values, yerr=_bars([row for _, row in checkpoints]), marker="o", capsize=3, color=colour, label=label
+    )
+    for entry, row in scored:
+        if entry.baseline:
+            axes.axhline(100 * row["value"], linestyle="--", linewidth=1, color=colour, label=f"{entry.model}, {label}")
+
+
+def _bars(rows: Sequence[Score]) -> list[list[float]]:
+    """Return how far each interval goes below and above its value, in points; 0 where there is none."""
+    below = [100 * (row["value"] - (row["value"] if row["low"] is None else row["low"])) for row in rows]
+    above = [100 * ((row["value"] if row["high"] is None else row["high"]) - row["value"]) for row in rows]
+    return [[max(size, 0.0) for size in sizes] for sizes in (below, above)]

@@ -1,74 +1,172 @@
-"""The leaderboard as Markdown and HTML: a line per model, a column per task and split, values in points."""
+"""The leaderboard as Markdown and HTML: tables per suite with a line per task and a column per model, in points."""
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from conan_assets.evaluation.leaderboard import LeaderboardEntry
+from conan_assets.evaluation.leaderboard import LeaderboardEntry, StageCost
 
-Column = tuple[str, str, str, str, str]
-"""Suite, task, subset, split, metric."""
-
-
-def as_markdown(entries: Sequence[LeaderboardEntry]) -> str:
-    """Return the table in Markdown, and below it what did not run."""
-    head, *lines = table(entries)
-    marks = ["---", "---", *["--:"] * (len(head) - 2)]
-    text = "\n".join("| " + " | ".join(line) + " |" for line in (head, marks, *lines))
-    missing = "\n".join(f"* {line}" for line in not_run(entries))
-    return f"{text}\n\n{LEGEND}\n" + (f"\nDid not run:\n\n{missing}\n" if missing else "")
+NONE = "–"
+PLACE = ("task", "split", "metric")
+INTERVALS = "Points, with the 95 % bootstrap interval over queries where there are queries."
+PUBLISHED = "Published lines were not measured here. A mean is given only where every task that belongs to it has run."
+PAIRED = "Points; paired by query, which tells more than two intervals side by side. * marks what is beyond chance."
 
 
-def as_html(entries: Sequence[LeaderboardEntry], plot: bytes) -> str:
-    """Return the table and the plot, a PNG, as a page of HTML that needs no other file."""
-    head, *lines = table(entries)
-    cells = [_html_row("th", head), *(_html_row("td", line) for line in lines)]
-    missing = "".join(f"<li>{html.escape(line)}</li>" for line in not_run(entries))
+class Section(NamedTuple):
+    """A titled table, its first line the head, and what its reader needs to know."""
+
+    title: str
+    lines: list[list[str]]
+    note: str = ""
+
+
+def sections(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> list[Section]:
+    """Return all tables: scores by suite, benchmarks beside published lines, differences, costs, what did not run."""
+    suites = list(dict.fromkeys(row["suite"] for entry in entries for row in entry.report["rows"]))
+    tables = [
+        *(_suite(entries, suite) for suite in suites),
+        *_benchmarks(entries),
+        _differences(entries),
+        _costs(entries, costs),
+        _not_run(entries),
+    ]
+    return [table for table in tables if len(table.lines) > 1]
+
+
+def as_markdown(tables: Sequence[Section]) -> str:
+    """Return the tables in Markdown."""
+    parts = ["# Leaderboard"]
+    for section in tables:
+        head, *lines = [[cell.replace("|", "\\|") for cell in line] for line in section.lines]
+        rows = (head, ["---"] * len(head), *lines)
+        text = "\n".join("| " + " | ".join(line) + " |" for line in rows)
+        parts += [f"## {section.title}", text, section.note]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_html(tables: Sequence[Section], plot: bytes) -> str:
+    """Return the tables and the plot, a PNG, as a page of HTML that needs no other file."""
+    body = "".join(
+        f"<h2>{html.escape(section.title)}</h2><table>"
+        + _html_row("th", section.lines[0])
+        + "".join(_html_row("td", line) for line in section.lines[1:])
+        + f"</table><p>{html.escape(section.note)}</p>"
+        for section in tables
+    )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Leaderboard</title><style>"
         "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
-        "td,th{border:1px solid #bbb;padding:.3em .6em;text-align:right}"
-        "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}</style></head><body><h1>Leaderboard</h1>"
-        f"<table>{''.join(cells)}</table><p>{LEGEND}</p>"
-        + (f"<h2>Did not run</h2><ul>{missing}</ul>" if missing else "")
-        + "<p><img alt='Main metrics over the rounds' src='data:image/png;base64,"
-        + base64.b64encode(plot).decode()
-        + "'></p></body></html>\n"
+        "td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}</style></head><body><h1>Leaderboard</h1>"
+        f"{body}<p><img alt='Main metrics over the rounds' src='data:image/png;base64,"
+        f"{base64.b64encode(plot).decode()}'></p></body></html>\n"
     )
-
-
-LEGEND = "Main metric of each task in points, with its 95 % bootstrap interval over queries where there are queries."
-
-
-def table(entries: Sequence[LeaderboardEntry]) -> list[list[str]]:
-    """Return the lines of the table, the head first."""
-    columns = _columns(entries)
-    lines = [[entry.round, entry.model, *(_cell(entry, column) for column in columns)] for entry in entries]
-    heads = [" ".join(dict.fromkeys((suite, task, split, metric))) for suite, task, _, split, metric in columns]
-    return [["round", "model", *heads], *lines]
-
-
-def not_run(entries: Sequence[LeaderboardEntry]) -> list[str]:
-    """Return a line for each task that did not run, with the reason."""
-    return [
-        f"{entry.round}, {entry.model}: {task['suite']} {task['task']}: {task['reason']}"
-        for entry in entries
-        for task in entry.report["not_run"]
-    ]
-
-
-def _columns(entries: Sequence[LeaderboardEntry]) -> list[Column]:
-    rows = [row for entry in entries for row in entry.report["rows"] if row["main"]]
-    return list(dict.fromkeys((row["suite"], row["task"], row["subset"], row["split"], row["metric"]) for row in rows))
-
-
-def _cell(entry: LeaderboardEntry, column: Column) -> str:
-    for row in entry.report["rows"]:
-        if (row["suite"], row["task"], row["subset"], row["split"], row["metric"]) == column:
-            interval = "" if row["low"] is None else f" ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
-            return f"{100 * row['value']:.2f}{interval}"
-    return "–"
 
 
 def _html_row(tag: str, cells: Sequence[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _suite(entries: Sequence[LeaderboardEntry], suite: str) -> Section:
+    scores = [
+        {
+            _place(row): row
+            for row in entry.report["rows"]
+            if row["suite"] == suite and row["main"] and not row["part_of"]
+        }
+        for entry in entries
+    ]
+    places = dict.fromkeys(place for rows in scores for place in rows)
+    lines = [[*place, *(_score(rows.get(place)) for rows in scores)] for place in places]
+    return Section(suite, [[*PLACE, *(entry.model for entry in entries)], *lines], INTERVALS)
+
+
+def _place(row: dict[str, Any]) -> tuple[str, ...]:
+    return task_label(row), row["split"], row["metric"]
+
+
+def task_label(row: dict[str, Any]) -> str:
+    """Return the name of a row's task, with its subset where it has any."""
+    return row["task"] if row["subset"] == "default" else f"{row['task']} ({row['subset']})"
+
+
+def _score(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return NONE
+    interval = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+    return f"{100 * row['value']:.2f}{interval}"
+
+
+def _benchmarks(entries: Sequence[LeaderboardEntry]) -> Iterator[Section]:
+    """Yield a table per suite and convention: our tasks and means by model, then the published lines."""
+    lines = [row for entry in entries for row in entry.report["beside_published"] + entry.report["means"]]
+    for suite, convention in dict.fromkeys((row["suite"], row["convention"]) for row in lines):
+        tables = [_benchmark_lines(entry, suite, convention) for entry in entries]
+        every_line: dict[str, dict[str, Any]] = {}
+        for table in tables:
+            every_line |= table
+        known = {"suite", "convention", "type", "task", "of", "tasks", "not_run", "ours"}
+        models = [name for name in next(iter(every_line.values())) if name not in known]
+        body = [
+            [
+                label,
+                *(_points(table.get(label, {}).get("ours")) for table in tables),
+                *(_points(row[m]) for m in models),
+            ]
+            for label, row in every_line.items()
+        ]
+        head = ["", *(entry.model for entry in entries), *(f"{model} (published)" for model in models)]
+        yield Section(f"{suite}: {convention}", [head, *body], PUBLISHED)
+
+
+def _benchmark_lines(entry: LeaderboardEntry, suite: str, convention: str) -> dict[str, dict[str, Any]]:
+    report, place = entry.report, (suite, convention)
+    tasks = [row for row in report["beside_published"] if (row["suite"], row["convention"]) == place]
+    means = [row for row in report["means"] if (row["suite"], row["convention"]) == place]
+    return {row["task"]: row for row in tasks} | {f"mean, {row['of']} ({row['tasks']} tasks)": row for row in means}
+
+
+def _points(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
+def _differences(entries: Sequence[LeaderboardEntry]) -> Section:
+    lines = [
+        [
+            entry.model,
+            row["reference"],
+            " ".join(dict.fromkeys((row["suite"], *_place(row)))),
+            f"{100 * row['difference']:+.2f}{'*' if row['beyond_chance'] else ''}",
+            f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
+        ]
+        for entry in entries
+        for row in entry.report.get("differences", [])
+    ]
+    return Section("Differences", [["model", "against", "where", "difference", "interval"], *lines], PAIRED)
+
+
+def _costs(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> Section:
+    reports = [
+        StageCost(
+            entry.round, f"evaluation of {entry.model}", entry.report["seconds"], entry.report["texts_encoded"], 0
+        )
+        for entry in entries
+    ]
+    rounds = list(dict.fromkeys([*(cost.round for cost in costs), *(entry.round for entry in entries)]))
+    ordered = sorted([*costs, *reports], key=lambda cost: rounds.index(cost.round))
+    lines = [
+        [NONE if value is None else f"{value:,}" if isinstance(value, int | float) else value for value in cost]
+        for cost in ordered
+    ]
+    head = ["round", "stage", "seconds", "texts encoded", "tokens of the LLM"]
+    return Section("Cost", [head, *lines], "A text is encoded once per model, whoever asks for it first.")
+
+
+def _not_run(entries: Sequence[LeaderboardEntry]) -> Section:
+    lines = [
+        [entry.model, task["suite"], task["task"], task["reason"]]
+        for entry in entries
+        for task in entry.report["not_run"]
+    ]
+    return Section("Did not run", [["model", "suite", "task", "reason"], *lines])

@@ -1,7 +1,9 @@
 """The model card of a release: front matter in the Hub's format, then what a reader needs to know."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -10,7 +12,8 @@ from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.leaderboard import LeaderboardEntry
 
-UNKNOWN_LICENCE = "unknown"
+LICENCE_FIELDS = ("license", "license_name", "license_link")
+LINEAGE_FILE = "training_lineage.json"
 
 BODY = """# {name}
 
@@ -21,8 +24,8 @@ one of its programme by the development metric.
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/released_model")
-queries = model.encode(["a question"], prompt_name="query", normalize_embeddings=True)
-documents = model.encode(["a passage"], prompt_name="document", normalize_embeddings=True)
+queries = model.encode(["a question"], prompt_name="query")
+documents = model.encode(["a passage"], prompt_name="document")
 scores = model.similarity(queries, documents)
 ```
 
@@ -37,60 +40,87 @@ Scored with mteb {mteb_version}; query prompt `{query_prompt}`, document prompt 
 
 {lineage}
 
+`{lineage_file}` beside this card holds the same with the settings of the whole programme.
+
 ## Licence
 
 {licence}
 """
 
 
-def write_model_card(
-    path: Path, best: LeaderboardEntry, base_model: EncoderSettings, lineage: Mapping[str, str], name: str
-) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """Where a released checkpoint comes from.
+
+    Attributes
+    ----------
+    name
+        Name of the released model.
+    base_model
+        The model that the programme started from.
+    lineage
+        What made the checkpoint: versions of data, fingerprints of negatives and settings, versions of software.
+    settings
+        The settings of the programme, plain JSON values.
+    """
+
+    name: str
+    base_model: EncoderSettings
+    lineage: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+
+def write_model_card(path: Path, best: LeaderboardEntry, origin: Origin) -> None:
     """Write the card of ``best`` to ``path``."""
+    base_model = origin.base_model
     licence = base_licence(base_model)
+    is_folder = Path(base_model.model).is_dir()
+    public_name = Path(base_model.model).name if is_folder else base_model.model
     data = ModelCardData(
-        model_name=name,
-        license=None if licence == UNKNOWN_LICENCE else licence,
+        model_name=origin.name,
+        **licence,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "mteb"],
-        base_model=None if Path(base_model.model).is_dir() else base_model.model,
+        base_model=None if is_folder else base_model.model,
         eval_results=_eval_results(best),
     )
     report = best.report
     body = BODY.format(
-        name=name,
-        base_model=base_model.model,
+        name=origin.name,
+        base_model=public_name,
         round=best.round,
         checkpoint=best.checkpoint,
         scores=_score_table(best),
-        lineage="\n".join(f"* {what}: {value}" for what, value in lineage.items()) or "Not recorded.",
-        licence=_licence_text(base_model, licence),
+        lineage="\n".join(f"* {what}: {value}" for what, value in origin.lineage.items()),
+        lineage_file=LINEAGE_FILE,
+        licence=_licence_text(public_name, licence),
         **{key: report[key] for key in ("mteb_version", "query_prompt", "document_prompt", "max_tokens", "dtype")},
     )
     with atomic_path(path) as temporary:
         temporary.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
 
 
-def base_licence(base_model: EncoderSettings) -> str:
-    """Return the licence in the base model's own card, or ``"unknown"`` if it has no card or names none."""
+def base_licence(base_model: EncoderSettings) -> dict[str, Any]:
+    """Return the fields about the licence in the base model's own card; none if it has no card or names none."""
     card = locate_model(base_model.model, base_model.revision) / "README.md"
     if not card.is_file():
-        return UNKNOWN_LICENCE
-    return ModelCard.load(card, ignore_metadata_errors=True).data.get("license") or UNKNOWN_LICENCE
+        return {}
+    data = ModelCard.load(card, ignore_metadata_errors=True).data
+    return {name: value for name in LICENCE_FIELDS if (value := data.get(name))}
 
 
 def _eval_results(best: LeaderboardEntry) -> list[EvalResult]:
-    """Return the scores in the Hub's format; values in points, as mteb's leaderboard has them."""
-    revisions = {(data["suite"], data["task"]): data["revision"] for data in best.report["data"]}
+    """Return the scores in the Hub's format, in points and named as mteb's results there are."""
+    data = {(row["suite"], row["task"]): row for row in best.report["data"]}
     return [
         EvalResult(
             task_type=row["type"],
-            dataset_type=row["task"],
-            dataset_name=f"{row['task']} ({row['suite']})",
+            dataset_type=data.get((row["suite"], row["task"]), {}).get("dataset", row["task"]),
+            dataset_name=f"MTEB {row['task']}",
             dataset_config=row["subset"],
             dataset_split=row["split"],
-            dataset_revision=revisions.get((row["suite"], row["task"])),
+            dataset_revision=data.get((row["suite"], row["task"]), {}).get("revision"),
             metric_type=row["metric"],
             metric_value=round(100 * row["value"], 3),
         )
@@ -107,11 +137,8 @@ def _score_table(best: LeaderboardEntry) -> str:
     return "\n".join(lines)
 
 
-def _licence_text(base_model: EncoderSettings, licence: str) -> str:
-    if licence == UNKNOWN_LICENCE:
-        return (
-            f"The card of the base model `{base_model.model}` names no licence; find out before you pass this model on."
-        )
-    return (
-        f"{licence}, the licence of the base model `{base_model.model}`. The training data may have terms of its own."
-    )
+def _licence_text(base_model: str, licence: Mapping[str, Any]) -> str:
+    if not licence:
+        return f"The card of the base model `{base_model}` names no licence; find out before you pass this model on."
+    name = licence.get("license_name", licence.get("license"))
+    return f"{name}, the licence of the base model `{base_model}`. The training data may have terms of its own."

@@ -15,10 +15,12 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
 
+TABLE_SUFFIXES = (".parquet", ".jsonl", ".tsv")
+
 
 def folder_fingerprint(folder: Path) -> str:
-    """Return 16 hex digits that change with the name or the content of any Parquet file below ``folder``."""
-    files = sorted(folder.rglob("*.parquet"))
+    """Return 16 hex digits that change with the name or the content of any table below ``folder``."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix in TABLE_SUFFIXES)
     return fingerprint([(str(file.relative_to(folder)), fingerprint_file(file)) for file in files])
 
 
@@ -37,6 +39,9 @@ def _fill(task: AbsTask, folder: Path) -> None:
         task.dataset = dict.fromkeys(task.hf_subsets, splits)
     else:
         tables = DatasetDict({file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))})
+        for split in task.eval_splits:
+            if split not in tables:
+                raise FileNotFoundError(f"{folder} lacks {split}.parquet")
         task.dataset = dict.fromkeys(task.hf_subsets, tables) if task.metadata.is_multilingual else tables
         task.dataset_transform()
     task.data_loaded = True

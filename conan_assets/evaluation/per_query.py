@@ -5,12 +5,19 @@ from typing import Any
 
 import polars as pl
 import pytrec_eval
+from datasets import Dataset
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from conan_assets.evaluation.search_model import Run
+from conan_assets.evaluation.texts import document_texts, query_texts
 
 FOUND_KEPT = 10
+CHARS_KEPT = 200
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "suite": pl.String,
     "task": pl.String,
+    "part_of": pl.String,
     "subset": pl.String,
     "split": pl.String,
     "query_id": pl.String,
@@ -20,14 +27,29 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "mrr_at_10": pl.Float64,
     "expected": pl.List(pl.String),
     "found": pl.List(pl.String),
+    "query": pl.String,
+    "expected_text": pl.String,
+    "instead_text": pl.String,
 }
-"""``expected``: ids of the relevant documents; ``found``: ids of the best documents found, best first."""
+"""``expected``: ids of the relevant documents; ``found``: ids of the best documents found, best first. The texts are
+cut: the query, its first relevant document, and the best document found that is not relevant."""
 
 
-def query_scores(
-    run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, int]], where: Mapping[str, str]
-) -> pl.DataFrame:
-    """Return a row per query with its metrics; ``where`` gives suite, task, subset and split."""
+def query_scores(run: Run, data: Mapping[str, Any], metadata: TaskMetadata, where: Mapping[str, str]) -> pl.DataFrame:
+    """Return a row per query with its metrics and texts.
+
+    Parameters
+    ----------
+    run
+        What was found.
+    data
+        mteb's form of the split: ``corpus``, ``queries``, ``relevant_docs``.
+    metadata
+        Of the task.
+    where
+        Columns to add, such as subset and split.
+    """
+    qrels = data["relevant_docs"]
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "map_cut.1000", "recall.100"})
     rows: list[dict[str, Any]] = []
     for query_id, scores in evaluator.evaluate(run).items():
@@ -47,8 +69,26 @@ def query_scores(
                 "found": found,
             }
         )
+    _add_texts(rows, data, metadata)
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
 def _reciprocal_rank(found: list[str], expected: set[str]) -> float:
     return next((1 / rank for rank, document_id in enumerate(found, start=1) if document_id in expected), 0.0)
+
+
+def _add_texts(rows: list[dict[str, Any]], data: Mapping[str, Any], metadata: TaskMetadata) -> None:
+    queries = dict(zip(data["queries"]["id"], query_texts(data["queries"], metadata), strict=True))
+    expected = [row["expected"][0] for row in rows]
+    instead = [next((found for found in row["found"] if found not in row["expected"]), None) for row in rows]
+    documents = _texts_of(data["corpus"], {*expected, *instead})
+    for row, relevant, wrong in zip(rows, expected, instead, strict=True):
+        row["query"] = queries[row["query_id"]][:CHARS_KEPT]
+        row["expected_text"] = documents.get(relevant)
+        row["instead_text"] = documents.get(wrong)
+
+
+def _texts_of(corpus: Dataset, wanted: set[str | None]) -> dict[str | None, str]:
+    positions = [position for position, document_id in enumerate(corpus["id"]) if document_id in wanted]
+    shown = corpus.select(positions)
+    return {key: text[:CHARS_KEPT] for key, text in zip(shown["id"], document_texts(shown), strict=True)}

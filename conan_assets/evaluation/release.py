@@ -1,60 +1,65 @@
 """The best checkpoint as a sentence-transformers folder with its model card, and the pointer to it."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conan_assets.encoding.encoder import Encoder
+from conan_assets.artifacts import atomic_path, temporary_path
+from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.leaderboard import LeaderboardEntry
-from conan_assets.evaluation.model_card import write_model_card
+from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, write_model_card
 
 RELEASE_FOLDER = "model"
 
 
-def write_release(
-    best: LeaderboardEntry,
-    checkpoint: EncoderSettings,
-    base_model: EncoderSettings,
-    lineage: Mapping[str, str],
-    name: str,
-    workdir: Path,
-) -> dict[str, Any]:
-    """Write ``model/`` with its card into ``workdir`` and return the report.
+def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> dict[str, Any]:
+    """Write ``model/`` with its card and lineage into ``workdir`` and return the report.
 
-    The folder carries the prompts and the length limit that the checkpoint was scored with, so that
+    The folder carries the prompts, the length limit and the unit length that the checkpoint was scored with, so that
     ``SentenceTransformer(folder)`` gives the same embeddings with ``prompt_name="query"`` and ``"document"``.
 
     Parameters
     ----------
     best
         The chosen checkpoint with its evaluation.
-    checkpoint, base_model
-        The checkpoint's folder and preparation of inputs, and the model that the programme started from.
-    lineage
-        What made the checkpoint, shown in the card: data versions, fingerprints of negatives and settings.
-    name
-        Name of the released model.
+    checkpoint
+        The checkpoint's folder and preparation of inputs.
+    origin
+        What made it, shown in the card.
     """
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize
 
-    encoder = Encoder(checkpoint, device="cpu")
     folder = workdir / RELEASE_FOLDER
-    model = SentenceTransformer(str(encoder.path), device="cpu", trust_remote_code=checkpoint.trust_remote_code)
-    if checkpoint.max_tokens is not None:
-        model.max_seq_length = checkpoint.max_tokens
+    model = load_model(checkpoint)
+    if not isinstance(model[-1], Normalize):
+        model.append(Normalize())
     model.prompts = {"query": checkpoint.query_prompt, "document": checkpoint.document_prompt}
     model.save(str(folder), create_model_card=False)
-    write_model_card(folder / "README.md", best, base_model, lineage, name)
+    write_model_card(folder / "README.md", best, origin)
+    with atomic_path(folder / LINEAGE_FILE) as path:
+        made_from = {"lineage": dict(origin.lineage), "settings": _without_folders(origin.settings)}
+        path.write_text(json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8")
     return {
-        "model": name,
+        "model": origin.name,
         "round": best.round,
         "checkpoint": best.checkpoint,
         "weights_fingerprint": fingerprint_model(str(folder)),
         "model_card": f"{RELEASE_FOLDER}/README.md",
     }
+
+
+def _without_folders(value: object) -> object:
+    """Return settings with the last part of every path and URL alone: a release tells nobody where things lie."""
+    if isinstance(value, Mapping):
+        return {name: _without_folders(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(item) for item in value]
+    is_place = isinstance(value, str) and (value.startswith(("/", "~")) or "://" in value)
+    return Path(str(value)).name if is_place else value
 
 
 def publish(folder: Path, target: Path) -> None:
@@ -70,7 +75,7 @@ def publish(folder: Path, target: Path) -> None:
     if target.exists() and not target.is_symlink():
         raise FileExistsError(f"{target} is not a link to a release; move it away, then release again")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(target)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(folder.resolve(), target.parent.resolve()))
     os.replace(temporary, target)

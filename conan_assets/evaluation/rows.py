@@ -57,7 +57,5 @@ def aggregate_rows(rows: Sequence[dict[str, Any]], tasks: Sequence[SuiteTask]) -
                 "task": name,
                 "part_of": None,
                 "value": value,
-                "low": None,
-                "high": None,
                 "queries": queries,
             }

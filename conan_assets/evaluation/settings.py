@@ -24,17 +24,21 @@ class LocalSuite(BaseModel):
 
 
 class FolderSuite(BaseModel):
-    """A folder with a Parquet file per split of labelled texts.
+    """A folder that is used for evaluation alone.
 
-    Columns: ``sentence1, sentence2, score`` (sts; pair_classification with scores 0 and 1), ``text, label``
-    (classification, which also needs ``train.parquet``; clustering).
+    Labelled texts are a Parquet file per split: ``sentence1, sentence2, score`` (sts; pair_classification with scores
+    0 and 1), ``text, label`` (classification, which also needs ``train.parquet``; clustering). Retrieval and reranking
+    read BEIR layout: ``corpus``, ``queries`` and ``qrels/<split>``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["folder"]
     path: Path = Field(description="The folder.")
-    task: Literal["sts", "pair_classification", "classification", "clustering"] = Field(description="What is scored.")
+    task: Literal["sts", "pair_classification", "classification", "clustering", "retrieval", "reranking"] = Field(
+        description="What is scored."
+    )
+    candidates: int = Field(default=100, ge=1, description="How many of BM25's documents are reranked for a query.")
     splits: tuple[str, ...] = Field(
         default=("test",), min_length=1, description="Splits that are scored, each on its own."
     )
@@ -55,3 +59,16 @@ class MtebSuite(BaseModel):
 
 
 SuiteSettings = Annotated[LocalSuite | FolderSuite | MtebSuite, Field(discriminator="kind")]
+
+
+class ReleaseSettings(BaseModel):
+    """Where a release goes beside the storage root."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    push_to: str | None = Field(
+        default=None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Repository on the Hugging Face Hub, organisation/name; null pushes nothing. Needs $HF_TOKEN.",
+    )
+    private: bool = Field(default=True, description="Whether the repository is private where it has to be created.")

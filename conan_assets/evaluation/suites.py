@@ -11,9 +11,10 @@ import polars as pl
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from conan_assets.artifacts import fingerprint
+from conan_assets.data.files import locate
 from conan_assets.evaluation.conventions import ADDED_TO_CMTEB_31, CMTEB_31, CMTEB_35
 from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.folder_tasks import folder_task
+from conan_assets.evaluation.folder_tasks import folder_task, search_task
 from conan_assets.evaluation.local_tasks import judged_pairs, local_task
 from conan_assets.evaluation.offline import folder_fingerprint, read_from_folder
 from conan_assets.evaluation.settings import FolderSuite, LocalSuite, MtebSuite, SuiteSettings
@@ -37,7 +38,8 @@ def suite_tasks(suites: Mapping[str, SuiteSettings], corpus: pl.DataFrame, pairs
         if isinstance(suite, LocalSuite):
             tasks.append(SuiteTask(name, suite.dataset, local_task(name, suite, corpus, pairs)))
         elif isinstance(suite, FolderSuite):
-            tasks.append(SuiteTask(name, suite.path.name, folder_task(name, suite)))
+            make = search_task if suite.task in ("retrieval", "reranking") else folder_task
+            tasks.append(SuiteTask(name, suite.path.name, make(name, suite)))
         else:
             tasks.extend(_benchmark_tasks(name, suite))
     return tasks
@@ -65,7 +67,7 @@ def evaluation_queries(suites: Mapping[str, SuiteSettings], pairs: pl.DataFrame)
 
 def suite_files_fingerprint(suites: Mapping[str, SuiteSettings]) -> str:
     """Return 16 hex digits that change with the files that suites read from folders: part of what decides a report."""
-    folders = {name: suite.path for name, suite in suites.items() if isinstance(suite, FolderSuite)}
+    folders = {name: Path(locate(str(suite.path))) for name, suite in suites.items() if isinstance(suite, FolderSuite)}
     mirrors = {name: suite.folder for name, suite in suites.items() if isinstance(suite, MtebSuite) and suite.folder}
     return fingerprint({name: folder_fingerprint(folder) for name, folder in {**folders, **mirrors}.items()})
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
+from conan_assets.cleaning import mark_as_read
 from conan_assets.encoding.models import locate_model
 from conan_assets.mining.collection import Collection
 from conan_assets.mining.ranking import EMPTY, Neighbours, pack
@@ -30,6 +31,7 @@ class ScoreCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        mark_as_read(folder)
         shards = [np.load(path) for path in sorted(folder.glob("*.npy"))]
         rows = np.concatenate(shards) if shards else np.empty(0, self._dtype)
         self._scores = dict(zip(rows["key"].tolist(), rows["score"].tolist(), strict=True))
@@ -115,7 +117,10 @@ class CrossEncoderScorer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = best_dtype(device) if self._settings.dtype == "auto" else getattr(torch, self._settings.dtype)
         return CrossEncoder(
-            str(self._path), device=device, max_length=self._settings.max_tokens, model_kwargs={"dtype": dtype}
+            str(self._path),
+            device=device,
+            max_length=self._settings.max_tokens,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
         )
 
     def _namespace(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from conan_assets.artifacts import atomic_path
 
 BINS = 50
+PANELS_PER_ROW = 2
 
 
 def plot_histograms(panels: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> str:
@@ -22,12 +23,15 @@ def plot_histograms(panels: Mapping[str, Mapping[str, np.ndarray]], path: Path) 
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * len(panels), 3.4), layout="constrained")
-    for axes, (teacher, kinds) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
+    columns = min(len(panels), PANELS_PER_ROW)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.8 * columns, 3.4 * rows), layout="constrained")
+    for position, (teacher, kinds) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, columns, position)
         finite = {kind: scores[np.isfinite(scores)] for kind, scores in kinds.items()}
         every = np.concatenate(list(finite.values()) or [np.zeros(1)])
         low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
-        bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
+        bins = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
         for kind, scores in finite.items():
             weights = np.full(len(scores), 100 / max(len(scores), 1))
             axes.hist(scores, bins=bins, weights=weights, alpha=0.55, label=f"{kind} ({len(scores):,})")

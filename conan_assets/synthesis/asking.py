@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from conan_assets.synthesis.client import CallError, ChatClient
+from conan_assets.synthesis.connect import open_client
+from conan_assets.synthesis.endpoint import CallError
 from conan_assets.synthesis.generation import JOURNAL
 from conan_assets.synthesis.journal import Journal
 from conan_assets.synthesis.limits import BudgetSpentError
@@ -26,7 +27,7 @@ def asker(settings: OpenAIGeneration, journal_folder: Path) -> Callable[[Sequenc
 
 
 async def _answers(settings: OpenAIGeneration, journal: Journal, prompts: Sequence[Messages]) -> list[str | None]:
-    async with ChatClient(settings, journal) as client:
+    async with open_client(settings, journal) as client:
 
         async def answer(messages: Messages) -> str | None:
             try:

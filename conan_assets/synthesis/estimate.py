@@ -1,17 +1,27 @@
 """What a generation would send and cost, before anything is sent."""
 
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import polars as pl
 
 from conan_assets.synthesis.client import estimate_tokens, journal_key
 from conan_assets.synthesis.generation import JOURNAL
-from conan_assets.synthesis.journal import Journal
+from conan_assets.synthesis.journal import Answer, Journal
 from conan_assets.synthesis.llm import about, prompt_of
 from conan_assets.synthesis.passages import choose_passages
+from conan_assets.synthesis.prompts import Messages
 from conan_assets.synthesis.settings import OpenAIGeneration
+
+CHARS_PER_TOKEN = 4.0
+CHARS_PER_CHINESE_TOKEN = 1.2
+TOKENS_PER_PAIR = 40
+"""Typical figures of today's tokenizers and of the answers that the templates ask for."""
+
+FIRST_CHINESE_CHARACTER = "\u2e80"
 
 
 def estimate_generation(
@@ -19,23 +29,40 @@ def estimate_generation(
 ) -> dict[str, Any]:
     """Return calls, tokens and cost of writing ``max_pairs`` pairs, if every first answer is valid; sends nothing.
 
-    Prompts are estimated from above by their characters, answers counted at their longest. Prompts that the journal
-    answers cost nothing.
+    At most: prompts from above by their characters, answers at their longest. Expected: by typical tokens, answers as
+    long as the journal's so far. Prompts that the journal answers cost nothing. Prices of 0 give a cost of 0.
     """
     passages = about(settings, choose_passages(corpus, pairs, settings.seed))
-    prompts = [
-        prompt_of(settings, passage)
-        for passage in islice(passages, -(-settings.max_pairs // settings.pairs_per_passage))
-    ]
-    with Journal(journal_folder / JOURNAL) as journal:
-        unanswered = [prompt for prompt in prompts if journal.find(journal_key(settings, prompt)) is None]
-    prompt_tokens = sum(estimate_tokens(prompt) for prompt in unanswered)
-    completion_tokens = len(unanswered) * settings.max_completion_tokens
+    needed = -(-settings.max_pairs // settings.pairs_per_passage)
+    prompts = [prompt_of(settings, passage) for passage in islice(passages, needed)]
+    answers = Journal.answers_in(journal_folder / JOURNAL)
+    unanswered = [prompt for prompt in prompts if journal_key(settings, prompt) not in answers]
+    at_most = sum(map(estimate_tokens, unanswered)), len(unanswered) * settings.max_completion_tokens
+    expected = sum(map(_typical_tokens, unanswered)), round(len(unanswered) * _tokens_of_answer(settings, answers))
     return {
+        "model": settings.model,
         "pairs": min(settings.max_pairs, len(prompts) * settings.pairs_per_passage),
         "calls": len(unanswered),
         "answered_by_the_journal": len(prompts) - len(unanswered),
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens_at_most": completion_tokens,
-        "cost_at_most": round(settings.budget.price(prompt_tokens, completion_tokens), 4),
+        "prompt_tokens_expected": expected[0],
+        "prompt_tokens_at_most": at_most[0],
+        "completion_tokens_expected": expected[1],
+        "completion_tokens_at_most": at_most[1],
+        "cost_expected": round(settings.budget.price(*expected), 4),
+        "cost_at_most": round(settings.budget.price(*at_most), 4),
     }
+
+
+def _typical_tokens(messages: Messages) -> int:
+    texts = [message["content"] for message in messages]
+    chinese = sum(character >= FIRST_CHINESE_CHARACTER for text in texts for character in text)
+    others = sum(map(len, texts)) - chinese
+    return round(chinese / CHARS_PER_CHINESE_TOKEN + others / CHARS_PER_TOKEN)
+
+
+def _tokens_of_answer(settings: OpenAIGeneration, answers: dict[str, Answer]) -> float:
+    """Return the mean length of the journal's answers, a typical one where it holds none."""
+    lengths: Collection[int] = [answer.completion_tokens for answer in answers.values()]
+    return (
+        mean(lengths) if lengths else min(TOKENS_PER_PAIR * settings.pairs_per_passage, settings.max_completion_tokens)
+    )

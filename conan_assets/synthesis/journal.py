@@ -3,10 +3,11 @@
 import fcntl
 import json
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class JournalError(RuntimeError):
@@ -24,10 +25,36 @@ class Answer:
     refusal: str | None = None
 
 
+@dataclass(frozen=True)
+class Submission:
+    """A batch of prompts handed to a provider.
+
+    Attributes
+    ----------
+    name
+        Stands in the batch's metadata at the provider, to find a batch whose id a kill kept from the journal.
+    endpoint
+        The provider.
+    keys
+        Keys of its prompts.
+    batch_id
+        The provider's id, once it is known.
+    collected
+        Whether its answers are in the journal.
+    """
+
+    name: str
+    endpoint: str
+    keys: tuple[str, ...]
+    batch_id: str | None = None
+    collected: bool = False
+
+
 class Journal:
     """Answers by the fingerprint of prompt, model and parameters, in a file of one JSON object a line.
 
-    An answer is in the file before it is used. A last line that a killed run left unfinished is cut off.
+    An answer is in the file before it is used, and a batch before and after it is created. A last line that a killed
+    run left unfinished is cut off.
 
     Parameters
     ----------
@@ -38,13 +65,15 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._answers: dict[str, Answer] = {}
+        self._submissions: dict[str, Submission] = {}
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._read()
+            self._file.seek(0)
+            self._file.truncate(self._read(self._file))
         except BlockingIOError:
             self._file.close()
             raise JournalError(f"another run is writing to {self.path}: wait for it") from None
@@ -61,29 +90,57 @@ class Journal:
     def __len__(self) -> int:
         return len(self._answers)
 
+    @classmethod
+    def answers_in(cls, path: Path) -> dict[str, Answer]:
+        """Return every answer by its key, also while another run writes; none where there is no file yet."""
+        journal = cls(path)
+        if path.exists():
+            with path.open("rb") as file:
+                journal._read(file)
+        return journal._answers
+
     def find(self, key: str) -> Answer | None:
         """Return the answer recorded under ``key``, or None."""
         return self._answers.get(key)
 
     def record(self, key: str, answer: Answer) -> None:
         """Append ``answer``; it survives a kill of this process from here on."""
-        line = json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False) + "\n"
-        os.write(self._file.fileno(), line.encode())
+        self._append({"key": key, **asdict(answer)})
         self._answers[key] = answer
 
-    def _read(self) -> None:
-        self._file.seek(0)
+    def note(self, submission: Submission) -> None:
+        """Append what is known of a batch by now; it replaces what was known before."""
+        self._append({"batch": asdict(submission)})
+        self._submissions[submission.name] = submission
+
+    def uncollected(self, keys: Collection[str], endpoint: str) -> list[Submission]:
+        """Return the batches at ``endpoint`` that are not collected and hold one of ``keys``."""
+        wanted = set(keys)
+        there = [s for s in self._submissions.values() if s.endpoint == endpoint and not s.collected]
+        return [submission for submission in there if not wanted.isdisjoint(submission.keys)]
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        os.write(self._file.fileno(), (json.dumps(entry, ensure_ascii=False) + "\n").encode())
+
+    def _read(self, lines: Iterable[bytes]) -> int:
+        """Take in every complete line; return how many bytes they have."""
         complete = 0
-        for number, line in enumerate(self._file, start=1):
+        for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 break
             complete += len(line)
             try:
-                entry = json.loads(line)
-                key = entry.pop("key")
-                self._answers[key] = Answer(**entry)
+                self._take(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise JournalError(
                     f"{self.path}: line {number} is damaged ({error}); remove that line, its prompt will be asked again"
                 ) from error
-        self._file.truncate(complete)
+        return complete
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        if "batch" in entry:
+            batch = entry["batch"]
+            self._submissions[batch["name"]] = Submission(**(batch | {"keys": tuple(batch["keys"])}))
+        else:
+            key = entry.pop("key")
+            self._answers[key] = Answer(**entry)

@@ -60,7 +60,7 @@ class Spending:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._reserved: list[tuple[int, int]] = []
+        self._in_flight = self._reserved_prompt_tokens = self._reserved_completion_tokens = 0
         self._changed = asyncio.Condition()
         self.prompt_tokens = self.completion_tokens = 0
 
@@ -76,17 +76,16 @@ class Spending:
         Waits for calls in flight to give back what they did not need; raises BudgetSpentError when none is in flight
         and the budget does not have it.
         """
-        call = prompt_tokens, completion_tokens
         async with self._changed:
-            while (spent := self._limit_exceeded_by(call)) is not None:
-                if not self._reserved:
+            while (spent := self._limit_exceeded_by(prompt_tokens, completion_tokens)) is not None:
+                if not self._in_flight:
                     raise BudgetSpentError(spent)
                 await self._changed.wait()
-            self._reserved.append(call)
+            self._set_aside(1, prompt_tokens, completion_tokens)
         try:
             yield
         finally:
-            self._reserved.remove(call)
+            self._set_aside(-1, -prompt_tokens, -completion_tokens)
             async with self._changed:
                 self._changed.notify_all()
 
@@ -95,9 +94,14 @@ class Spending:
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
 
-    def _limit_exceeded_by(self, call: tuple[int, int]) -> str | None:
-        prompt = self.prompt_tokens + call[0] + sum(tokens for tokens, _ in self._reserved)
-        completion = self.completion_tokens + call[1] + sum(tokens for _, tokens in self._reserved)
+    def _set_aside(self, calls: int, prompt_tokens: int, completion_tokens: int) -> None:
+        self._in_flight += calls
+        self._reserved_prompt_tokens += prompt_tokens
+        self._reserved_completion_tokens += completion_tokens
+
+    def _limit_exceeded_by(self, prompt_tokens: int, completion_tokens: int) -> str | None:
+        prompt = self.prompt_tokens + self._reserved_prompt_tokens + prompt_tokens
+        completion = self.completion_tokens + self._reserved_completion_tokens + completion_tokens
         max_tokens, max_cost = self._budget.max_tokens, self._budget.max_cost
         if max_tokens is not None and prompt + completion > max_tokens:
             spent = self.prompt_tokens + self.completion_tokens

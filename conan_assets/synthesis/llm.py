@@ -10,10 +10,11 @@ from typing import Any
 import polars as pl
 
 from conan_assets.data.tables import PAIRS, check_table
-from conan_assets.data.text import compare_by
 from conan_assets.progress import Progress
 from conan_assets.synthesis.answers import AnswerError, Written, parse_answer
-from conan_assets.synthesis.client import CallError, ChatClient, EndpointError, journal_key
+from conan_assets.synthesis.client import Client, journal_key
+from conan_assets.synthesis.connect import open_client
+from conan_assets.synthesis.endpoint import CallError, EndpointError
 from conan_assets.synthesis.journal import Journal
 from conan_assets.synthesis.limits import BudgetSpentError
 from conan_assets.synthesis.prompts import Messages, build_correction, build_prompt
@@ -25,7 +26,6 @@ MAX_FAILURES_IN_A_ROW = 20
 """So many calls failing one after the other mean that the endpoint is down, whatever the single prompts say."""
 
 EXAMPLES = 5
-MIN_QUOTED_CHARS = 16
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def write_pairs(
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (pairs, report) written by the model of ``settings`` about ``passages``, until ``max_pairs``.
 
+    The pairs are PAIRS with ``passage_id``, the document each was written from; the report holds no pairs.
+
     Answers in the journal are used without a call, so that a killed, repeated or raised run pays only for what is
     new, and the same journal gives the same pairs.
 
@@ -76,12 +78,12 @@ async def _write_pairs(
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     outcome = Outcome()
     progress = Progress("writing pairs", settings.max_pairs)
-    async with ChatClient(settings, journal) as client:
+    async with open_client(settings, journal) as client:
         todo = about(settings, passages)
         while not outcome.stopped:
             wanted = settings.max_pairs - outcome.count
             wave = _take(todo, -(-wanted // settings.pairs_per_passage))
-            await _write_wave(settings, client, iter(wave), outcome, progress)
+            await _write_wave(settings, client, wave, outcome, progress)
             if outcome.count >= settings.max_pairs:
                 outcome.stopped = f"max_pairs {settings.max_pairs:,} is reached"
             elif not wave:
@@ -89,9 +91,10 @@ async def _write_pairs(
     if outcome.error:
         raise outcome.error
     rows = [row for number in sorted(outcome.pairs) for row in outcome.pairs[number]][: settings.max_pairs]
-    pairs = check_table(pl.DataFrame(rows, schema=dict(PAIRS.columns)), PAIRS, "pairs written by a model")
+    schema = dict(PAIRS.columns) | {"passage_id": pl.String}
+    pairs = check_table(pl.DataFrame(rows, schema=schema), PAIRS, "pairs written by a model")
     logger.info("%s pairs written; stopped: %s", f"{pairs.height:,}", outcome.stopped)
-    return pairs, _report(settings, client, outcome, pairs, progress.seconds)
+    return pairs, _report(settings, client, outcome, progress.seconds)
 
 
 def about(settings: OpenAIGeneration, passages: pl.DataFrame) -> Iterator[Passage]:
@@ -112,15 +115,16 @@ def _take(passages: Iterator[Passage], count: int) -> list[Passage]:
 
 
 async def _write_wave(
-    settings: OpenAIGeneration, client: ChatClient, wave: Iterator[Passage], outcome: Outcome, progress: Progress
+    settings: OpenAIGeneration, client: Client, wave: list[Passage], outcome: Outcome, progress: Progress
 ) -> None:
-    """Write about every passage of ``wave`` with as many workers as calls may be in flight.
+    """Write about every passage of ``wave`` with as many workers as prompts may be asked at once.
 
     What ends the run lets the calls in flight finish: they are paid for.
     """
+    passages = iter(wave)
 
     async def work() -> None:
-        for passage in wave:
+        for passage in passages:
             if outcome.stopped:
                 return
             try:
@@ -132,10 +136,10 @@ async def _write_wave(
                 return
             progress.advance(written, f"{client.spending.prompt_tokens + client.spending.completion_tokens:,} tokens")
 
-    await asyncio.gather(*(work() for _ in range(settings.calls.concurrency)))
+    await asyncio.gather(*(work() for _ in range(min(client.concurrency or len(wave), len(wave)))))
 
 
-async def _write_one(settings: OpenAIGeneration, client: ChatClient, passage: Passage, outcome: Outcome) -> int:
+async def _write_one(settings: OpenAIGeneration, client: Client, passage: Passage, outcome: Outcome) -> int:
     """Add the pairs of one passage, or the reason why there are none, to ``outcome``; return how many pairs."""
     try:
         written, key = await _valid_answer(settings, client, prompt_of(settings, passage), passage.task)
@@ -148,16 +152,8 @@ async def _write_one(settings: OpenAIGeneration, client: ChatClient, passage: Pa
         _row(passage, item, f"{passage.doc_id}:llm:{key}:{position}")
         for position, item in enumerate(written[: settings.pairs_per_passage])
     ]
-    fresh = [row for row in rows if passage.task != "question" or not quotes(row["query"], passage.text)]
-    client.counts["rejected_quotes_passage"] += len(rows) - len(fresh)
-    outcome.pairs[passage.number] = fresh
-    return len(fresh)
-
-
-def quotes(query: str, passage: str) -> bool:
-    """Return whether a ``query`` longer than a term stands in ``passage`` word for word: it would teach matching."""
-    words = compare_by(query).strip(" .?!。？！")
-    return len(words) >= MIN_QUOTED_CHARS and words in compare_by(passage)
+    outcome.pairs[passage.number] = rows
+    return len(rows)
 
 
 def _count_failed_call(outcome: Outcome, error: AnswerError | CallError) -> None:
@@ -173,7 +169,7 @@ def _count_failed_call(outcome: Outcome, error: AnswerError | CallError) -> None
 
 
 async def _valid_answer(
-    settings: OpenAIGeneration, client: ChatClient, messages: Messages, task: str
+    settings: OpenAIGeneration, client: Client, messages: Messages, task: str
 ) -> tuple[Sequence[Written], str]:
     """Return the pairs of the first valid answer and its key, showing the model what was wrong with the others."""
     for attempt in range(settings.calls.max_corrections + 1):
@@ -195,20 +191,18 @@ def _row(passage: Passage, item: Written, identifier: str) -> dict[str, Any]:
         "origin": "llm",
         "split": "train",
         "query_id": identifier,
+        "passage_id": passage.doc_id,
         **item.columns(passage.doc_id),
     }
 
 
-def _report(
-    settings: OpenAIGeneration, client: ChatClient, outcome: Outcome, pairs: pl.DataFrame, seconds: float
-) -> dict[str, Any]:
+def _report(settings: OpenAIGeneration, client: Client, outcome: Outcome, seconds: float) -> dict[str, Any]:
     reasons = Counter(failure["reason"] for failure in outcome.failures)
     return {
         "generator": "openai",
         "model": settings.model,
-        "endpoint": client.base_url or "OpenAI",
-        "pairs": pairs.height,
-        "pairs_by_task": dict(pairs.group_by("task").len().sort("task").iter_rows()),
+        "endpoint": client.endpoint.name,
+        "mode": settings.mode,
         "stopped": outcome.stopped,
         "passages_answered": len(outcome.pairs),
         "passages_failed": len(outcome.failures),
@@ -219,6 +213,5 @@ def _report(
         "completion_tokens": client.spending.completion_tokens,
         "cost": round(client.spending.cost, 6),
         "seconds": round(seconds, 2),
-        "pairs_per_second": round(pairs.height / max(seconds, 1e-9), 2),
-        "example_pairs": pairs.head(EXAMPLES).select("task", "query", "doc_id", "text", "score").to_dicts(),
+        "pairs_per_second": round(outcome.count / max(seconds, 1e-9), 2),
     }

@@ -1,4 +1,4 @@
-"""What a run changes in its base model before training; loading the result needs none of our code.
+"""The size of a base model made from scratch, and what a run changes in its base model before training.
 
 "A" is Conan-embedding (arXiv 2408.15710), "B" NV-Retriever (arXiv 2407.15831).
 """
@@ -65,3 +65,37 @@ class ArchitectureSettings:
 
     def __post_init__(self) -> None:
         require(self, ("head_dim",), "a number above 0, or null", lambda value: value is None or value >= 1)
+
+
+@dataclass(frozen=True)
+class CharacterBertSettings:
+    """The size of a BERT with a vocabulary of characters, made from the corpus where no base model can be had.
+
+    Attributes
+    ----------
+    hidden_size, layers, heads
+        Length of embeddings, transformer layers, and attention heads in each. The feed-forward layers are four times
+        as wide as ``hidden_size``.
+    vocabulary_size
+        At most so many characters, the most frequent ones.
+    max_tokens
+        Longest text in tokens.
+    seed
+        Decides the random weights.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    hidden_size: int = 128
+    layers: int = 2
+    heads: int = 4
+    vocabulary_size: int = 8_000
+    max_tokens: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        sizes = ("hidden_size", "layers", "heads", "vocabulary_size")
+        require(self, sizes, "a number above 0", lambda value: value >= 1)
+        require(self, ("max_tokens",), "a number above 2, for a text between its marks", lambda value: value > 2)
+        require(self, ("seed",), "a number not below 0", lambda value: value >= 0)
+        require(self, ("hidden_size",), f"a multiple of heads, {self.heads}", lambda value: value % self.heads == 0)

@@ -11,7 +11,7 @@ from sentence_transformers.models import Dense, Normalize, Pooling
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.architecture import ArchitectureSettings, LoraSettings
 
@@ -34,14 +34,7 @@ class TrainableModel:
 
     def __init__(self, base: EncoderSettings, architecture: ArchitectureSettings, device: str, seed: int) -> None:
         disable_progress_bar()
-        self.model = SentenceTransformer(
-            str(locate_model(base.model, base.revision)),
-            device=device,
-            trust_remote_code=base.trust_remote_code,
-            model_kwargs={"dtype": torch.float32},
-        )
-        if base.max_tokens is not None:
-            self.model.max_seq_length = base.max_tokens
+        self.model = load_model(base, device, torch.float32)
         torch.manual_seed(seed)
         if self.model.tokenizer.pad_token is None:
             self.model.tokenizer.pad_token = self.model.tokenizer.eos_token

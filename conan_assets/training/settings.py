@@ -17,6 +17,8 @@ InBatchNegatives = Literal["none", "positives", "documents"]
 TrainingDtype = Literal["auto", "float32", "bfloat16"]
 
 BETA = 0.8
+DISTILLATION: frozenset[LossName] = frozenset({"kl_distillation", "margin_mse"})
+"""Losses that learn a teacher's scores."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,10 @@ from conan_assets.training.negatives import NegativeTable
 from conan_assets.training.objective import batch_loss
 from conan_assets.training.processes import Processes
 from conan_assets.training.samples import RetrievalSamples
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.settings import DISTILLATION, TrainingSettings
 from conan_assets.training.state import State, optimizer_tensors, restore_optimizer
 from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.weights import MasterWeights, build_optimizer, gradients, learning_rate, set_learning_rate
-
-NEEDS_TEACHER = {"kl_distillation", "margin_mse"}
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -202,7 +200,7 @@ class Trainer:
 
 def _check(data: TrainingData, settings: TrainingSettings, processes: Processes) -> None:
     """Refuse data and settings that do not fit together."""
-    named = NEEDS_TEACHER & set(settings.losses)
+    named = DISTILLATION & set(settings.losses)
     if data.retrieval is not None and named and data.retrieval.candidate_scores is None:
         raise TrainingDataError(
             f"the loss {min(named)} needs the columns positive_scores and candidate_scores in retrieval.parquet"

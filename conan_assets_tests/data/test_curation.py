@@ -1,25 +1,41 @@
+import tempfile
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conan_assets.data.curation import curate
+from conan_assets.data import blocks, curation
+from conan_assets.data.curation import TeacherFloor, curate
 from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import PAIRS, TableError
 from conan_assets.data.text import cleaned, compare_by, comparison_key
 from conan_assets_tests.data.frames import make_corpus, make_pairs
 
 CORPUS = make_corpus("Cats purr when they are content.", "Dogs bark at strangers.", "Birds sing at dawn.")
+STRICT = {
+    "blocked_words": ["cretin", "坏蛋"],
+    "blocked_patterns": [r"agent-\d+"],
+    "personal_data": ["email", "phone", "identity_number", "payment_card", "ip_address"],
+}
 NONE = pl.DataFrame(schema=dict(PAIRS.columns))
 KEEP = {"query": "which animal purrs", "doc_id": "wiki:d1", "pair_id": "keep", "query_id": "wiki:keep"}
 
 
-def run(*rows, generated=NONE, queries=(), corpus=CORPUS, languages=None, **settings):
-    return curate(make_pairs(KEEP, *rows), generated, corpus, queries, CurationSettings(**settings), languages)
+def run(*rows, generated=NONE, queries=(), corpus=CORPUS, languages=None, teacher=None, **settings):
+    """Return (training pairs, report) of KEEP and ``rows``."""
+    tables = [make_pairs(KEEP, *rows).lazy(), generated.lazy(), corpus.lazy()]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "table.parquet"
+        report = curate(*tables, {"hub": queries}, CurationSettings(**settings), target, languages, teacher)
+        assert [path.name for path in target.parent.iterdir()] == ["table.parquet"], "working files are left"
+        return pl.read_parquet(target), report
 
 
 def removed(report) -> dict[str, int]:
-    return {row["step"]: row["removed"] for row in report["removed_by_reason"] if row["removed"]}
+    return {row["reason"]: row["removed"] for row in report["removed_by_reason"] if row["removed"]}
 
 
 def test_pairs_without_a_fault_stay():
@@ -38,15 +54,31 @@ def test_pairs_without_a_fault_stay():
         ({"query": "who barks", "text": "d" * 100_001}, "document_too_long"),
         ({"query": "who barks", "text": "=== --- *** !!! ??? abc"}, "too_many_symbols"),
         ({"query": "who barks", "text": "buy now " * 30}, "repetitive"),
-        ({"query": "who is Jane.Doe@example.com", "doc_id": "wiki:d2"}, "blocked_pattern"),
-        ({"query": "who barks", "text": "ask jane.doe@example.com about dogs"}, "blocked_pattern"),
+        ({"query": "谁会叫", "text": "马上购买" * 60}, "repetitive"),
+        ({"query": "who barks", "text": "dogs \ufffd\ufffd bark at \ufffd strangers"}, "broken_text"),
+        ({"query": "who \ue000 barks", "doc_id": "wiki:d2"}, "broken_text"),
+        ({"query": "who barks", "text": "Dogs bark. Please enable JavaScript to view this page."}, "boilerplate"),
+        (
+            {"query": "谁会叫", "text": "狗会叫。版权所有，未经许可不得转载。\n返回首页 网站地图 联系我们"},
+            "boilerplate",
+        ),
+        ({"query": "who is agent-007", "doc_id": "wiki:d2"}, "blocked_pattern"),
+        ({"query": "who barks", "text": "ask agent-123 about dogs"}, "blocked_pattern"),
+        ({"query": "who barks, you Cretin?", "doc_id": "wiki:d2"}, "blocked_word"),
+        ({"query": "谁会叫", "text": "狗会叫，你这个坏蛋，快来看看吧。"}, "blocked_word"),
+        ({"query": "who is jane.doe@example.com", "doc_id": "wiki:d2"}, "personal_data"),
+        ({"query": "who barks", "text": "dogs bark, call +49 30 901820 for help"}, "personal_data"),
+        ({"query": "谁会叫", "text": "狗会叫，请打电话给我：13812345678。"}, "personal_data"),
+        ({"query": "谁会叫", "text": "身份证号码11010519491231002X的主人"}, "personal_data"),
+        ({"query": "who barks", "text": "paid with 4111 1111 1111 1111 at the vet"}, "personal_data"),
+        ({"query": "who barks", "text": "the dog at 192.168.0.254 barks"}, "personal_data"),
         ({"query": "dogs  BARK at strangers.", "doc_id": "wiki:d2"}, "query_equals_document"),
         ({"query": " Which animal　PURRS ", "doc_id": "wiki:d1"}, "duplicate"),
         ({"query": "which animal purrs", "text": "cats purr when they are CONTENT."}, "duplicate"),
     ],
 )
 def test_a_faulty_pair_is_removed_and_counted_under_its_reason(row, reason):
-    pairs, report = run(row, blocked_patterns=[r"\w+@\w+\.\w+"])
+    pairs, report = run(row, **STRICT)
     assert pairs["pair_id"].to_list() == ["keep"]
     assert removed(report) == {reason: 1}
     assert [example["reason"] for example in report["rejected_examples"]] == [reason]
@@ -56,11 +88,11 @@ def test_a_query_of_the_test_split_never_trains_whatever_its_case_width_and_spac
     test = {"query": "who sings at dawn", "doc_id": "wiki:d3", "split": "test"}
     pairs, report = run(test, {"query": "Ｗho  SINGS at dawn", "doc_id": "wiki:d2"})
     assert pairs["pair_id"].to_list() == ["keep"]
-    assert removed(report) == {"evaluation_query": 1}
+    assert removed(report) == {"normalised_evaluation_query": 1}
 
 
 def test_a_query_of_another_evaluation_set_never_trains():
-    pairs, report = run({"query": "who barks", "doc_id": "wiki:d2"}, queries=["Who barks"])
+    pairs, report = run({"query": "who barks", "doc_id": "wiki:d2"}, queries=["who barks"])
     assert pairs["pair_id"].to_list() == ["keep"]
     assert removed(report) == {"evaluation_query": 1}
 
@@ -178,3 +210,105 @@ def test_a_document_in_another_language_than_its_source_is_removed_unless_it_is_
     assert pairs["pair_id"].to_list() == ["keep", "p3"]
     assert removed(report) == {"other_language": 1}
     assert run(*rows, languages={"another": "en"})[0].height == 3
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"query": "which concretinous rock is it", "doc_id": "wiki:d2"},
+        {"query": "who barks", "text": "Version 3.11 of 2024-01-02 barks 12 345 times at 10.5.1"},
+        {"query": "谁会叫", "text": "狗会对陌生人叫，也会看守房屋，还会在晚上叫醒主人。"},
+        {"query": "who barks", "text": "Dogs bark. They guard the house at night. All rights reserved."},
+        {"query": "who barks", "text": " ".join(f"word{number % 20}" for number in range(60))},
+    ],
+)
+def test_ordinary_text_passes_the_strictest_settings(row):
+    assert removed(run(row, **STRICT)[1]) == {}
+
+
+def test_a_pair_is_counted_under_the_first_step_that_removes_it():
+    faulty = {"query": "ab", "text": "x" * 5 + " jane@example.com " + "=" * 60, "score": 0.0}
+    reasons = []
+    for fixed in ({}, {"score": 1.0}, {"query": "abc"}, {"text": "x" * 5 + " jane@example.com bla"}):
+        faulty |= fixed
+        reasons += removed(run(faulty, personal_data=["email"], min_document_chars=9)[1])
+    assert reasons == ["judged_irrelevant", "query_too_short", "too_many_symbols", "personal_data"]
+
+
+def test_the_table_names_the_steps_in_the_order_of_the_papers():
+    _, report = run({"query": "ab", "doc_id": "wiki:d2"})
+    steps = list(dict.fromkeys(row["step"] for row in report["removed_by_reason"]))
+    assert steps == [
+        "format",
+        "length",
+        "language",
+        "heuristics",
+        "near_duplicates",
+        "safety",
+        "decontamination",
+        "teacher_score",
+    ]
+    assert [row["remaining"] for row in report["removed_by_reason"]][:3] == [2, 2, 1]
+
+
+def test_the_second_sentence_of_a_graded_pair_may_be_as_short_as_a_query():
+    pairs, report = run({"query": "他在跑步", "text": "他跑步", "task": "sts", "score": 4.0}, min_document_chars=10)
+    assert (pairs.height, removed(report)) == (2, {})
+
+
+def test_a_query_that_normalisation_changed_is_counted():
+    assert run({"query": "cafe\u0301 opening hours", "doc_id": "wiki:d2"})[1]["queries_normalised"] == 1
+
+
+def test_pairs_below_the_teachers_floor_are_removed_and_only_retrieval_pairs_are_scored():
+    seen = []
+
+    def score(queries, documents):
+        seen.extend(zip(queries, documents, strict=True))
+        return np.array([0.39 if "barks" in query else 0.4 for query in queries])
+
+    rows = ({"query": "who barks", "doc_id": "wiki:d2"}, {"query": "x barks", "text": "y barks", "task": "sts"})
+    pairs, report = run(*rows, teacher=TeacherFloor(score, 0.4))
+    assert pairs["pair_id"].to_list() == ["keep", "p3"]
+    assert removed(report) == {"low_teacher_score": 1}
+    assert seen == [
+        ("which animal purrs", "Cats purr when they are content."),
+        ("who barks", "Dogs bark at strangers."),
+    ]
+
+
+def test_what_each_evaluation_set_removed_is_counted_by_the_way_it_was_found():
+    held_out = {"query": LONG_QUERY, "doc_id": "wiki:d3", "split": "test"}
+    rows = [LONG_QUERY, LONG_QUERY.upper(), LONG_QUERY.replace("content", "happy"), "who barks"]
+    _, report = run(held_out, *({"query": query, "doc_id": "wiki:d2"} for query in rows), queries=["Who barks"])
+    assert report["decontamination"] == [
+        {"evaluation_set": "hub", "queries": 1, "exact": 0, "normalised": 1, "near_duplicate": 0},
+        {"evaluation_set": "wiki/test", "queries": 1, "exact": 1, "normalised": 0, "near_duplicate": 0},
+    ]
+    assert (removed(report)["duplicate"], removed(report)["near_duplicate"]) == (1, 1), "they come before"
+    apart = [{"query": query, "doc_id": f"wiki:d{number}"} for number, query in enumerate(rows[:3], start=1)]
+    _, report = run(held_out, *apart)
+    assert report["decontamination"][0] == {
+        "evaluation_set": "wiki/test",
+        "queries": 1,
+        "exact": 1,
+        "normalised": 1,
+        "near_duplicate": 1,
+    }
+    assert report["contaminated_share"] == 0.75
+
+
+def test_two_pairs_of_one_id_are_refused():
+    with pytest.raises(TableError, match="two train pairs are called 'keep'"):
+        run({"query": "who barks", "doc_id": "wiki:d2", "pair_id": "keep"})
+
+
+def test_the_work_done_in_blocks_is_the_same_as_at_once(monkeypatch):
+    rows = [{"query": f"who is number {number % 9}", "doc_id": f"wiki:d{number % 3 + 1}"} for number in range(40)]
+    rows += [{"query": f"what is {number}", "text": f"this is the text {number}"} for number in range(10)]
+    pairs, report = run(*rows)
+    for module in (blocks, curation):
+        monkeypatch.setattr(module, "BLOCK_ROWS" if module is blocks else "SCORED_PAIRS", 7)
+    in_blocks, again = run(*rows)
+    assert in_blocks.equals(pairs)
+    assert again | {"seconds": 0} == report | {"seconds": 0}

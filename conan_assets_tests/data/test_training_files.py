@@ -96,3 +96,38 @@ def test_judgements_follow_a_query_that_was_merged_into_another():
     known = judgements_of(training.lazy(), raw.lazy()).collect()
     assert set(known["query_id"]) == {"q1"}
     assert set(known["doc_id"]) == {"d:1", "d:2", "d:3"}
+
+
+def test_labelled_texts_are_written_with_labels_of_their_own_dataset(tmp_path: Path):
+    labelled = pairs(("q1", None, "spam", 1), ("q2", None, "ham", 1)).with_columns(task=pl.lit("classification"))
+    report = write(labelled, None, tmp_path)
+    assert report["classification_samples"] == 2
+    assert report["retrieval_samples"] == 0
+    assert pl.read_parquet(tmp_path / "classification.parquet").to_dicts() == [
+        {"text": "text of q1", "label": "d:spam"},
+        {"text": "text of q2", "label": "d:ham"},
+    ]
+
+
+def test_a_teachers_scores_stand_beside_the_texts_and_are_nan_where_it_gave_none(tmp_path: Path):
+    mined = negatives(("q1", "d:3", "kept", None, 1, 1), ("q1", "d:4", "kept", None, 2, 1))
+    scores = pl.DataFrame({"query_id": "q1", "doc_id": ["d:1", "d:4"], "score": [0.9, 0.4]})
+    judged = pairs(("q1", "d:1", None, 1), ("q2", "d:2", None, 1))
+    write_training_files(CORPUS, judged, judged, mined, tmp_path, teacher_scores=scores)
+    first, second = samples(tmp_path)["q1"], samples(tmp_path)["q2"]
+    assert first["positive_scores"] == [0.9]
+    assert str(first["candidate_scores"]) == "[nan, 0.4]"
+    assert str(second["positive_scores"]) == "[nan]"
+    assert second["candidate_scores"] == []
+
+
+def test_dev_samples_rank_among_the_documents_that_bm25_finds_and_are_not_trained_on(tmp_path: Path):
+    judged = pairs(("q1", "d:1", None, 1))
+    dev = pairs(("q9", "d:2", None, 1), ("q9", "d:4", None, 1)).with_columns(query=pl.lit("two or three"))
+    write_training_files(CORPUS, judged, judged, None, tmp_path, dev=dev.with_columns(split=pl.lit("dev")))
+    (sample,) = pl.read_parquet(tmp_path / "dev.parquet").to_dicts()
+    assert sample["positives"] == ["d:2", "d:4"]
+    assert sample["candidates"] == ["d:3"]
+    assert list(samples(tmp_path)) == ["q1"]
+    texts = dict(pl.read_parquet(tmp_path / "texts.parquet").iter_rows())
+    assert texts == {"d:1": "T one", "d:2": "two", "d:3": "three", "d:4": "four"}

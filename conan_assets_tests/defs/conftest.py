@@ -4,8 +4,12 @@ import json
 import random
 from pathlib import Path
 
+import dagster as dg
+import polars as pl
 import pytest
 
+from conan_assets.artifacts import ArtifactStore
+from conan_assets.definitions import build_defs
 from conan_assets.settings import Settings
 
 ANIMALS = ["cat", "dog", "owl", "fox", "cow", "bee", "ant", "eel"]
@@ -71,3 +75,22 @@ def miniature(tmp_path: Path, tiny_model: str) -> Settings:
     """Return a programme whose data and storage lie in the test's own folder."""
     write_beir_folder(tmp_path / "animals")
     return programme(tmp_path / "animals", tiny_model, tmp_path / "home")
+
+
+def run(settings: Settings, selection: str = "*", raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+    """Materialize the selected assets in this process."""
+    job = build_defs(settings).resolve_implicit_global_asset_job_def()
+    keys = dg.AssetSelection.from_string(selection).resolve(build_defs(settings).resolve_asset_graph())
+    with dg.instance_for_test() as instance:
+        return job.execute_in_process(instance=instance, asset_selection=list(keys), raise_on_error=raise_on_error)
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+    """Return the metadata of every asset that a run materialized."""
+    events = result.get_asset_materialization_events()
+    return {event.asset_key.to_user_string(): dict(event.materialization.metadata) for event in events}
+
+
+def table(settings: Settings, key: str) -> pl.DataFrame:
+    """Return the current table of an asset."""
+    return pl.read_parquet(ArtifactStore(settings.home / "assets").current(key).path / "table.parquet")

@@ -2,27 +2,18 @@ import json
 from pathlib import Path
 
 import dagster as dg
+import huggingface_hub
 import polars as pl
 import pytest
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.definitions import build_defs
+from conan_assets.evaluation.settings import ReleaseSettings
 from conan_assets.settings import Settings
-from conan_assets_tests.defs.conftest import programme, write_beir_folder
+from conan_assets_tests.defs.conftest import metadata, programme, run, table, write_beir_folder
+from conan_assets_tests.evaluation.hub_server import running_hub
 from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
-
-
-def run(settings: Settings, selection: str = "*", raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-    job = build_defs(settings).resolve_implicit_global_asset_job_def()
-    keys = dg.AssetSelection.from_string(selection).resolve(build_defs(settings).resolve_asset_graph())
-    with dg.instance_for_test() as instance:
-        return job.execute_in_process(instance=instance, asset_selection=list(keys), raise_on_error=raise_on_error)
-
-
-def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
-    events = result.get_asset_materialization_events()
-    return {event.asset_key.to_user_string(): dict(event.materialization.metadata) for event in events}
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +104,6 @@ def test_the_released_model_loads_and_scores_as_reported(finished: tuple[Setting
     assert reported == pytest.approx(reciprocal, abs=0.005)
 
 
-def table(settings: Settings, key: str) -> pl.DataFrame:
-    return pl.read_parquet(ArtifactStore(settings.home / "assets").current(key).path / "table.parquet")
-
-
 def test_each_round_mines_with_the_previous_checkpoint_and_never_a_positive(
     finished: tuple[Settings, dg.ExecuteInProcessResult],
 ):
@@ -200,3 +187,33 @@ def test_a_judge_relabels_negatives_that_the_next_checkpoint_trains_on_as_positi
     relabelled = table(settings, "round_1/hard_negatives").filter(reason="relabelled_as_positive")
     assert relabelled.height == metadata(result)["round_1/hard_negatives"]["judged_relevant"].value > 0
     assert "sk-secret" not in "".join(path.read_text() for path in (tmp_path / "home").rglob("*.json*"))
+
+
+def test_the_release_names_the_checks_that_its_round_has_passed(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, result = finished
+    released = ArtifactStore(settings.home / "assets").current("released_model").report["round"]
+    checks = metadata(result)["released_model"]["checks"].md_str
+    assert f"| {released}/checkpoint: embeddings_spread | passed |" in checks
+    assert f"| {released}/beir_report: scores_are_numbers | passed |" in checks
+
+
+def test_a_release_is_pushed_where_the_settings_say_so_and_needs_a_token(
+    finished: tuple[Settings, dg.ExecuteInProcessResult], monkeypatch: pytest.MonkeyPatch
+):
+    settings, _ = finished
+    pushed = settings.model_copy(update={"release": ReleaseSettings(push_to="org/model")})
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    refused = run(pushed, "released_model", raise_on_error=False)
+    failure = refused.failure_data_for_node("released_model")
+    assert "$HF_TOKEN is not set" in failure.user_failure_data.description
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    with running_hub() as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        values = metadata(run(pushed, "released_model"))["released_model"]
+    assert values["reused"].value is True
+    assert values["pushed_to"].url.startswith(hub.url)
+    folder = settings.home / "released_model"
+    assert set(hub.files) == {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert "hf_good" not in str(values)

@@ -8,6 +8,12 @@ import pytest
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
+from conan_assets.evaluation.leaderboard import LeaderboardEntry
+from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.settings import LocalSuite
+from conan_assets_tests.conftest import build_tiny_model
+
+DOCS = {"docs": LocalSuite(dataset="python", splits=("dev", "test"))}
 
 TOPICS = [
     "sorting lists",
@@ -83,3 +89,22 @@ def encoder(tiny_model: str) -> Encoder:
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore(tmp_path / "embeddings", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def entries(
+    encoder: Encoder, corpus: pl.DataFrame, pairs: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> list[LeaderboardEntry]:
+    """Return BM25, a base model and one round of training, scored on a small source."""
+    root = tmp_path_factory.mktemp("rounds")
+    store, finished = EmbeddingStore(root / "embeddings"), root / "finished"
+    trained = Encoder(EncoderSettings(build_tiny_model(root / "trained", seed=3), dtype="float32"), device="cpu")
+    base = evaluate_encoder(encoder, store, DOCS, corpus, pairs, root / "round_0", finished)
+    bm25 = evaluate_bm25(DOCS, corpus, pairs, root / "round_0", finished)
+    compared = {"base model": root / "round_0"}
+    first = evaluate_encoder(trained, store, DOCS, corpus, pairs, root / "round_1", finished, compared)
+    return [
+        LeaderboardEntry("round_0", "BM25", bm25["checkpoint_fingerprint"], bm25, baseline=True),
+        LeaderboardEntry("round_0", "base", base["checkpoint_fingerprint"], base),
+        LeaderboardEntry("round_1", "trained", first["checkpoint_fingerprint"], first),
+    ]

@@ -40,7 +40,9 @@ def suites_of(folders: Path) -> dict:
 
 
 def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, corpus, pairs, folders, tmp_path):
-    report = evaluate_encoder(encoder, store, suites_of(folders), corpus, pairs, tmp_path / "work")
+    report = evaluate_encoder(
+        encoder, store, suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished"
+    )
     main = {row["type"]: row["metric"] for row in report["rows"] if row["main"]}
     assert main == {
         "STS": "cosine_spearman",
@@ -57,7 +59,7 @@ def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, c
 
 def test_reranking_puts_only_the_candidates_in_order(encoder, store, corpus, pairs, folders, tmp_path):
     suites = {"rerank": suites_of(folders)["rerank"]}
-    evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work")
+    evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
     queries = pl.read_parquet(tmp_path / "work" / "per_query.parquet")
     assert queries["found"].list.len().is_between(5, 6).all()
     for expected, found in queries.select("expected", "found").iter_rows():
@@ -65,7 +67,7 @@ def test_reranking_puts_only_the_candidates_in_order(encoder, store, corpus, pai
 
 
 def test_bm25_runs_what_it_can_and_leaves_the_rest(corpus, pairs, folders, tmp_path):
-    report = evaluate_bm25(suites_of(folders), corpus, pairs, tmp_path / "work")
+    report = evaluate_bm25(suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished")
     assert {row["suite"] for row in report["rows"]} == {"search", "rerank"}
 
 
@@ -76,8 +78,8 @@ def test_all_texts_of_a_folder_are_kept_out_of_the_training_data(folders, pairs)
 
 def test_a_missing_file_or_column_is_named(folders, corpus, pairs, tmp_path):
     suite = FolderSuite(kind="folder", path=folders / "sts", task="sts", splits=("dev",))
-    with pytest.raises(EvaluationError, match=r"suite 'x': .*dev\.parquet cannot be read"):
-        evaluate_bm25({"x": suite}, corpus, pairs, tmp_path)
+    with pytest.raises(EvaluationError, match=r"suite 'x': .*sts holds no file dev \(\.parquet, \.jsonl\)"):
+        evaluate_bm25({"x": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
     wrong = FolderSuite(kind="folder", path=folders / "topics", task="sts")
     with pytest.raises(EvaluationError, match="lacks the column 'sentence1'; it has text, label"):
-        evaluate_bm25({"x": wrong}, corpus, pairs, tmp_path)
+        evaluate_bm25({"x": wrong}, corpus, pairs, tmp_path, tmp_path / "finished")

@@ -27,6 +27,18 @@ def questions(*texts: str) -> Reply:
     return Reply(json.dumps({"pairs": [{"question": text} for text in texts]}))
 
 
+def completion(reply: Reply) -> dict[str, Any]:
+    message = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "tiny",
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+    }
+
+
 Script = Callable[[int, dict[str, Any]], Reply]
 
 
@@ -51,7 +63,7 @@ class ChatServer:
         self.server.shutdown()
         self.server.server_close()
 
-    def reply_to(self, handler: BaseHTTPRequestHandler) -> None:
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         with self.lock:
             self.requests.append(body)
@@ -70,15 +82,7 @@ class ChatServer:
         if reply.drop:
             handler.connection.close()
             return
-        message = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
-        answer = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "tiny",
-            "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
-        }
+        answer = completion(reply)
         failure = {"error": {"message": f"failed as told; {handler.headers['Authorization']}"}}
         data = json.dumps(answer if reply.status == 200 else failure).encode()
         handler.send_response(reply.status)
@@ -97,9 +101,12 @@ class ChatServer:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:  # the name that http.server calls
                 try:
-                    server.reply_to(self)
+                    server.answer(self)
                 except OSError:
                     self.close_connection = True
+
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 pass

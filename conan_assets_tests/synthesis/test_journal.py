@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from conan_assets.synthesis.journal import Answer, Journal, JournalError
+from conan_assets.synthesis.journal import Answer, Journal, JournalError, Submission
 
 ANSWER = Answer("猫 \n purrs", "stop", 10, 5)
 
@@ -42,3 +44,27 @@ def test_a_damaged_line_is_named(tmp_path):
 def test_a_second_run_is_refused_while_the_first_writes(tmp_path):
     with Journal(tmp_path / "j"), pytest.raises(JournalError, match="another run is writing"), Journal(tmp_path / "j"):
         pass
+
+
+def test_the_answers_can_be_read_while_a_run_writes_and_where_there_is_no_file(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        journal.record("k1", ANSWER)
+        assert Journal.answers_in(tmp_path / "j") == {"k1": ANSWER}
+    assert Journal.answers_in(tmp_path / "missing" / "j") == {}
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_batch_is_known_to_a_later_run_until_it_is_collected(tmp_path):
+    sent = Submission("name", "here", ("k1", "k2"), "batch-1")
+    with Journal(tmp_path / "j") as journal:
+        journal.note(replace(sent, batch_id=None))
+        journal.note(sent)
+        journal.note(replace(sent, name="other", keys=("k3",)))
+    with Journal(tmp_path / "j") as journal:
+        assert journal.uncollected(["k2", "k9"], "here") == [sent]
+        assert journal.uncollected(["k2"], "elsewhere") == []
+        assert journal.uncollected(["k9"], "here") == []
+        journal.note(replace(sent, collected=True))
+    with Journal(tmp_path / "j") as journal:
+        assert journal.uncollected(["k2"], "here") == []
+        assert len(journal) == 0

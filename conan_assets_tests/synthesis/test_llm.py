@@ -1,5 +1,6 @@
 import json
 import logging
+import random
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conan_assets.synthesis.client import EndpointError
+from conan_assets.synthesis.endpoint import EndpointError
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.generation import JOURNAL, generate_pairs
 from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
@@ -35,7 +36,9 @@ def settings(server: ChatServer, calls: dict | None = None, **changes) -> OpenAI
 
 
 def two_questions(number: int, body: dict) -> Reply:
-    return questions(f"question {number} a", f"question {number} b")
+    return questions(
+        f"Who wrote down the story of the year {number}?", f"When did event number {number} come to an end?"
+    )
 
 
 def prompts(server: ChatServer) -> Counter:
@@ -53,7 +56,8 @@ def test_answers_become_pairs_that_point_to_their_passage(tmp_path):
     assert (report["prompt_tokens"], report["completion_tokens"]) == (500, 100)
 
 
-def test_every_task_gives_its_kind_of_pair(tmp_path):
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_task_gives_its_kind_of_pair(tmp_path, language):
     def by_task(number, body):
         prompt = body["messages"][0]["content"]
         if "sentence1" in prompt:
@@ -64,7 +68,13 @@ def test_every_task_gives_its_kind_of_pair(tmp_path):
 
     with ChatServer(by_task) as server:
         pairs, _ = generate_pairs(
-            settings(server, tasks=("question", "instruction", "sts"), max_pairs=3, pairs_per_passage=1),
+            settings(
+                server,
+                tasks=("question", "instruction", "sts"),
+                prompt_language=language,
+                max_pairs=3,
+                pairs_per_passage=1,
+            ),
             CORPUS,
             PAIRS,
             tmp_path,
@@ -155,32 +165,41 @@ def test_answers_that_stay_invalid_are_counted_by_reason_and_the_next_passage_is
     assert report["stopped"] == "no passage is left"
 
 
-def test_with_a_fifth_of_the_calls_failing_no_pair_is_lost_and_no_answer_is_asked_for_twice(tmp_path):
-    faults = [
-        Reply(status=429, headers={"Retry-After": "0.05"}),
-        Reply(status=500),
-        Reply(drop=True),
-        Reply("{}", cut_body=True),
-        Reply("{}", delay_seconds=3.0),
-        Reply("I am not JSON"),
-        Reply('{"pairs": "wrong"}'),
-        Reply('{"pairs": [{"quest', "length"),
-    ]
+NO_ANSWER = (
+    Reply(status=429, headers={"Retry-After": "0.05"}),
+    Reply(status=500),
+    Reply(drop=True),
+    Reply("{}", cut_body=True),
+    Reply("{}", delay_seconds=1.5),
+)
+INVALID = (
+    Reply("I am not JSON"),
+    Reply('{"pairs": "wrong"}'),
+    Reply('{"pairs": [{"quest', "length"),
+    Reply(refusal="no"),
+)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_with_a_fifth_of_the_calls_failing_no_pair_is_lost_and_no_answer_is_asked_for_twice(tmp_path, seed):
+    draw = random.Random(seed)
     answered: Counter = Counter()
 
     def script(number, body):
-        if number % 5 == 0:
-            return faults[number // 5 % len(faults)]
-        answered[str(body["messages"])] += 1
-        return two_questions(number, body)
+        slow = Reply(two_questions(number, body).content, delay_seconds=0.2)
+        reply = draw.choice((*NO_ANSWER, *INVALID, slow)) if draw.random() < 0.2 else two_questions(number, body)
+        answered[str(body["messages"])] += reply not in NO_ANSWER
+        return reply
 
     with ChatServer(script) as server:
-        limits = {"max_retries": 5, "max_corrections": 4, "timeout_seconds": 1.0, "concurrency": 16}
+        limits = {"max_retries": 6, "max_corrections": 6, "timeout_seconds": 1.0, "concurrency": 16}
         pairs, report = generate_pairs(settings(server, limits, max_pairs=80), CORPUS, PAIRS, tmp_path)
-    assert pairs.height == 80
-    assert report["passages_failed"] == 0
+        asked = len(server.requests)
+        again, _ = generate_pairs(settings(server, limits, max_pairs=80), CORPUS, PAIRS, tmp_path)
+        assert len(server.requests) == asked > 40
+    assert (pairs.height, report["written"], report["passages_failed"]) == (80, 80, 0)
     assert max(answered.values()) == 1
-    assert len(server.requests) >= 48
+    assert again.equals(pairs)
 
 
 def test_a_budget_of_tokens_stops_cleanly_and_says_so(tmp_path):
@@ -215,6 +234,13 @@ def test_a_refused_key_ends_the_run_and_stands_in_no_message_and_no_file(tmp_pat
         assert KEY not in text
 
 
+def test_what_is_secret_in_a_base_url_is_not_reported(tmp_path):
+    with ChatServer(two_questions) as server:
+        secret = server.base_url.replace("127.0.0.1", f"user:{KEY}@127.0.0.1") + f"?key={KEY}"
+        _, report = generate_pairs(settings(server, base_url=secret), CORPUS, PAIRS, tmp_path)
+    assert report["endpoint"] == server.base_url
+
+
 def test_an_endpoint_that_is_down_ends_the_run_and_keeps_what_was_answered(tmp_path):
     def dies(number, body):
         return two_questions(number, body) if number <= 3 else Reply(status=500)
@@ -242,15 +268,17 @@ def test_the_endpoint_may_come_from_the_environment_and_need_no_key(tmp_path, mo
     assert pairs.height == 10
 
 
-def test_a_question_that_quotes_its_passage_is_rejected_and_another_passage_is_asked(tmp_path):
+def test_pairs_that_fail_a_gate_are_removed_and_counted_by_reason(tmp_path):
     def quoting(number, body):
-        return questions("tells what  happened in the YEAR", f"question {number}")
+        return questions("tells what  happened in the YEAR", f"Who wrote down the story of the year {number}?")
 
     with ChatServer(quoting) as server:
         pairs, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
-    assert pairs.height == 10
+    assert pairs.schema == dict(PAIRS.schema)
     assert not any("tells" in query for query in pairs["query"])
-    assert report["rejected_quotes_passage"] == len(server.requests) == 10
+    assert (report["written"], report["pairs"], pairs.height, len(server.requests)) == (10, 5, 5, 5)
+    assert {"reason": "quotes_passage", "pairs": 5} in report["rejected_by_reason"]
+    assert [row["query"] for row in report["example_pairs"]] == pairs["query"].to_list()
 
 
 def test_an_estimate_sends_nothing_and_lies_above_what_is_used(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Dense, Pooling
-from transformers import BertConfig, MistralConfig, MistralModel, PreTrainedTokenizerFast
+from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
 
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.training.architecture import ArchitectureSettings, LoraSettings
+from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings, LoraSettings
 from conan_assets.training.character_bert import build_character_bert
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.metrics import read_metrics
@@ -22,6 +22,7 @@ from conan_assets_tests.training.samples import write_random_data
 QUICK = TrainingSettings(
     max_steps=4, retrieval_batch_size=4, negatives_per_query=1, learning_rate=1e-3, temperature=0.1
 )
+TINY_BERT = CharacterBertSettings(hidden_size=16, layers=1, heads=2, max_tokens=32)
 INSTRUCTION = "find the one that answers: "
 
 
@@ -93,7 +94,7 @@ def test_an_encoder_that_cannot_change_its_attention_says_so(tiny_model: str, mo
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    monkeypatch.setattr("conan_assets.training.model.SentenceTransformer", lambda *_, **__: model)
+    monkeypatch.setattr("conan_assets.training.model.load_model", lambda *_, **__: model)
     with pytest.raises(ArchitectureError, match="BertModel stays causal"):
         TrainableModel(EncoderSettings(tiny_model), ArchitectureSettings(bidirectional=True), "cpu", 0)
 
@@ -139,24 +140,26 @@ CHINESE = ["今天天气很好", "我们去公园散步", "机器学习模型", 
 
 
 def test_a_chinese_bert_reads_every_character_of_its_texts(tmp_path: Path):
-    path = build_character_bert(
-        CHINESE,
-        tmp_path,
-        BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32),
-        seed=0,
-    )
+    path = build_character_bert(CHINESE, tmp_path / "model", TINY_BERT)
     model = SentenceTransformer(str(path), device="cpu")
     tokens = model.tokenizer.tokenize("天气模型gpu")
     assert tokens == ["天", "气", "模", "型", "g", "##p", "##u"]
     assert model.tokenizer.tokenize("龘") == ["[UNK]"]
     assert model.encode(CHINESE).shape == (4, 16)
+    assert model.max_seq_length == 32
 
 
-def test_the_same_seed_builds_the_same_chinese_bert(tmp_path: Path):
-    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-    paths = [build_character_bert(CHINESE, tmp_path / str(i), config, seed=3) for i in range(2)]
-    first, second = (SentenceTransformer(str(path), device="cpu").encode("机器") for path in paths)
+def test_a_chinese_bert_depends_on_its_seed_alone(tmp_path: Path):
+    seeds = (3, 3, 4)
+    paths = [build_character_bert(CHINESE, tmp_path / str(i), replace(TINY_BERT, seed=s)) for i, s in enumerate(seeds)]
+    first, second, other = (SentenceTransformer(str(path), device="cpu").encode("机器") for path in paths)
     assert np.array_equal(first, second)
+    assert not np.allclose(first, other)
+
+
+def test_heads_that_do_not_divide_the_hidden_size_are_refused():
+    with pytest.raises(ValueError, match="hidden_size is 10; give a multiple of heads, 4"):
+        CharacterBertSettings(hidden_size=10, heads=4)
 
 
 def test_metrics_are_written_for_every_architecture(tmp_path: Path, tiny_model: str):

@@ -1,0 +1,57 @@
+"""What is deleted from a storage root by itself: old releases, embeddings that nobody reads, leftovers of killed runs.
+
+Finished versions of the assets are pruned where they are finished, in ``artifacts.py``.
+"""
+
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from conan_assets.artifacts import remove_leftovers
+
+EMBEDDINGS = "embeddings"
+EVALUATIONS = "evaluations"
+RELEASES = "releases"
+POINTER = "released_model"
+SECONDS_PER_DAY = 24 * 3600
+
+logger = logging.getLogger("conan_assets")
+
+
+def clean_storage(root: Path, keep_releases: int, keep_embeddings_days: int) -> None:
+    """Delete what the storage root no longer needs, and log what it was.
+
+    Parameters
+    ----------
+    root
+        The storage root of a programme.
+    keep_releases
+        The newest releases that stay; the one that ``released_model`` points to always does.
+    keep_embeddings_days
+        Embeddings and results of single tasks stay that were read or written in so many days. Deleted ones are
+        computed again when needed.
+    """
+    oldest = time.time() - keep_embeddings_days * SECONDS_PER_DAY
+    kept_by_model = [*_folders(root / EMBEDDINGS), *_folders(root / EVALUATIONS)]
+    unread = [folder for folder in kept_by_model if folder.stat().st_mtime < oldest]
+    released = (root / POINTER).resolve()
+    old = [folder for folder in _folders(root / RELEASES)[:-keep_releases] if folder.resolve() != released]
+    for folder in [*unread, *old]:
+        shutil.rmtree(folder)
+        logger.info("cleaning: deleted %s", folder)
+    if leftovers := remove_leftovers(root):
+        logger.info("cleaning: deleted %s temporary files of killed runs", leftovers)
+
+
+def mark_as_read(folder: Path) -> None:
+    """Note that what lies in ``folder`` was used now."""
+    if folder.exists():
+        os.utime(folder)
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Return the folders in ``parent``, the longest unused first."""
+    folders = [path for path in parent.glob("*") if path.is_dir()]
+    return sorted(folders, key=lambda path: path.stat().st_mtime)

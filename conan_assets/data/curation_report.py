@@ -1,0 +1,81 @@
+"""What curation removed and kept, as the tables of a report."""
+
+from typing import Any
+
+import polars as pl
+
+from conan_assets.data.judged import JudgedPairs
+from conan_assets.data.rules import STEPS
+
+EXAMPLE_CHARS = 160
+
+ORDER = pl.DataFrame(
+    [(step, reason) for step, reasons in STEPS.items() for reason in reasons], schema=["step", "reason"], orient="row"
+)
+
+
+def count_reasons(judged: JudgedPairs) -> pl.DataFrame:
+    """Return ``step``, ``reason``, ``removed`` and ``remaining``, a row for each reason in order."""
+    found = judged.reason.drop_nulls().cast(pl.String).value_counts(name="removed")
+    counts = ORDER.join(found, on="reason", how="left", maintain_order="left").with_columns(
+        pl.col("removed").fill_null(0).cast(pl.Int64)
+    )
+    return counts.with_columns(remaining=len(judged) - pl.col("removed").cum_sum())
+
+
+def report_of(
+    judged: JudgedPairs, kept: pl.LazyFrame, contamination: list[dict[str, Any]], examples: int
+) -> dict[str, Any]:
+    """Return the report of a curation.
+
+    Parameters
+    ----------
+    judged
+        All pairs, with the reasons to remove them.
+    kept
+        The training pairs.
+    contamination
+        What :meth:`conan_assets.data.decontamination.EvaluationSets.find` returns.
+    examples
+        How many removed pairs to show for each reason.
+    """
+    counts = count_reasons(judged)
+    removed = int(counts["removed"].sum())
+    contaminated = int(counts.filter(step="decontamination")["removed"].sum())
+    return {
+        "rows_in": len(judged),
+        "rows_out": len(judged) - removed,
+        "queries": kept.select(pl.col("query_id").n_unique()).collect().item(),
+        "queries_normalised": judged.changed,
+        "removed": removed,
+        "removed_by_reason": counts.to_dicts(),
+        "contaminated_share": round(contaminated / max(len(judged), 1), 6),
+        "decontamination": contamination,
+        "kept_by_dataset": kept.group_by("dataset", "task", "origin")
+        .len("pairs")
+        .sort("dataset", "task", "origin")
+        .collect(engine="streaming")
+        .to_dicts(),
+        "rejected_examples": _examples(judged, examples),
+    }
+
+
+def _examples(judged: JudgedPairs, per_reason: int) -> list[dict[str, Any]]:
+    """Return the first rejected pairs of each reason, in the order of the reasons."""
+    removed = judged.frame.select("row", "document").with_columns(judged.reason).drop_nulls("reason")
+    shown = removed.filter(pl.int_range(pl.len()).over("reason") < per_reason).sort("reason", "row")
+    passages = judged.passages.gather(shown["document"].to_numpy().astype("int64"))
+    rows = judged.rows(shown["row"], "pair_id", "origin", "query_id", "query", "doc_id")
+    return (
+        shown.select("row", "reason", document=passages)
+        .join(rows, on="row", how="left", maintain_order="left")
+        .select(
+            "reason",
+            "pair_id",
+            "origin",
+            "query_id",
+            pl.col("query", "document").str.slice(0, EXAMPLE_CHARS),
+            "doc_id",
+        )
+        .to_dicts()
+    )

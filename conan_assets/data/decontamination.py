@@ -1,0 +1,111 @@
+"""Evaluation sets and what of them stands among the training pairs: as it is, normalised, or nearly."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from conan_assets.data.blocks import read_blocks
+from conan_assets.data.documents import Documents
+from conan_assets.data.judged import JudgedPairs, numbered
+from conan_assets.data.near_duplicates import ComparedTexts, near_to_known
+from conan_assets.data.rules import text_key
+from conan_assets.data.settings import NearDuplicateSettings
+from conan_assets.data.shingles import characters
+from conan_assets.data.text import cleaned
+
+WAYS = {
+    "evaluation_query": "exact",
+    "normalised_evaluation_query": "normalised",
+    "near_evaluation_query": "near_duplicate",
+}
+
+
+class EvaluationSets:
+    """The queries of evaluation sets, and the pairs that dev and test splits judge.
+
+    Parameters
+    ----------
+    queries
+        Texts of queries by name of a further evaluation set, such as a hub benchmark.
+    raw_pairs
+        PAIRS of every split: dev and test are evaluation sets.
+    documents
+        The documents that their pairs point to.
+
+    Attributes
+    ----------
+    queries
+        ``evaluation_set``, ``query``, ``query_key`` and ``query_hash``, a row for each query of each set.
+    pair_keys
+        Keys of the judged pairs.
+    """
+
+    def __init__(self, queries: Mapping[str, Iterable[str]], raw_pairs: pl.LazyFrame, documents: Documents) -> None:
+        named = [pl.DataFrame(schema={"evaluation_set": pl.String, "query": pl.String})]
+        named += [
+            pl.DataFrame({"query": list(texts)}, schema={"query": pl.String}).select(
+                evaluation_set=pl.lit(name), query=cleaned(pl.col("query"))
+            )
+            for name, texts in queries.items()
+        ]
+        pair_keys = [pl.Series("pair_key", [], pl.UInt64)]
+        for block in read_blocks(raw_pairs):
+            held_out = numbered(block.filter(pl.col("split") != "train"), documents)
+            pair_keys.append(held_out["pair_key"])
+            name = pl.concat_str("dataset", pl.lit("/"), "split").alias("evaluation_set")
+            sentences = held_out.filter(pl.col("task") == "sts").select(name, query="text")
+            named += [held_out.select(name, "query"), sentences.drop_nulls()]
+        self.queries = (
+            pl.concat(named)
+            .unique(maintain_order=True)
+            .with_columns(query_key=text_key(pl.col("query")), query_hash=pl.col("query").hash())
+        )
+        self.pair_keys = pl.concat(pair_keys).unique()
+
+    def find(self, judged: JudgedPairs, near: NearDuplicateSettings | None) -> list[dict[str, Any]]:
+        """Remove from ``judged`` what an evaluation set holds; return how many pairs each set removes in each way.
+
+        A pair that two sets hold is counted for both; a query goes for the closest of the three ways.
+        """
+        found = {}
+        for reason, key in (("evaluation_query", "query_hash"), ("normalised_evaluation_query", "query_key")):
+            left = judged.left(reason, "row", key)
+            found[reason] = left.join(self.queries.select("evaluation_set", key).unique(), on=key)
+            judged.remove(reason, found[reason]["row"])
+        if near is not None:
+            found["near_evaluation_query"] = self._near(judged, near)
+            judged.remove("near_evaluation_query", found["near_evaluation_query"]["row"])
+        left = judged.left("evaluation_pair", "row", "pair_key")
+        judged.remove("evaluation_pair", left.filter(pl.col("pair_key").is_in(self.pair_keys.implode()))["row"])
+        return self._counts(found)
+
+    def _near(self, judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.DataFrame:
+        """Return ``row`` and ``evaluation_set`` of the pairs whose query is nearly one of an evaluation set."""
+        left = judged.left("near_evaluation_query", "row", "query_key")
+        asked = left.unique("query_key", keep="first", maintain_order=True)
+        known = self.queries.unique("query_key", keep="first", maintain_order=True)
+        first = len(judged.queries)
+        judged.queries.append(known["query"])
+        numbers = np.concatenate([np.arange(first, first + known.height), asked["row"].to_numpy().astype(np.int64)])
+        compared = ComparedTexts(judged.queries, numbers, characters)
+        earlier, later = near_to_known(compared, known.height, settings)
+        pairs = pl.DataFrame(
+            {
+                "query_key": asked["query_key"].gather(later - known.height),
+                "known_key": known["query_key"].gather(earlier),
+            }
+        )
+        sets = self.queries.select("evaluation_set", known_key="query_key").unique()
+        return left.join(pairs, on="query_key").join(sets, on="known_key")
+
+    def _counts(self, found: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
+        table = self.queries.group_by("evaluation_set").agg(queries=pl.col("query_key").n_unique())
+        for reason, name in WAYS.items():
+            rows = found.get(reason)
+            if rows is None:
+                continue
+            counts = rows.group_by("evaluation_set").agg(pl.col("row").n_unique().alias(name))
+            table = table.join(counts, on="evaluation_set", how="left").with_columns(pl.col(name).fill_null(0))
+        return table.sort("evaluation_set").to_dicts()

@@ -1,0 +1,72 @@
+"""What holds a stage back: one stage on the GPU at a time, and new attempts only where another one may help."""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import ParamSpec, TypeVar, cast
+
+import dagster as dg
+
+GPU_POOL = "gpu"
+"""Stages that encode or train; its limit on an instance is set with ``dagster instance concurrency set gpu 1``."""
+
+RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For stages that talk to a network or a GPU; put :func:`fail_fast` on their functions."""
+
+TRANSIENT_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
+TRANSIENT_NAMES = {
+    "APIConnectionError",  # openai
+    "OutOfMemoryError",  # torch: another process has filled the GPU
+    "TransportError",  # httpx2
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether ``error``, or what caused it, may be gone at the next attempt: a network, an endpoint, a GPU."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    if any(type(link).__name__ == "OfflineModeIsEnabled" for link in chain):
+        return False
+    return any(_is_transient(link) for link in chain)
+
+
+def _is_transient(error: BaseException) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
+    return (
+        isinstance(error, ConnectionError | TimeoutError) or bool(names & TRANSIENT_NAMES) or status in TRANSIENT_STATUS
+    )
+
+
+@contextlib.contextmanager
+def failing_fast() -> Iterator[None]:
+    """Turn an error that will come again into a failure that is not retried."""
+    try:
+        yield
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except Exception as error:
+        if is_transient(error):
+            raise
+        raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+def fail_fast(body: Callable[P, R]) -> Callable[P, R]:
+    """Return an asset's function, a generator or not, with :func:`failing_fast` around it."""
+
+    @functools.wraps(body)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with failing_fast():
+            return body(*args, **kwargs)
+
+    @functools.wraps(body)
+    def generate(*args: P.args, **kwargs: P.kwargs) -> Iterator[object]:
+        with failing_fast():
+            yield from cast(Iterable[object], body(*args, **kwargs))
+
+    return cast(Callable[P, R], generate) if inspect.isgeneratorfunction(body) else call

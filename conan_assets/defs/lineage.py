@@ -1,0 +1,57 @@
+"""What a round was made from and what its stages took, read from the assets' reports."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.defs.checkpoints import round_key
+from conan_assets.defs.storage import Storage
+from conan_assets.defs.teachers import teacher_key
+from conan_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from conan_assets.evaluation.leaderboard import StageCost
+
+TABLES = ("raw_corpus", "raw_pairs", "prompt_response_pairs", "training_pairs")
+SOFTWARE = ("conan-assets", "mteb", "sentence-transformers", "transformers", "torch")
+WHERE_AND_HOW_LONG = {"home", "keep_versions", "keep_releases", "keep_embeddings_days", "launch", "release"}
+"""Settings that change no weight."""
+
+
+def lineage_of(settings: Settings, storage: Storage, round_name: str) -> dict[str, str]:
+    """Return what made a round's checkpoint: versions of data, negatives, settings and software, by name."""
+    last = int(round_name.removeprefix("round_"))
+    keys = [
+        *(dg.AssetKey(name) for name in TABLES),
+        *(teacher_key(name) for name in settings.mining.teachers_used),
+        round_key(0, "checkpoint"),
+        *(round_key(number, name) for number in range(1, last + 1) for name in ("hard_negatives", "checkpoint")),
+    ]
+    return {
+        **{key.to_user_string(): storage.current(key).content for key in keys},
+        "settings": fingerprint(settings.model_dump(mode="json", exclude=WHERE_AND_HOW_LONG)),
+        **{name: version(name) for name in SOFTWARE},
+    }
+
+
+def stage_costs(settings: Settings, storage: Storage) -> list["StageCost"]:
+    """Return what every stage but the evaluations took, when it was built."""
+    from conan_assets.evaluation.leaderboard import StageCost
+
+    stages = [
+        ("round_0", "writing pairs", dg.AssetKey("prompt_response_pairs")),
+        *(("round_0", f"scores of {name}", teacher_key(name)) for name in settings.mining.teachers_used),
+    ]
+    if settings.pretraining is not None:
+        stages.append(("round_0", "training", round_key(0, "checkpoint")))
+    for number in range(1, settings.rounds + 1):
+        stages.append((f"round_{number}", "mining", round_key(number, "hard_negatives")))
+        stages.append((f"round_{number}", "training", round_key(number, "checkpoint")))
+    costs = []
+    for round_name, stage, key in stages:
+        report = storage.current(key).report
+        tokens = report.get("prompt_tokens", 0) + report.get("completion_tokens", 0)
+        costs.append(StageCost(round_name, stage, report.get("seconds"), report.get("encoded"), tokens))
+    return costs

@@ -1,0 +1,38 @@
+"""The one way a model is loaded: weights from safetensors alone, code that comes with it only when asked for."""
+
+import logging
+from typing import Literal
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.settings import EncoderSettings
+
+logger = logging.getLogger("conan_assets")
+
+
+def load_model(
+    settings: EncoderSettings, device: str = "cpu", dtype: torch.dtype | Literal["auto"] = "auto"
+) -> SentenceTransformer:
+    """Return the model of ``settings`` on ``device``, with its limit of tokens; ``auto`` is the type it is stored in.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such model.
+    UnsafeWeightsError
+        Its weights are pickles, which run code when they are loaded.
+    """
+    folder = locate_model(settings.model, settings.revision)
+    if settings.trust_remote_code:
+        logger.warning("%s: the code that comes with this model is run, as trust_remote_code says", settings.model)
+    model = SentenceTransformer(
+        str(folder),
+        device=device,
+        trust_remote_code=settings.trust_remote_code,
+        model_kwargs={"dtype": dtype, "use_safetensors": True},
+    )
+    if settings.max_tokens is not None:
+        model.max_seq_length = settings.max_tokens
+    return model

@@ -1,0 +1,242 @@
+"""Prompts asked through a provider's Batch API: half the price at most providers, answered within a day.
+
+1. Prompts that are asked for at the same time travel together, as many as a batch may hold.
+2. The batch stands in the journal before it is created, and with its id as soon as there is one.
+3. Its answers are recorded when it has ended. A run that was killed meanwhile finds the batch in the journal and
+   waits for it, instead of paying for another.
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from conan_assets.synthesis.client import Client, request_body, to_answer
+from conan_assets.synthesis.endpoint import CallError, Endpoint, EndpointError, UnknownError
+from conan_assets.synthesis.journal import Answer, Journal, Submission
+from conan_assets.synthesis.prompts import Messages
+from conan_assets.synthesis.settings import OpenAIGeneration
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+logger = logging.getLogger("conan_assets")
+
+PATH: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+NAME = "conan_assets"
+"""Key of a batch's name in its metadata at the provider."""
+
+ENDED = {"completed", "expired", "cancelled", "failed"}
+GATHERING_SECONDS = 0.05
+MAX_FAILURES_IN_A_ROW = 20
+
+Failures = dict[str, CallError]
+Result = TypeVar("Result")
+
+
+class BatchClient(Client):
+    """Every prompt waits for those asked at the same time, and for the batch they make.
+
+    Parameters
+    ----------
+    settings
+        Model, endpoint, budget and the limits of a batch.
+    journal
+        Open journal.
+    """
+
+    def __init__(self, settings: OpenAIGeneration, journal: Journal) -> None:
+        super().__init__(settings, journal, Endpoint(settings), None)
+        self._waiting: dict[str, tuple[Messages, asyncio.Future[Answer]]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def _ask(self, key: str, messages: Messages) -> Answer:
+        if not self._waiting:
+            task = asyncio.create_task(self._send_soon())
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[key] = messages, future
+        return await future
+
+    async def _send_soon(self) -> None:
+        """Answer whatever is asked for within a moment; the futures get what goes wrong."""
+        await asyncio.sleep(GATHERING_SECONDS)
+        waiting, self._waiting = self._waiting, {}
+        failures: Failures = {}
+        error: Exception | None = None
+        try:
+            failures = await self._answer({key: messages for key, (messages, _) in waiting.items()})
+        except Exception as raised:  # whatever it is, the prompts must not wait for ever
+            error = raised
+        for key, (_, future) in waiting.items():
+            if (answer := self._journal.find(key)) is not None:
+                future.set_result(answer)
+            else:
+                future.set_exception(error or failures[key])
+
+    async def _answer(self, prompts: dict[str, Messages]) -> Failures:
+        """Record the answers to ``prompts``, from batches that are under way and from new ones."""
+        under_way = self._journal.uncollected(prompts, self.endpoint.name)
+        await _all(self._resume(submission, prompts) for submission in under_way)
+        unanswered = {key: messages for key, messages in prompts.items() if self._journal.find(key) is None}
+        failures = await _all(self._submit(part, prompts) for part in self._parts(unanswered))
+        return {key: failure for part in failures for key, failure in part.items()}
+
+    def _parts(self, prompts: dict[str, Messages]) -> Iterator[dict[str, bytes]]:
+        """Yield the lines of one batch after the other, each within the limits of a batch."""
+        limits = self._settings.batch
+        lines: dict[str, bytes] = {}
+        size = 0
+        for key, messages in prompts.items():
+            body = request_body(self._settings, messages)
+            request = {"custom_id": key, "method": "POST", "url": PATH, "body": body}
+            line = json.dumps(request, ensure_ascii=False).encode() + b"\n"
+            if lines and (len(lines) == limits.max_requests or size + len(line) > limits.max_file_megabytes * 1e6):
+                yield lines
+                lines, size = {}, 0
+            lines[key] = line
+            size += len(line)
+        if lines:
+            yield lines
+
+    async def _submit(self, lines: dict[str, bytes], prompts: dict[str, Messages]) -> Failures:
+        with self.endpoint.errors():
+            file = await self.endpoint.client.files.create(
+                file=(f"{NAME}.jsonl", b"".join(lines.values())), purpose="batch"
+            )
+        submission = Submission(uuid.uuid4().hex, self.endpoint.name, tuple(lines))
+        self._journal.note(submission)
+        batch = await self._create(submission.name, file.id)
+        self._journal.note(replace(submission, batch_id=batch.id))
+        self.counts["batches"] += 1
+        logger.info("batch %s: %s prompts sent", batch.id, f"{len(lines):,}")
+        return await self._finish(submission, batch.id, prompts)
+
+    async def _resume(self, submission: Submission, prompts: dict[str, Messages]) -> None:
+        """Wait for a batch of an earlier run, unless the run was killed before the provider had it."""
+        batch_id = submission.batch_id or await self._find(submission.name)
+        if batch_id is None:
+            self._journal.note(replace(submission, collected=True))
+            return
+        logger.info("batch %s: taken up again", batch_id)
+        self.counts["batches_taken_up_again"] += 1
+        try:
+            await self._finish(submission, batch_id, prompts)
+        except UnknownError:
+            logger.warning("batch %s: %s no longer has it, its prompts are asked anew", batch_id, self.endpoint.name)
+            self._journal.note(replace(submission, collected=True))
+
+    async def _create(self, name: str, file_id: str) -> "Batch":
+        """Create a batch once: an error may hide that it was created, so it is looked for before another attempt."""
+        batches = self.endpoint.client.with_options(max_retries=0).batches
+        for attempt in range(self._settings.calls.max_retries + 1):
+            try:
+                with self.endpoint.errors():
+                    return await batches.create(
+                        completion_window="24h", endpoint=PATH, input_file_id=file_id, metadata={NAME: name}
+                    )
+            except CallError:
+                batch_id = await self._find(name)
+                if batch_id is not None:
+                    return await self._look(batch_id)
+                if attempt == self._settings.calls.max_retries:
+                    raise
+                await asyncio.sleep(min(0.5 * 2**attempt, 8.0))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _find(self, name: str) -> str | None:
+        """Return the id of the provider's batch of that name."""
+        with self.endpoint.errors():
+            async for batch in self.endpoint.client.batches.list(limit=100):
+                if (batch.metadata or {}).get(NAME) == name:
+                    return batch.id
+        return None
+
+    async def _look(self, batch_id: str) -> "Batch":
+        with self.endpoint.errors():
+            return await self.endpoint.client.batches.retrieve(batch_id)
+
+    async def _finish(self, submission: Submission, batch_id: str, prompts: dict[str, Messages]) -> Failures:
+        """Wait until the batch has ended, record its answers, and return why the other prompts have none."""
+        batch = await self._ended(batch_id)
+        reason = "no_result" if batch.status == "completed" else f"batch_{batch.status}"
+        failures = {key: CallError(reason, f"batch {batch_id} holds no answer") for key in submission.keys}
+        for file_id in (batch.output_file_id, batch.error_file_id):
+            if file_id is not None:
+                with self.endpoint.errors():
+                    content = await self.endpoint.client.files.content(file_id)
+                failures |= self._record(content.content.splitlines(), prompts)
+        self._journal.note(replace(submission, batch_id=batch_id, collected=True))
+        if batch.status == "failed":
+            reasons = "; ".join(problem.message or "" for problem in (batch.errors and batch.errors.data) or [])
+            raise EndpointError(
+                self.endpoint.without_key(f"{self.endpoint.name} refuses the batch {batch_id}: {reasons}")
+            )
+        return failures
+
+    async def _ended(self, batch_id: str) -> "Batch":
+        failures_in_a_row = 0
+        while True:
+            try:
+                batch = await self._look(batch_id)
+            except CallError as error:
+                failures_in_a_row += 1
+                if failures_in_a_row == MAX_FAILURES_IN_A_ROW:
+                    raise EndpointError(
+                        f"the batch {batch_id} could not be looked at {failures_in_a_row} times in a row ({error}); it "
+                        "goes on at the provider: run again to collect it"
+                    ) from None
+            else:
+                failures_in_a_row = 0
+                if batch.status in ENDED:
+                    return batch
+                done = batch.request_counts.completed if batch.request_counts else 0
+                logger.info("batch %s: %s, %s prompts answered", batch_id, batch.status, f"{done:,}")
+            await asyncio.sleep(self._settings.batch.poll_seconds)
+
+    def _record(self, lines: Iterable[bytes], prompts: dict[str, Messages]) -> Failures:
+        """Record the answers in the lines of an output or error file; return the failures among them by key."""
+        failures: Failures = {}
+        for line in lines:
+            try:
+                result = json.loads(line)
+                key = result["custom_id"]
+            except (ValueError, KeyError, TypeError):
+                logger.warning("a batch's result cannot be read: %.80r", line)
+                continue
+            try:
+                self._journal.record(key, _answer_in(result, prompts.get(key, [])))
+            except CallError as error:
+                failures[key] = CallError(error.reason, self.endpoint.without_key(str(error)))
+        return failures
+
+
+async def _all(batches: Iterable[Coroutine[None, None, Result]]) -> list[Result]:
+    """Return what every batch comes to; raise the first error only when all have ended: they are paid for."""
+    results = await asyncio.gather(*batches, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def _answer_in(result: dict[str, Any], messages: Messages) -> Answer:
+    """Return the answer in one line of a batch's results; raise CallError with the reason when there is none."""
+    from openai.types.chat import ChatCompletion
+
+    if error := result.get("error"):
+        raise CallError(error.get("code") or "batch_error", error.get("message") or "")
+    response = result.get("response") or {}
+    if response.get("status_code") != 200:
+        body = json.dumps(response.get("body"), ensure_ascii=False)[:300]
+        raise CallError(f"status_{response.get('status_code')}", body)
+    try:
+        return to_answer(ChatCompletion.model_validate(response.get("body")), messages)
+    except ValidationError as error:
+        raise CallError("no_completion", str(error)[:300]) from None

@@ -1,0 +1,176 @@
+"""The quality gates of written pairs: each has a name, and what it removes is counted and shown under it.
+
+Every pair is looked at once, and the first gate that it fails is the reason it is removed for, cheap gates first:
+
+1. ``quotes_passage``: the question stands in its passage word for word; it would teach matching.
+2. ``other_language``: the query, or its response, is not in the language of the passage.
+3. ``near_duplicate``: an earlier query about the same passage is nearly equal, or one of its dataset is equal.
+4. ``not_retrieved``: the round trip; a teacher does not find the passage among its first k documents for the question.
+5. ``low_teacher_score``: the teacher's cosine of query and passage, or response, is below 0.4 (Conan-embedding,
+   arXiv 2408.15710, section 3.1).
+
+Graded sentence pairs are meant to score low at times: only gates 2 and 3 judge them.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from conan_assets.data.tables import DOCUMENT_TEXT
+from conan_assets.data.text import compare_by
+from conan_assets.synthesis.language import UNKNOWN_LANGUAGE, identify, may_be
+from conan_assets.synthesis.round_trip import GateTeacher
+from conan_assets.synthesis.settings import Gates
+
+logger = logging.getLogger("conan_assets")
+
+MIN_QUOTED_CHARS = 16
+NGRAM, CHINESE_NGRAM = 5, 2
+"""Characters; a Chinese question has few, each as much as a syllable."""
+
+_CHINESE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+
+OPEN = pl.col("reason").is_null()
+IS_QUESTION = pl.col("doc_id").is_not_null()
+IS_RETRIEVAL = pl.col("task") == "retrieval"
+
+
+def apply_gates(
+    settings: Gates,
+    written: pl.DataFrame,
+    corpus: pl.DataFrame,
+    languages: Mapping[str, str],
+    teacher: GateTeacher | None,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return (kept rows of ``written``, report).
+
+    Parameters
+    ----------
+    settings
+        Thresholds, and how many rejected pairs to show.
+    written
+        PAIRS with ``passage_id``, the document that each was written from.
+    corpus
+        CORPUS that the passages stand in, and that the round trip searches.
+    languages
+        ISO 639-1 code by dataset; passages of other datasets are identified one by one.
+    teacher
+        Searches for the round trip and scores; None leaves both gates out.
+    """
+    started = time.monotonic()
+    passages = corpus.select(passage_id="doc_id", passage=DOCUMENT_TEXT)
+    judged = written.join(passages, on="passage_id", how="left", maintain_order="left").with_columns(
+        reason=pl.lit(None, pl.String), rank=pl.lit(None, pl.Int64), teacher_score=pl.lit(None, pl.Float32)
+    )
+    gates = ["quotes_passage", "other_language", "near_duplicate"]
+    judged = _remove(judged, "quotes_passage", _quoting(judged))
+    judged = _remove(judged, "other_language", _in_other_language(judged, languages))
+    judged = _remove(judged, "near_duplicate", _near_duplicates(judged, settings.near_duplicate_jaccard))
+    if teacher is not None:
+        gates += ["not_retrieved", "low_teacher_score"]
+        judged = _with_ranks(judged, corpus, teacher)
+        judged = _remove(judged, "not_retrieved", judged["rank"] > settings.top_k)
+        judged = _with_scores(judged, teacher)
+        judged = _remove(judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score)
+    report = _report(judged, gates, settings) | {"gates_seconds": round(time.monotonic() - started, 2)}
+    logger.info("written pairs: %s of %s pass the gates", f"{report['pairs']:,}", f"{judged.height:,}")
+    return judged.filter(OPEN).select(written.columns), report
+
+
+def quotes(query: str, passage: str) -> bool:
+    """Return whether a ``query`` longer than a term stands in ``passage`` word for word."""
+    words = compare_by(query).strip(" .?!。？！")
+    return len(words) >= MIN_QUOTED_CHARS and words in compare_by(passage)
+
+
+def _remove(judged: pl.DataFrame, reason: str, fails: pl.Series) -> pl.DataFrame:
+    """Set the reason of the rows that fail and have none so far; null passes."""
+    failed = OPEN & pl.lit(fails).fill_null(False)
+    return judged.with_columns(reason=pl.when(failed).then(pl.lit(reason)).otherwise("reason"))
+
+
+def _quoting(judged: pl.DataFrame) -> pl.Series:
+    rows = judged.select("query", "passage", IS_QUESTION).iter_rows()
+    return pl.Series([is_question and quotes(query, passage) for query, passage, is_question in rows], dtype=pl.Boolean)
+
+
+def _in_other_language(judged: pl.DataFrame, languages: Mapping[str, str]) -> pl.Series:
+    def fails(dataset: str, query: str, text: str | None, passage: str) -> bool:
+        expected = languages.get(dataset) or identify(passage)
+        return expected != UNKNOWN_LANGUAGE and not (may_be(query, expected) and may_be(text or query, expected))
+
+    rows = judged.select("dataset", "query", "text", "passage").iter_rows()
+    return pl.Series([fails(*row) for row in rows], dtype=pl.Boolean)
+
+
+def _near_duplicates(judged: pl.DataFrame, min_jaccard: float) -> pl.Series:
+    """Return which queries, or pairs of sentences, come close to an earlier one that is not removed."""
+    about_passage: dict[str, list[set[str]]] = {}
+    in_dataset: set[tuple[str, str]] = set()
+
+    def repeats(dataset: str, passage_id: str, text: str) -> bool:
+        key = dataset, compare_by(text)
+        ngrams, earlier = _ngrams(key[1]), about_passage.setdefault(passage_id, [])
+        if key in in_dataset or any(_jaccard(ngrams, other) >= min_jaccard for other in earlier):
+            return True
+        earlier.append(ngrams)
+        in_dataset.add(key)
+        return False
+
+    sentences = pl.when(IS_RETRIEVAL).then("query").otherwise(pl.concat_str("query", "text", separator="\n"))
+    rows = judged.select("dataset", "passage_id", sentences, OPEN).iter_rows()
+    return pl.Series([is_open and repeats(*row) for *row, is_open in rows], dtype=pl.Boolean)
+
+
+def _ngrams(text: str) -> set[str]:
+    size = CHINESE_NGRAM if _CHINESE.search(text) else NGRAM
+    return {text[i : i + size] for i in range(max(len(text) - size + 1, 1))}
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other)
+
+
+def _with_ranks(judged: pl.DataFrame, corpus: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
+    """Fill in ``rank`` of the questions not removed so far: searched for in the corpus of their dataset."""
+    ranks = np.full(judged.height, np.nan)
+    rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION)
+    for (dataset,), asked in rows.group_by("dataset", maintain_order=True):
+        documents = corpus.filter(pl.col("dataset") == dataset).select("doc_id", text=DOCUMENT_TEXT)
+        positions = documents.with_row_index("position").select("doc_id", "position")
+        own = asked.join(positions, on="doc_id", how="left", maintain_order="left")["position"].to_numpy()
+        ranks[asked["row"].to_numpy()] = teacher.ranks(asked["query"].to_list(), documents["text"].to_list(), own)
+    return judged.with_columns(rank=pl.Series(ranks).fill_nan(None).cast(pl.Int64))
+
+
+def _with_scores(judged: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
+    """Fill in ``teacher_score`` of the retrieval pairs not removed so far."""
+    rows = judged.with_row_index("row").filter(OPEN & IS_RETRIEVAL)
+    found = teacher.scores(rows["query"].to_list(), rows.select(pl.coalesce("text", "passage"))["text"].to_list())
+    scores = np.full(judged.height, np.nan, np.float32)
+    scores[rows["row"].to_numpy()] = np.nan if found is None else found
+    return judged.with_columns(teacher_score=pl.Series(scores).fill_nan(None))
+
+
+def _report(judged: pl.DataFrame, gates: list[str], settings: Gates) -> dict[str, Any]:
+    counts = dict(judged.drop_nulls("reason").group_by("reason").len().iter_rows())
+    kept = judged.filter(OPEN)
+    rejected = judged.filter(~OPEN).group_by("reason", maintain_order=True).head(settings.examples_per_reason)
+    report = {
+        "written": judged.height,
+        "pairs": kept.height,
+        "rejected": judged.height - kept.height,
+        "rejected_by_reason": [{"reason": gate, "pairs": counts.get(gate, 0)} for gate in gates],
+        "rejected_examples": rejected.select(
+            "reason", "query", pl.coalesce("text", "passage").str.slice(0, 200), "rank", "teacher_score"
+        ).to_dicts(),
+    }
+    means = kept.select(
+        mean_rank_of_kept=pl.col("rank").mean(), mean_teacher_score_of_kept=pl.col("teacher_score").mean()
+    )
+    return report | {name: round(value, 4) for name, value in means.row(0, named=True).items() if value is not None}

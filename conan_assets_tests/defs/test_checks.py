@@ -1,0 +1,210 @@
+"""What is checked at every stage, what stops the graph, and that each check fails on what it is for."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from safetensors.torch import load_file, save_file
+
+from conan_assets.artifacts import ArtifactStore
+from conan_assets.data.tables import PAIRS
+from conan_assets.definitions import build_defs
+from conan_assets.settings import Settings
+from conan_assets_tests.defs.conftest import programme, run, write_beir_folder
+
+NOT_BLOCKING = {
+    "enough_for_most_queries",
+    "evaluation_overlap",
+    "every_task_ran",
+    "loss_fell",
+    "no_query_of_an_evaluation_set",
+}
+OF_THE_TEST = pl.DataFrame(
+    [dict.fromkeys(PAIRS.columns, "x") | {"split": "test", "score": 1.0}],
+    schema={name: PAIRS.columns[name] for name in PAIRS.columns},
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Settings:
+    folder = tmp_path_factory.mktemp("checked")
+    write_beir_folder(folder / "animals")
+    settings = programme(folder / "animals", tiny_model, folder / "home", rounds=1)
+    assert run(settings).success
+    return settings
+
+
+@pytest.fixture
+def copied(finished: Settings, tmp_path: Path) -> Settings:
+    """The finished programme in a home that a test may damage."""
+    shutil.copytree(finished.home, tmp_path / "home", symlinks=True)
+    return finished.model_copy(update={"home": tmp_path / "home"})
+
+
+def check(settings: Settings, key: str) -> dict[str, dg.AssetCheckEvaluation]:
+    """Run the checks of one asset alone."""
+    selection = dg.AssetSelection.checks_for_assets(dg.AssetKey.from_user_string(key))
+    checks = dg.Definitions(jobs=[dg.define_asset_job("checks", selection=selection)])
+    job = dg.Definitions.merge(build_defs(settings), checks).resolve_job_def("checks")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def directory(settings: Settings, key: str) -> Path:
+    return ArtifactStore(settings.home / "assets").current(key).path
+
+
+def change_table(settings: Settings, key: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    path = directory(settings, key) / "table.parquet"
+    change(pl.read_parquet(path)).write_parquet(path)
+
+
+def change_report(settings: Settings, key: str, **changes: object) -> None:
+    path = directory(settings, key) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["report"] |= changes
+    path.write_text(json.dumps(manifest))
+
+
+def test_every_stage_is_checked_and_what_would_waste_time_further_on_stops_the_graph(finished: Settings):
+    graph = build_defs(finished).resolve_asset_graph()
+    checked = {key.asset_key for key in graph.asset_check_keys}
+    assert checked == graph.get_all_asset_keys()
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert spec.description, key
+        stops = key.asset_key.path[0] != "released_model" and key.name not in NOT_BLOCKING
+        assert spec.blocking == stops, key
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "name", "told"),
+    [
+        ("raw_corpus", lambda t: pl.concat([t, t.head(1)]), "schema", "occurs twice"),
+        ("raw_corpus", lambda t: t.clear(), "not_empty", "0"),
+        ("raw_pairs", lambda t: t.with_columns(score=pl.lit(float("nan"))), "schema", "not a finite number"),
+        ("raw_pairs", lambda t: t.with_columns(doc_id=pl.lit("animals:gone")), "documents_exist", "64"),
+        ("prompt_response_pairs", lambda t: pl.concat([t, OF_THE_TEST]), "only_for_training", "1"),
+        ("training_pairs", lambda t: t.drop("query"), "schema", "lacks the column 'query'"),
+        ("teacher_scores/bm25", lambda t: t.filter(query_id=t["query_id"][0]), "covers_every_query", ""),
+        ("round_1/hard_negatives", lambda t: t.with_columns(verdict=pl.lit("perhaps")), "schema", "kept, removed"),
+        ("round_1/hard_negatives", lambda t: t.with_columns(doc_id=pl.lit("gone")), "no_empty_negative", ""),
+    ],
+)
+def test_a_damaged_table_fails_its_check(
+    copied: Settings, key: str, change: Callable[[pl.DataFrame], pl.DataFrame], name: str, told: str
+):
+    assert check(copied, key)[name].passed
+    change_table(copied, key, change)
+    failed = check(copied, key)[name]
+    assert not failed.passed
+    assert told in str({label: value.value for label, value in failed.metadata.items()})
+
+
+def test_an_empty_document_among_the_negatives_fails_its_check(copied: Settings):
+    blank = pl.lit("")
+    change_table(copied, "raw_corpus", lambda t: t.with_columns(title=blank, text=blank))
+    assert not check(copied, "round_1/hard_negatives")["no_empty_negative"].passed
+
+
+def test_pairs_and_corpus_of_different_revisions_fail_their_check(copied: Settings):
+    change_report(copied, "raw_corpus", sources=[{"source": "animals", "fingerprint": "another"}])
+    assert not check(copied, "raw_pairs")["same_sources_as_the_corpus"].passed
+
+
+def test_a_collapsed_checkpoint_fails_its_check(copied: Settings):
+    path = directory(copied, "round_1/checkpoint") / "model" / "model.safetensors"
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if "LayerNorm" in name:
+            tensor.fill_(1.0 if name.endswith("bias") else 0.0)
+    save_file(tensors, path, {"format": "pt"})
+    failed = check(copied, "round_1/checkpoint")["embeddings_spread"]
+    assert not failed.passed
+    assert failed.metadata["mean_cosine"].value > 0.999
+    assert failed.metadata["effective_rank"].value < 1.5
+
+
+def test_the_sample_of_a_checkpoints_corpus_is_read_from_the_shared_store(copied: Settings):
+    spread = check(copied, "round_1/checkpoint")["embeddings_spread"]
+    assert spread.passed
+    assert spread.metadata["encoded"].value == 0
+
+
+def write_losses(settings: Settings, losses: list[float]) -> None:
+    lines = [json.dumps({"stage": 0, "step": step, "loss": loss}) for step, loss in enumerate(losses, 1)]
+    (directory(settings, "round_1/checkpoint") / "metrics.jsonl").write_text("\n".join([*lines, ""]))
+
+
+@pytest.mark.parametrize(
+    ("losses", "finite", "fell"),
+    [
+        ([2.0 - step / 50 for step in range(40)], True, True),
+        ([2.0 + step / 50 for step in range(40)], True, False),
+        ([2.0, 2.5, 3.0], True, True),
+        ([2.0, float("nan"), 1.0], False, True),
+        ([], False, True),
+    ],
+)
+def test_a_loss_must_be_finite_and_should_fall_where_there_are_steps_enough_to_tell(
+    copied: Settings, losses: list[float], finite: bool, fell: bool
+):
+    write_losses(copied, losses)
+    found = check(copied, "round_1/checkpoint")
+    assert found["finite_loss"].passed == finite
+    assert found["loss_fell"].passed == fell
+    assert found["loss_fell"].severity == dg.AssetCheckSeverity.WARN
+
+
+def test_a_report_on_another_revision_of_the_data_fails_its_check(copied: Settings):
+    report = ArtifactStore(copied.home / "assets").current("round_1/beir_report").report
+    assert report["data"]
+    change_report(copied, "round_1/beir_report", data=[{**row, "revision": "another"} for row in report["data"]])
+    assert not check(copied, "round_1/beir_report")["same_data_as_round_0"].passed
+
+
+def test_a_score_that_is_no_number_and_a_task_that_did_not_run_fail_their_checks(copied: Settings):
+    report = ArtifactStore(copied.home / "assets").current("round_1/beir_report").report
+    rows = [{**row, "value": float("nan")} for row in report["rows"]]
+    missing = [{"suite": "animals", "task": "yaks", "reason": "no data"}]
+    change_report(copied, "round_1/beir_report", rows=rows, not_run=missing)
+    found = check(copied, "round_1/beir_report")
+    assert not found["scores_are_numbers"].passed
+    assert not found["every_task_ran"].passed
+    assert found["every_task_ran"].severity == dg.AssetCheckSeverity.WARN
+
+
+def change_release(settings: Settings, score: float) -> None:
+    """Make the last release have scored ``score`` on every query."""
+    for path in (directory(settings, "released_model") / "scores").glob("*.parquet"):
+        pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(score)).write_parquet(path)
+
+
+@pytest.mark.parametrize(("score", "passed"), [(0.0, True), (1.0, False)])
+def test_a_round_that_is_worse_than_the_last_release_is_not_released(copied: Settings, score: float, passed: bool):
+    name = "no_regression_since_the_last_release"
+    assert check(copied, "leaderboard")[name].passed, "the release is the best round itself"
+    change_release(copied, score)
+    assert check(copied, "leaderboard")[name].passed == passed
+    result = run(copied, "*", raise_on_error=False)
+    released = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+    assert result.success == ("released_model" in released) == passed
+
+
+def test_a_release_on_other_data_does_not_compare(copied: Settings):
+    change_release(copied, 1.0)
+    change_report(copied, "released_model", evaluated_on=[{"suite": "animals", "task": "animals", "revision": "old"}])
+    compared = check(copied, "leaderboard")["no_regression_since_the_last_release"]
+    assert compared.passed
+    assert "do not compare" in compared.metadata["compared"].value
+
+
+def test_a_pickle_in_the_release_fails_its_check(copied: Settings):
+    assert check(copied, "released_model")["loads_without_pickle"].passed
+    (directory(copied, "released_model") / "model" / "pytorch_model.bin").write_bytes(b"")
+    assert not check(copied, "released_model")["loads_without_pickle"].passed

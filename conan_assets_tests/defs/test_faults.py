@@ -1,0 +1,154 @@
+"""Killed, out of disk: whatever happens to a run, the next one goes on from what is finished, to the same result."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conan_assets.artifacts import fingerprint_file
+from conan_assets.settings import Settings
+from conan_assets_tests.defs.conftest import programme, write_beir_folder
+
+KILLS = 10
+KILLS_PER_HOME = 2
+SECONDS_FOR_A_RUN = 300
+SEED = 7
+FORKED = multiprocessing.get_context("forkserver")
+
+
+class Graph:
+    """The miniature programme, run again and again in processes of their own."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        write_beir_folder(folder / "animals")
+        self.folder = folder
+        self.model = model
+
+    def settings(self, home: Path) -> Settings:
+        return programme(self.folder / "animals", self.model, home)
+
+    def start(self, home: Path) -> multiprocessing.Process:
+        from conan_assets_tests.defs.fault_worker import materialize
+
+        process = FORKED.Process(target=materialize, args=(self.settings(home), self.folder / "error.txt"))
+        process.start()
+        return process
+
+    def finish(self, home: Path) -> int:
+        process = self.start(home)
+        process.join(SECONDS_FOR_A_RUN)
+        assert process.exitcode is not None, "the run hangs"
+        return process.exitcode
+
+    @property
+    def error(self) -> str:
+        return (self.folder / "error.txt").read_text() if (self.folder / "error.txt").exists() else ""
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Graph:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    FORKED.set_forkserver_preload(["conan_assets_tests.defs.fault_worker"])
+    return Graph(tmp_path_factory.mktemp("faults"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(graph: Graph) -> tuple[Path, float]:
+    """The home of a run that nothing happened to, and how many seconds such a run takes."""
+    home, started = graph.folder / "undisturbed", time.monotonic()
+    assert graph.finish(home) == 0, graph.error
+    return home, time.monotonic() - started
+
+
+def manifests(home: Path) -> dict[str, dict]:
+    """What is finished, by its directory below the home."""
+    found = (home / "assets").rglob("manifest.json")
+    done = [path for path in found if ".partial" not in str(path)]
+    return {str(path.parent.relative_to(home)): json.loads(path.read_text()) for path in done}
+
+
+def outcome(home: Path) -> dict[str, object]:
+    """What must be the same however often a run was killed: data versions, weights, scores."""
+    rows = json.loads((home / "leaderboard.json").read_text())
+    current = {str(path.relative_to(home).parent): path.read_text() for path in (home / "assets").rglob("current")}
+    return {
+        "current": current,
+        "content": {name: manifest["content"] for name, manifest in manifests(home).items()},
+        "weights": {
+            name.rpartition("/")[0]: fingerprint_file(home / name / "model" / "model.safetensors")
+            for name in manifests(home)
+            if name.startswith("assets/round_") and "checkpoint" in name
+        },
+        "scores": [(row["round"], row["model"], row["metric"], row["split"], row["value"]) for row in rows],
+        "release": (home / "released_model").resolve().name,
+    }
+
+
+def leftovers(home: Path) -> list[Path]:
+    return [path for path in home.rglob("*") if path.suffix in (".partial", ".tmp")]
+
+
+def kill(process: multiprocessing.Process) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(graph: Graph, undisturbed: tuple[Path, float]):
+    expected, seconds = outcome(undisturbed[0]), undisturbed[1]
+    drawn, killed, number = random.Random(SEED), 0, 0
+    while killed < KILLS:
+        home = graph.folder / f"killed_{number}"
+        number += 1
+        finished: dict[str, dict] = {}
+        for _ in range(KILLS_PER_HOME):
+            process = graph.start(home)
+            process.join(drawn.uniform(0.02, 0.9) * seconds)
+            if process.is_alive():
+                kill(process)
+                killed += 1
+            now = manifests(home)
+            assert finished.items() <= now.items(), "something finished was made again"
+            finished = now
+        assert graph.finish(home) == 0, graph.error
+        assert finished.items() <= manifests(home).items(), "something finished was made again"
+        assert outcome(home) == expected
+        assert leftovers(home) == []
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system needs the right to mount one: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
+    graph: Graph, undisturbed: tuple[Path, float], small_disk: Path
+):
+    home = small_disk / "home"
+    assert graph.finish(home) == 1
+    assert "the disk is full" in graph.error
+    assert "$CONAN_HOME elsewhere, then run again" in graph.error
+    finished = manifests(home)
+    assert finished
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert graph.finish(home) == 0, graph.error
+    assert finished.items() <= manifests(home).items(), "something finished was made again"
+    assert outcome(home) == outcome(undisturbed[0])
+    assert leftovers(home) == []

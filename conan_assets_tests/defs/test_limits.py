@@ -1,0 +1,136 @@
+"""Pools and retries: what waits for the GPU, what is tried again, and what is not."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import httpx2
+import openai
+import pytest
+import yaml
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from conan_assets.artifacts import ArtifactError
+from conan_assets.data.tables import TableError
+from conan_assets.definitions import build_defs
+from conan_assets.defs.dead_runs import end_dead_runs
+from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast, is_transient
+from conan_assets.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REQUEST = httpx2.Request("GET", "http://localhost")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    try:
+        raise error from cause
+    except Exception as raised:
+        return raised
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError("reset"),
+        TimeoutError("slow"),
+        httpx2.ConnectError("refused"),
+        openai.APITimeoutError(REQUEST),
+        openai.InternalServerError("overloaded", response=httpx2.Response(503, request=REQUEST), body=None),
+        caused(TableError("squad cannot be loaded"), httpx2.ReadTimeout("slow")),
+    ],
+)
+def test_an_error_of_the_network_may_be_gone_at_the_next_attempt(error: Exception):
+    assert is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TableError("corpus.parquet lacks the column text"),
+        ArtifactError("the disk is full"),
+        openai.AuthenticationError("no", response=httpx2.Response(401, request=REQUEST), body=None),
+        caused(FileNotFoundError("no such model"), OfflineModeIsEnabled("offline")),
+        KeyError("loss"),
+    ],
+)
+def test_an_error_that_will_come_again_is_not_retried(error: Exception):
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(("error", "attempts"), [(ConnectionResetError("reset"), 3), (ValueError("broken"), 1)])
+def test_only_transient_errors_are_retried(error: Exception, attempts: int):
+    tried = []
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=2))
+    @fail_fast
+    def model(context: dg.AssetExecutionContext) -> None:
+        tried.append(context.retry_number)
+        raise error
+
+    result = dg.materialize([model], raise_on_error=False)
+    assert not result.success
+    assert len(tried) == attempts
+    assert str(error) in str(result.failure_data_for_node("model").error)
+
+
+def test_an_asset_that_asks_for_another_attempt_gets_it():
+    tried = []
+
+    @dg.asset
+    @fail_fast
+    def model(context: dg.AssetExecutionContext) -> None:
+        tried.append(context.retry_number)
+        if not context.retry_number:
+            raise dg.RetryRequested(max_retries=1)
+
+    assert dg.materialize([model]).success
+    assert tried == [0, 1]
+
+
+def test_stages_that_encode_or_train_share_the_gpu_and_all_that_reach_out_are_retried(miniature: Settings):
+    graph = build_defs(miniature).resolve_asset_graph()
+    nodes = {key.to_user_string(): graph.get(key).assets_def.node_def for key in graph.get_all_asset_keys()}
+    pooled = {key for key, node in nodes.items() if node.pools == {GPU_POOL}}
+    assert pooled == {
+        "teacher_scores/tiny",
+        *(f"round_{number}/{name}" for number in (1, 2) for name in ("hard_negatives", "checkpoint", "beir_report")),
+        "round_0/beir_report",
+    }
+    assert {key for key, node in nodes.items() if node.retry_policy is None} == {"leaderboard"}
+    assert all(node.retry_policy in (RETRIES, None) for node in nodes.values())
+
+
+def test_the_pool_has_one_place_unless_an_instance_says_otherwise():
+    pools = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["pools"]
+    assert pools == {"granularity": "op", "default_limit": 1}
+
+
+HELD = """
+import dagster as dg, time
+
+@dg.asset(pool="gpu")
+def holds_the_gpu():
+    print("held", flush=True)
+    time.sleep(60)
+
+dg.materialize([holds_the_gpu], instance=dg.DagsterInstance.get())
+"""
+
+
+def test_a_killed_run_gives_its_place_in_the_pool_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "dagster.yaml").write_text("concurrency: {pools: {default_limit: 1}}\ntelemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    command = [sys.executable, "-c", HELD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with dg.DagsterInstance.get() as instance:
+            assert end_dead_runs(instance) == [], "it is alive"
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 1
+            (ended,) = end_dead_runs(instance)
+            assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
+            assert instance.get_run_by_id(ended).status == dg.DagsterRunStatus.FAILURE

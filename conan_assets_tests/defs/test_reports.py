@@ -1,0 +1,94 @@
+"""Reports of which some tasks could not run, and what a round is compared with."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from mteb.abstasks import AbsTaskRetrieval
+
+from conan_assets.artifacts import ArtifactStore
+from conan_assets.defs.reports import _references
+from conan_assets.evaluation import offline
+from conan_assets.evaluation import run as evaluation
+from conan_assets.settings import Settings
+from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
+
+REPORT = "round_0/beir_report"
+
+
+def write_task(folder: Path) -> None:
+    """Write a set of four documents and two queries under the name of a stock task."""
+    (folder / "qrels").mkdir(parents=True)
+    texts = ["apple pie", "blue sky", "cold water", "dark night"]
+    pl.DataFrame({"_id": [f"d{i}" for i in range(4)], "title": "", "text": texts}).write_parquet(
+        folder / "corpus.parquet"
+    )
+    pl.DataFrame({"_id": ["q0", "q1"], "text": ["an apple", "the sky"]}).write_parquet(folder / "queries.parquet")
+    judged = pl.DataFrame({"query-id": ["q0", "q1"], "corpus-id": ["d0", "d1"], "score": [1, 1]})
+    judged.write_parquet(folder / "qrels" / "test.parquet")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that stands for the hub: tasks that are not in it cannot be loaded now."""
+    folder = tmp_path / "hub"
+
+    def load_data(task: AbsTaskRetrieval, *_: object, **__: object) -> None:
+        if not (folder / task.metadata.name).is_dir():
+            raise ConnectionError("the hub is away")
+        offline._fill(task, folder / task.metadata.name)
+
+    monkeypatch.setattr(AbsTaskRetrieval, "load_data", load_data)
+    write_task(folder / "SciFact")
+    return folder
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the tasks that were really run, in order."""
+    names: list[str] = []
+    really_run = evaluation._run
+
+    def counted(model, task, finished):
+        names.append(task.metadata.name)
+        return really_run(model, task, finished)
+
+    monkeypatch.setattr(evaluation, "_run", counted)
+    return names
+
+
+def test_tasks_that_could_not_be_loaded_are_tried_again_and_finished_ones_are_not_run_again(
+    tmp_path: Path, tiny_model: str, hub: Path, evaluated: list[str]
+):
+    write_beir_folder(tmp_path / "animals")
+    suites = {"beir": {"hub": {"kind": "mteb", "benchmark": "BEIR", "tasks": ["SciFact", "NFCorpus"]}}}
+    dev_metric = {"suite": "hub", "split": "test"}
+    settings = programme(tmp_path / "animals", tiny_model, tmp_path / "home", suites=suites, dev_metric=dev_metric)
+
+    def materialize() -> tuple[bool, str, list[str]]:
+        values = metadata(run(settings, f'+key:"{REPORT}"'))[REPORT]
+        report = ArtifactStore(settings.home / "assets").current(REPORT).report
+        return values["reused"].value, values["fingerprint"].value, [task["task"] for task in report["not_run"]]
+
+    reused, first, missing = materialize()
+    assert (reused, missing, evaluated) == (False, ["NFCorpus"], ["SciFact", "SciFact"])
+    evaluated.clear()
+    assert materialize() == (False, first, ["NFCorpus"])
+    assert evaluated == []
+    write_task(hub / "NFCorpus")
+    reused, complete, missing = materialize()
+    assert (reused, missing, evaluated) == (False, [], ["NFCorpus", "NFCorpus"])
+    assert complete != first
+    assert materialize() == (True, complete, [])
+
+
+def test_a_round_is_compared_with_the_base_model_itself_and_with_the_round_before(miniature: Settings):
+    here, first, before = Path("here"), Path("round_0"), Path("round_2")
+    assert _references(miniature, 0, here, []) == {}
+    assert _references(miniature, 1, here, [first]) == {"base model": first}
+    assert _references(miniature, 3, here, [first, before]) == {"base model": first, "previous round": before}
+    pretrained = miniature.model_copy(update={"pretraining": miniature.training[0]})
+    base = Path("round_0/base_model")
+    assert _references(pretrained, 0, here, []) == {"base model": here / "base_model"}
+    assert _references(pretrained, 1, here, [first]) == {"base model": base, "previous round": first}
+    assert _references(pretrained, 3, here, [first, before]) == {"base model": base, "previous round": before}

@@ -1,0 +1,107 @@
+"""The release of the best checkpoint: folder, model card, pointer."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from sentence_transformers import SentenceTransformer
+
+from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.evaluation.model_card import Origin, base_licence
+from conan_assets.evaluation.release import publish, write_release
+
+LINEAGE = {"training_pairs": "0123", "round_1/hard_negatives": "4567"}
+SETTINGS = {
+    "rounds": 2,
+    "sources": {"docs": {"path": "/srv/secret-place/docs"}},
+    "training": [{"epochs": 1}],
+    "generation": {"base_url": "http://inside:8000/v1"},
+}
+
+
+@pytest.fixture
+def release(entries, tiny_model, tmp_path):
+    checkpoint = EncoderSettings(tiny_model, query_prompt="query: ", max_tokens=16, dtype="float32")
+    origin = Origin("demo-model", EncoderSettings(tiny_model), LINEAGE, SETTINGS)
+    report = write_release(entries[1], checkpoint, origin, tmp_path)
+    return tmp_path / "model", checkpoint, report
+
+
+def test_the_released_model_gives_the_embeddings_that_were_evaluated(release):
+    folder, checkpoint, _ = release
+    texts = ["what is a list", "a very long text that goes on and on " * 5]
+    ours = Encoder(checkpoint, device="cpu").encode(texts, "query")
+    released = SentenceTransformer(str(folder), device="cpu")
+    theirs = released.encode(texts, prompt_name="query")
+    assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_model_card_has_the_results_in_the_hubs_format(release, entries):
+    folder, _, _ = release
+    card = ModelCard.load(folder / "README.md")
+    rows, (data,) = entries[1].report["rows"], entries[1].report["data"]
+    assert card.data.model_name == "demo-model"
+    for result, row in zip(card.data.eval_results, rows, strict=True):
+        assert (result.metric_type, result.metric_value) == (row["metric"], round(100 * row["value"], 3))
+        assert (result.task_type, result.dataset_type, result.dataset_name) == ("Retrieval", "python", "MTEB python")
+        assert (result.dataset_config, result.dataset_split) == (row["subset"], row["split"])
+        assert result.dataset_revision == data["revision"]
+    (index,) = yaml.safe_load((folder / "README.md").read_text().split("---")[1])["model-index"]
+    assert index["name"] == "demo-model"
+    for result in index["results"]:
+        assert set(result) == {"task", "dataset", "metrics"}
+        assert {"type", "name", "config", "split", "revision"} == set(result["dataset"])
+        assert all(isinstance(metric["value"], float) for metric in result["metrics"])
+
+
+def test_the_release_says_what_it_was_made_from_and_nothing_of_the_machine(release):
+    folder, _, _ = release
+    assert "* round_1/hard_negatives: 4567" in (folder / "README.md").read_text()
+    made_from = json.loads((folder / "training_lineage.json").read_text())
+    assert made_from["lineage"] == LINEAGE
+    assert made_from["settings"]["training"] == [{"epochs": 1}]
+    assert made_from["settings"]["sources"] == {"docs": {"path": "docs"}}
+    assert made_from["settings"]["generation"] == {"base_url": "v1"}
+
+
+def test_the_licence_is_the_one_in_the_base_models_card(entries, tiny_model, tmp_path):
+    assert base_licence(EncoderSettings(tiny_model)) == {}
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    named = {"license": "other", "license_name": "research-only", "license_link": "https://example.org/licence"}
+    (base / "README.md").write_text(f"---\n{yaml.safe_dump(named)}---\n# base\n")
+    origin = Origin("demo-model", EncoderSettings(str(base)), LINEAGE, SETTINGS)
+    write_release(entries[1], EncoderSettings(tiny_model), origin, tmp_path)
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    assert {name: card.data.get(name) for name in named} == named
+    assert "research-only, the licence of the base model" in card.text
+
+
+def test_an_unknown_licence_is_said_to_be_unknown(release):
+    card = ModelCard.load(release[0] / "README.md")
+    assert card.data.get("license") is None
+    assert "names no licence; find out" in card.text
+
+
+def test_publishing_moves_the_pointer_and_keeps_the_earlier_release(tmp_path):
+    first, second = tmp_path / "releases" / "1", tmp_path / "releases" / "2"
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(folder.name)
+    target = tmp_path / "home" / "released_model"
+    publish(first, target)
+    assert (target / "name").read_text() == "1"
+    publish(second, target)
+    assert (target / "name").read_text() == "2"
+    assert (first / "name").exists()
+    assert [path.name for path in target.parent.iterdir()] == ["released_model"]
+
+
+def test_publishing_never_replaces_a_real_folder(tmp_path):
+    (tmp_path / "released_model").mkdir()
+    with pytest.raises(FileExistsError, match="is not a link"):
+        publish(tmp_path / "release", tmp_path / "released_model")
