@@ -12,8 +12,8 @@ A pair is removed for the first reason that holds, in the order of :data:`conan_
    its two texts, in either order.
 8. teacher score: an encoder finds its two texts too little alike (Conan-embedding, section 2.1: below 0.4).
 
-Texts are compared in Unicode NFKC, lower case, white space collapsed. Texts lie on disk; memory grows by about a
-hundred bytes a pair.
+Texts are compared in Unicode NFKC, lower case, white space collapsed. Texts lie on disk; memory grows by about 500
+bytes a pair.
 """
 
 import logging
