@@ -14,7 +14,7 @@ from conan_assets.artifacts import Artifact
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import judgements_of, write_training_files
 from conan_assets.defs.launchers import Launcher
-from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
+from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
@@ -65,9 +65,8 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
         kinds={"pytorch"},
         code_version="1",
         pool=GPU_POOL,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def pretrained_checkpoint(
         context: dg.AssetExecutionContext,
         storage: Storage,
@@ -120,9 +119,8 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         code_version="1",
         description=f"The model trained on round {number}'s hard negatives, from {start.to_user_string()}.",
         pool=GPU_POOL,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def checkpoint(
         context: dg.AssetExecutionContext,
         storage: Storage,

@@ -12,7 +12,7 @@ import polars as pl
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.sources import load_source, source_fingerprint
 from conan_assets.data.tables import CORPUS, PAIRS, Table
-from conan_assets.defs.limits import RETRIES, fail_fast
+from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
 from conan_assets.settings import Settings
@@ -36,9 +36,8 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         ],
         name="sources",
         can_subset=True,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
         recipe = source_fingerprints(settings)
         made_from = {"sources": [{"source": name, "fingerprint": value} for name, value in recipe.items()]}

@@ -10,7 +10,7 @@ import polars as pl
 from conan_assets.data.curation import TeacherFloor, curate
 from conan_assets.data.rules import text_key
 from conan_assets.data.text import cleaned
-from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
+from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
@@ -33,9 +33,8 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         kinds={"polars"},
         code_version="2",
         pool=None if scored is None else GPU_POOL,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def training_pairs(
         context: dg.AssetExecutionContext,
         storage: Storage,

@@ -11,8 +11,8 @@ import dagster as dg
 GPU_POOL = "gpu"
 """Stages that encode or train; its limit on an instance is set with ``dagster instance concurrency set gpu 1``."""
 
-RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For stages that talk to a network or a GPU; put :func:`fail_fast` on their functions."""
+MAX_RETRIES = 2
+SECONDS_BETWEEN_ATTEMPTS = 30.0
 
 TRANSIENT_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 TRANSIENT_NAMES = {
@@ -43,30 +43,31 @@ def _is_transient(error: BaseException) -> bool:
     )
 
 
-@contextlib.contextmanager
-def failing_fast() -> Iterator[None]:
-    """Turn an error that will come again into a failure that is not retried."""
-    try:
-        yield
-    except (dg.Failure, dg.RetryRequested):
-        raise
-    except Exception as error:
-        if is_transient(error):
-            raise
-        raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
+def retried(body: Callable[P, R]) -> Callable[P, R]:
+    """Return an asset's function, a generator or not, that asks for another attempt after a transient error.
 
-
-def fail_fast(body: Callable[P, R]) -> Callable[P, R]:
-    """Return an asset's function, a generator or not, with :func:`failing_fast` around it."""
+    Not by a ``dagster.RetryPolicy``: that one also starts a step again that was interrupted, so that a run which
+    somebody cancels goes on.
+    """
 
     @functools.wraps(body)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with failing_fast():
+        with _retrying():
             return body(*args, **kwargs)
 
     @functools.wraps(body)
     def generate(*args: P.args, **kwargs: P.kwargs) -> Iterator[object]:
-        with failing_fast():
+        with _retrying():
             yield from cast(Iterable[object], body(*args, **kwargs))
 
     return cast(Callable[P, R], generate) if inspect.isgeneratorfunction(body) else call
+
+
+@contextlib.contextmanager
+def _retrying() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, dg.Failure | dg.RetryRequested) or not is_transient(error):
+            raise
+        raise dg.RetryRequested(MAX_RETRIES, SECONDS_BETWEEN_ATTEMPTS) from error

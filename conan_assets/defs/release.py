@@ -11,7 +11,7 @@ import dagster as dg
 from conan_assets.artifacts import atomic_path
 from conan_assets.cleaning import POINTER, RELEASES, clean_storage
 from conan_assets.defs.checkpoints import MODEL, base_model_of, round_key
-from conan_assets.defs.limits import RETRIES, fail_fast
+from conan_assets.defs.limits import retried
 from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.release_gate import require_passed_checks
@@ -60,9 +60,8 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         deps=["leaderboard", *report_keys(settings), *checkpoints],
         kinds={"huggingface"},
         code_version="2",
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Release the best checkpoint by the dev metric as a sentence-transformers folder with a model card."""
         from conan_assets.evaluation.hub import hub_token, push_release

@@ -9,7 +9,7 @@ import polars as pl
 
 from conan_assets.cleaning import EVALUATIONS
 from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoint_encoder, round_key
-from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
+from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.evaluation.settings import SuiteSettings
@@ -49,9 +49,8 @@ def _build_report(
         code_version="2",
         description=f"nDCG@10 and more of round {number}'s checkpoint on {', '.join(suites)}.",
         pool=GPU_POOL,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:

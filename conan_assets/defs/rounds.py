@@ -8,7 +8,7 @@ import polars as pl
 
 from conan_assets.data.training_files import judgements_of
 from conan_assets.defs.checkpoints import build_checkpoint, checkpoint_encoder, round_key
-from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
+from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.negatives_checks import check_negatives
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
@@ -41,9 +41,8 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         code_version="1",
         description=f"Candidates of round {number - 1}'s checkpoint for every training query, with verdicts.",
         pool=GPU_POOL,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def hard_negatives(
         context: dg.AssetExecutionContext,
         storage: Storage,

@@ -9,7 +9,7 @@ import dagster as dg
 from conan_assets.artifacts import ArtifactError
 from conan_assets.cleaning import POINTER, RELEASES
 from conan_assets.defs.checkpoints import MODEL, build_pretrained, round_key
-from conan_assets.defs.limits import RETRIES, fail_fast
+from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model, locate_model
@@ -26,8 +26,8 @@ def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
     if settings.start_from == "released_model":
         return [_build_warm_start(settings)]
 
-    @dg.asset(key=KEY, group_name="round_0", kinds={"pytorch"}, code_version="1", retry_policy=RETRIES)
-    @fail_fast
+    @dg.asset(key=KEY, group_name="round_0", kinds={"pytorch"}, code_version="1")
+    @retried
     def base_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Take the base model as it is."""
         model = settings.base_model
@@ -49,9 +49,8 @@ def _build_warm_start(settings: Settings) -> dg.AssetsDefinition:
         group_name="round_0",
         kinds={"pytorch"},
         code_version="1",
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def released_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Take the release that was there when the training pairs last changed; the base model if there was none."""
         pairs = storage.artifacts.current("training_pairs").content

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast
+from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model
@@ -31,9 +31,8 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
         code_version="1",
         description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",
         pool=None if teacher.kind == "bm25" else GPU_POOL,
-        retry_policy=RETRIES,
     )
-    @fail_fast
+    @retried
     def teacher_scores(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:

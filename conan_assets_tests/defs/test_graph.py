@@ -204,8 +204,7 @@ def test_a_release_is_pushed_where_the_settings_say_so_and_needs_a_token(
     pushed = settings.model_copy(update={"release": ReleaseSettings(push_to="org/model")})
     monkeypatch.delenv("HF_TOKEN", raising=False)
     refused = run(pushed, "released_model", raise_on_error=False)
-    failure = refused.failure_data_for_node("released_model")
-    assert "$HF_TOKEN is not set" in failure.user_failure_data.description
+    assert "$HF_TOKEN is not set" in refused.failure_data_for_node("released_model").error.to_string()
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     with running_hub() as hub:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)

@@ -16,8 +16,9 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from conan_assets.artifacts import ArtifactError
 from conan_assets.data.tables import TableError
 from conan_assets.definitions import build_defs
+from conan_assets.defs import limits
 from conan_assets.defs.dead_runs import end_dead_runs
-from conan_assets.defs.limits import GPU_POOL, RETRIES, fail_fast, is_transient
+from conan_assets.defs.limits import GPU_POOL, is_transient, retried
 from conan_assets.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -61,11 +62,12 @@ def test_an_error_that_will_come_again_is_not_retried(error: Exception):
 
 
 @pytest.mark.parametrize(("error", "attempts"), [(ConnectionResetError("reset"), 3), (ValueError("broken"), 1)])
-def test_only_transient_errors_are_retried(error: Exception, attempts: int):
+def test_only_transient_errors_are_retried(error: Exception, attempts: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "SECONDS_BETWEEN_ATTEMPTS", 0)
     tried = []
 
-    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=2))
-    @fail_fast
+    @dg.asset
+    @retried
     def model(context: dg.AssetExecutionContext) -> None:
         tried.append(context.retry_number)
         raise error
@@ -80,7 +82,7 @@ def test_an_asset_that_asks_for_another_attempt_gets_it():
     tried = []
 
     @dg.asset
-    @fail_fast
+    @retried
     def model(context: dg.AssetExecutionContext) -> None:
         tried.append(context.retry_number)
         if not context.retry_number:
@@ -99,8 +101,12 @@ def test_stages_that_encode_or_train_share_the_gpu_and_all_that_reach_out_are_re
         *(f"round_{number}/{name}" for number in (1, 2) for name in ("hard_negatives", "checkpoint", "beir_report")),
         "round_0/beir_report",
     }
-    assert {key for key, node in nodes.items() if node.retry_policy is None} == {"leaderboard"}
-    assert all(node.retry_policy in (RETRIES, None) for node in nodes.values())
+    assert {key for key, node in nodes.items() if not _is_retried(node)} == {"leaderboard"}
+    assert all(node.retry_policy is None for node in nodes.values()), "it would restart what somebody cancels"
+
+
+def _is_retried(node: dg.OpDefinition) -> bool:
+    return hasattr(node.compute_fn.decorated_fn, "__wrapped__")
 
 
 def test_the_pool_has_one_place_unless_an_instance_says_otherwise():

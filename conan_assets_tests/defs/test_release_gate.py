@@ -5,7 +5,7 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from conan_assets.defs.limits import fail_fast
+from conan_assets.defs.limits import retried
 from conan_assets.defs.release_gate import require_passed_checks
 
 CHECKPOINT = dg.AssetKey(["round_1", "checkpoint"])
@@ -21,7 +21,7 @@ def leaderboard() -> None: ...
 
 
 @dg.asset(deps=[leaderboard])
-@fail_fast
+@retried
 def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"checks": require_passed_checks(context, "round_1", KEYS)})
 
@@ -59,7 +59,7 @@ def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 def why_it_failed(result: dg.ExecuteInProcessResult) -> str:
     assert not result.success
-    return str(result.failure_data_for_node("release").user_failure_data.description)
+    return str(result.failure_data_for_node("release").error.cause)
 
 
 @pytest.fixture
