@@ -21,8 +21,8 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 	@echo "Reports:        $(CONAN_HOME)/assets/round_*/*_report"
 	@echo "The graph:      make ui"
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## Run the tests, two files at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED) ## Check formatting, style, types and the rules of the house
 	$(BIN)/ruff format --check .
