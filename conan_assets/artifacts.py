@@ -77,13 +77,16 @@ def temporary_path(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files below ``folder`` whose writers were killed; return how many there were.
+    """Delete the temporary files and folders below ``folder`` whose writers were killed; return how many there were.
 
     A process of this machine is asked for, one of another machine has a day to finish.
     """
     leftovers = [path for path in folder.rglob(".*.tmp") if _is_abandoned(path)]
     for path in leftovers:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(leftovers)
 
 
@@ -118,6 +121,20 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(name: str, root: Path) -> Iterator[None]:
+    """Turn the error of a full disk, while ``name`` is written below ``root``, into one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise ArtifactError(
+            f"the disk is full: {name} could not be written below {root}; free some space or set $CONAN_HOME "
+            "elsewhere, then run again: what is finished is kept"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -211,15 +228,8 @@ class ArtifactStore:
                 raise ArtifactError(f"another run has just materialized {key} under {self.root}: run again to reuse it")
             partial = folder / f"{version}{PARTIAL_SUFFIX}"
             partial.mkdir(exist_ok=True)
-            try:
+            with naming_a_full_disk(key, self.root):
                 yield partial
-            except Exception as error:
-                if not is_disk_full(error):
-                    raise
-                raise ArtifactError(
-                    f"the disk is full: {key} could not be written below {self.root}; free some space or set "
-                    "$CONAN_HOME elsewhere, then run again: what is finished is kept"
-                ) from error
 
     def finish(self, key: str, version: str, report: dict[str, Any], content: str | None = None) -> Artifact:
         """Publish what was built: write its manifest, rename it, make it current and prune old versions.

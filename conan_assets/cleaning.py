@@ -9,7 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
-from conan_assets.artifacts import remove_leftovers
+from conan_assets.artifacts import PARTIAL_SUFFIX, remove_leftovers
 
 EMBEDDINGS = "embeddings"
 EVALUATIONS = "evaluations"
@@ -37,8 +37,11 @@ def clean_storage(root: Path, keep_releases: int, keep_embeddings_days: int) -> 
     kept_by_model = [*_folders(root / EMBEDDINGS), *_folders(root / EVALUATIONS)]
     unread = [folder for folder in kept_by_model if folder.stat().st_mtime < oldest]
     released = (root / POINTER).resolve()
-    old = [folder for folder in _folders(root / RELEASES)[:-keep_releases] if folder.resolve() != released]
-    for folder in [*unread, *old]:
+    releases = _folders(root / RELEASES)
+    partial = [folder for folder in releases if folder.suffix == PARTIAL_SUFFIX]
+    finished = [folder for folder in releases if folder not in partial]
+    old = [folder for folder in finished[:-keep_releases] if folder.resolve() != released]
+    for folder in [*unread, *partial, *old]:
         shutil.rmtree(folder)
         logger.info("cleaning: deleted %s", folder)
     if leftovers := remove_leftovers(root):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 SECONDS_TO_END = 20
@@ -46,12 +48,21 @@ def _end_session(process: subprocess.Popen) -> None:
     deadline = time.monotonic() + SECONDS_TO_END
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
+        while running(process.pid) and time.monotonic() < deadline:
             process.poll()
-            os.killpg(process.pid, 0)
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def running(group: int) -> list[int]:
+    """Return the processes of a group that have not ended; one that nobody waited for yet has."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen, log: Path, seconds: float = 180) -> None:

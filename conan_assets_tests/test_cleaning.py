@@ -28,6 +28,13 @@ def test_the_oldest_releases_go_but_never_the_one_in_use(tmp_path: Path):
     assert {path.name for path in (tmp_path / "releases").iterdir()} == {"release0", "release3", "release4"}
 
 
+def test_half_written_releases_go_and_take_no_place_of_a_finished_one(tmp_path: Path):
+    for number, name in enumerate(("old", "kept", "broken.partial", "newer.partial")):
+        folder(tmp_path / "releases" / name, days_old=10 - number)
+    clean_storage(tmp_path, keep_releases=1, keep_embeddings_days=30)
+    assert {path.name for path in (tmp_path / "releases").iterdir()} == {"kept"}
+
+
 def test_embeddings_go_when_nobody_has_read_them_for_long(tmp_path: Path):
     for name, days in (("read", 40), ("unread", 40), ("new", 1)):
         folder(tmp_path / "embeddings" / name, days)

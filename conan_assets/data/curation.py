@@ -16,8 +16,9 @@ Texts are compared in Unicode NFKC, lower case, white space collapsed. Texts lie
 bytes a pair.
 """
 
+import contextlib
 import logging
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from conan_assets.artifacts import temporary_path
 from conan_assets.data.blocks import read_blocks, write_blocks
 from conan_assets.data.curation_report import count_reasons, report_of
 from conan_assets.data.decontamination import EvaluationSets
@@ -94,8 +96,7 @@ def curate(
         A pair points to a document that the corpus lacks, two pairs have the same id, or no pair is left.
     """
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".curation_") as name:
-        folder = Path(name)
+    with _working_folder(target) as folder:
         documents = Documents(corpus, _document_ids(raw_pairs, prompt_response_pairs), settings, folder)
         sets = EvaluationSets(evaluation_queries, raw_pairs, documents)
         judged = JudgedPairs([raw_pairs, prompt_response_pairs], documents, settings, folder)
@@ -117,6 +118,16 @@ def curate(
         _in_words(counts),
     )
     return report
+
+
+@contextlib.contextmanager
+def _working_folder(target: Path) -> Iterator[Path]:
+    folder = temporary_path(target)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _document_ids(*pairs: pl.LazyFrame) -> pl.DataFrame:

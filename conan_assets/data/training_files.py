@@ -2,7 +2,8 @@
 
 ``texts.parquet`` (text_id, text) · ``retrieval.parquet`` (sample_id, dataset, query, positives, candidates): lists of
 text ids, candidates ranked best first; for distillation also positive_scores and candidate_scores · ``sts.parquet``
-(text_a, text_b, score) · ``classification.parquet`` (text, label) · ``dev.parquet``, like ``retrieval.parquet``.
+(text_a, text_b, score) · ``classification.parquet`` (text, label, dataset) · ``dev.parquet``,
+like ``retrieval.parquet``.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,6 @@ from conan_assets.lexical import BM25
 DEV_CANDIDATES = 30
 MOST_DEV_SAMPLES = 500
 
-LABEL = pl.concat_str("dataset", pl.lit(":"), "text")
 TEXT_ID = pl.coalesce("doc_id", pl.concat_str(pl.lit("pair:"), pl.col("pair_id")))
 
 
@@ -92,7 +92,7 @@ def write_training_files(
         "texts": texts,
         "retrieval": repeated(samples.rename({"query_id": "sample_id"}), "sample_id", weights),
         "sts": graded.select(text_a="query", text_b="text", score="score"),
-        "classification": labelled.select(text="query", label=LABEL),
+        "classification": labelled.select(text="query", label="text", dataset="dataset"),
         "dev": measured.rename({"query_id": "sample_id"}),
     }
     for name, table in tables.items():
@@ -120,7 +120,8 @@ def _samples(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _dev_samples(corpus: pl.DataFrame, dev: pl.DataFrame) -> pl.DataFrame:
     """Return samples whose candidates are BM25's best documents of the query's dataset that are not its positives."""
-    samples = _samples(dev).head(MOST_DEV_SAMPLES)
+    samples = _samples(dev).join(corpus.select("dataset").unique(), on="dataset", how="semi", maintain_order="left")
+    samples = samples.gather_every(max(1, -(-samples.height // MOST_DEV_SAMPLES)))
     found = {}
     for (dataset,), asked in samples.group_by("dataset"):
         documents = corpus.filter(pl.col("dataset") == dataset)
@@ -128,7 +129,8 @@ def _dev_samples(corpus: pl.DataFrame, dev: pl.DataFrame) -> pl.DataFrame:
         for query_id, query in asked.select("query_id", "query").iter_rows():
             found[query_id] = ids.gather(index.search(query, DEV_CANDIDATES)[0]).to_list()
     candidates = pl.Series("candidates", [found[query_id] for query_id in samples["query_id"]], pl.List(pl.String))
-    return samples.with_columns(candidates.list.set_difference(samples["positives"]))
+    ranked = samples.with_columns(candidates.list.set_difference(samples["positives"]))
+    return ranked.filter(pl.col("candidates").list.len() > 0)
 
 
 def _with_scores(samples: pl.DataFrame, column: str, teacher_scores: pl.DataFrame) -> pl.DataFrame:

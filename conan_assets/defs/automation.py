@@ -3,6 +3,7 @@
 All of it is stopped until someone starts it in the UI or with ``dagster schedule start`` and ``dagster sensor start``.
 """
 
+import http.client
 import json
 import os
 import urllib.request
@@ -84,7 +85,8 @@ def build_source_sensor(settings: Settings) -> dg.SensorDefinition:
         changed = changed_sources(storage, current)
         if not changed:
             return dg.SkipReason(f"none of the sources has changed: {', '.join(current)}")
-        return dg.RunRequest(run_key=fingerprint(current), tags={"conan/changed_sources": ",".join(changed)})
+        run_key = fingerprint(current, _last_read(storage))
+        return dg.RunRequest(run_key=run_key, tags={"conan/changed_sources": ",".join(changed)})
 
     return sensor
 
@@ -100,6 +102,12 @@ def _made_from(storage: Storage, key: dg.AssetKey) -> dict[str, str]:
     artifact = _find(storage, key)
     rows = artifact.report.get("sources", []) if artifact else []
     return {row["source"]: row["fingerprint"] for row in rows}
+
+
+def _last_read(storage: Storage) -> float:
+    """Return when both raw tables had last been made, 0 if one never was: a run that fails before changes nothing."""
+    found = [_find(storage, key) for key in (CORPUS_KEY, PAIRS_KEY)]
+    return min((artifact.path / MANIFEST).stat().st_mtime if artifact else 0.0 for artifact in found)
 
 
 def _is_released(storage: Storage) -> bool:
@@ -149,12 +157,12 @@ def _first_cause(error: SerializableErrorInfo | None) -> str:
 
 
 def _post(url: str, message: Mapping[str, object]) -> None:
-    request = urllib.request.Request(
-        url, json.dumps(message).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    body, headers = json.dumps(message).encode(), {"Content-Type": "application/json"}
     try:
+        request = urllib.request.Request(url, body, headers, method="POST")
         urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS).close()
-    except OSError as error:
-        # The address is a secret: it must not appear in the tick's error.
-        reason = getattr(error, "reason", error)
-        raise RuntimeError(f"the webhook in ${WEBHOOK_VARIABLE} did not take the message: {reason}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # The address is a secret: it must not appear in the tick's error, and errors about it quote it.
+        reason = f": {getattr(error, 'reason', error)}" if isinstance(error, OSError) else ""
+        what = f"{type(error).__name__}{reason}"
+        raise RuntimeError(f"the webhook in ${WEBHOOK_VARIABLE} did not take the message: {what}") from None

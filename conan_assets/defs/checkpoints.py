@@ -20,6 +20,7 @@ from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.evaluation.settings import LocalSuite
 from conan_assets.plots import plot_curves
 from conan_assets.settings import Settings
 from conan_assets.training.architecture import CharacterBertSettings
@@ -79,7 +80,7 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
 
         def build(directory: Path) -> Report:
             pairs, judged = training_pairs.collect(), raw_pairs.collect()
-            dev, corpus = _dev_pairs(judged, (pretraining,)), raw_corpus.collect()
+            dev, corpus = _dev_pairs(settings, judged, (pretraining,)), raw_corpus.collect()
             weights = _source_weights(settings)
             counts = write_training_files(corpus, pairs, pairs, None, directory / DATA, dev=dev, weights=weights)
             if settings.from_scratch is None:
@@ -141,7 +142,7 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
                 judgements_of(training_pairs, raw_pairs).collect(),
                 negatives,
                 directory / DATA,
-                dev=_dev_pairs(raw_pairs.collect(), settings.training),
+                dev=_dev_pairs(settings, raw_pairs.collect(), settings.training),
                 teacher_scores=_learnt_scores(settings, negatives, **teacher),
                 weights=_source_weights(settings),
             )
@@ -167,11 +168,20 @@ def _source_weights(settings: Settings) -> dict[str, float]:
     return {name: source.weight for name, source in settings.sources.items()}
 
 
-def _dev_pairs(raw_pairs: pl.DataFrame, stages: tuple[TrainingSettings, ...]) -> pl.DataFrame | None:
-    """Return the judged pairs that an early stop measures, or None if no stage stops early."""
+def _dev_pairs(
+    settings: Settings, raw_pairs: pl.DataFrame, stages: tuple[TrainingSettings, ...]
+) -> pl.DataFrame | None:
+    """Return the judged pairs that an early stop measures, or None if no stage stops early.
+
+    They are those of the dev metric's dataset and split, or all of the dev splits if it is no source's.
+    """
     if all(stage.early_stop is None for stage in stages):
         return None
-    return raw_pairs.filter(pl.col("split") == "dev", pl.col("task") == "retrieval")
+    suite = settings.all_suites[settings.dev_metric.suite]
+    pairs = raw_pairs.filter(pl.col("task") == "retrieval")
+    if isinstance(suite, LocalSuite):
+        return pairs.filter(pl.col("split") == settings.dev_metric.split, pl.col("dataset") == suite.dataset)
+    return pairs.filter(pl.col("split") == "dev")
 
 
 def _learnt_scores(

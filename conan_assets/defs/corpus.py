@@ -1,7 +1,7 @@
 """Stage 1, the raw data: `raw_corpus` and `raw_pairs` from every source of the programme."""
 
 import contextlib
-import tempfile
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from conan_assets.artifacts import temporary_path
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.sources import load_source, source_fingerprint
 from conan_assets.data.tables import CORPUS, PAIRS, Table
@@ -46,8 +47,10 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
             @cache
             def load() -> Path:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(dir=storage.root, prefix=".sources_"))
-                return _read_sources(settings, Path(folder))
+                folder = temporary_path(storage.root / "sources")
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                return _read_sources(settings, folder)
 
             def build_corpus(directory: Path) -> Report:
                 corpus = _join(load(), settings, CORPUS, directory)

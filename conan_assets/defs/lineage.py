@@ -40,6 +40,20 @@ def stage_costs(settings: Settings, storage: Storage) -> list["StageCost"]:
     """Return what every stage but the evaluations took, when it was built."""
     from conan_assets.evaluation.leaderboard import StageCost
 
+    costs = []
+    for round_name, stage, key in _stages(settings):
+        report = storage.current(key).report
+        tokens = report.get("prompt_tokens", 0) + report.get("completion_tokens", 0)
+        costs.append(StageCost(round_name, stage, report.get("seconds"), report.get("encoded"), tokens))
+    return costs
+
+
+def stage_versions(settings: Settings, storage: Storage) -> dict[str, str]:
+    """Return which version of every stage the costs are those of; unlike seconds, the same wherever it is built."""
+    return {key.to_user_string(): storage.current(key).fingerprint for _, _, key in _stages(settings)}
+
+
+def _stages(settings: Settings) -> list[tuple[str, str, dg.AssetKey]]:
     stages = [
         ("round_0", "writing pairs", dg.AssetKey("prompt_response_pairs")),
         *(("round_0", f"scores of {name}", teacher_key(name)) for name in settings.mining.teachers_used),
@@ -49,9 +63,4 @@ def stage_costs(settings: Settings, storage: Storage) -> list["StageCost"]:
     for number in range(1, settings.rounds + 1):
         stages.append((f"round_{number}", "mining", round_key(number, "hard_negatives")))
         stages.append((f"round_{number}", "training", round_key(number, "checkpoint")))
-    costs = []
-    for round_name, stage, key in stages:
-        report = storage.current(key).report
-        tokens = report.get("prompt_tokens", 0) + report.get("completion_tokens", 0)
-        costs.append(StageCost(round_name, stage, report.get("seconds"), report.get("encoded"), tokens))
-    return costs
+    return stages

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.artifacts import PARTIAL_SUFFIX, atomic_path, naming_a_full_disk
 from conan_assets.cleaning import POINTER, RELEASES, clean_storage
 from conan_assets.defs.checkpoints import MODEL, base_model_of, round_key
 from conan_assets.defs.limits import retried
-from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs
+from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs, stage_versions
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.release_gate import require_passed_checks
 from conan_assets.defs.reports import report_keys
@@ -42,11 +42,12 @@ def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
         def build(directory: Path) -> Report:
             return build_leaderboard(leaderboard_entries(settings, storage), directory, stage_costs(settings, storage))
 
-        result = reuse_or_build(context, storage, {}, build)
+        result = reuse_or_build(context, storage, {"stages": stage_versions(settings, storage)}, build)
         folder = storage.artifacts.current("leaderboard").path
-        for name in LEADERBOARD_FILES:
-            with atomic_path(storage.root / name) as path:
-                shutil.copyfile(folder / name, path)
+        with naming_a_full_disk("leaderboard", storage.root):
+            for name in LEADERBOARD_FILES:
+                with atomic_path(storage.root / name) as path:
+                    shutil.copyfile(folder / name, path)
         return result
 
     return leaderboard
@@ -83,18 +84,20 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
             programme = settings.model_dump(mode="json", exclude=WHERE_AND_HOW_LONG)
             origin = Origin(settings.name, base_model, lineage_of(settings, storage, best.round), programme)
             report = write_release(best, weights, origin, directory)
-            keep_scores([storage.current(key).path for key in reports_of(settings, best.round)], directory)
+            reports = [storage.current(key).path for key in reports_of(settings, best.round)]
+            keep_scores(reports, best.report["rows"], directory)
             return {**report, "evaluated_on": best.report["data"]}
 
         recipe = {"dev_metric": settings.dev_metric, "name": settings.name}
         result = reuse_or_build(context, storage, recipe, build)
         built = storage.artifacts.current("released_model")
         release = storage.root / RELEASES / built.fingerprint
-        if not release.exists():
-            partial = release.with_name(f"{release.name}.partial")
-            shutil.copytree(built.path / RELEASE_FOLDER, partial, dirs_exist_ok=True)
-            partial.rename(release)
-        publish(release, storage.root / POINTER)
+        with naming_a_full_disk("released_model", storage.root):
+            if not release.exists():
+                partial = release.with_name(f"{release.name}{PARTIAL_SUFFIX}")
+                shutil.copytree(built.path / RELEASE_FOLDER, partial, dirs_exist_ok=True)
+                partial.rename(release)
+            publish(release, storage.root / POINTER)
         clean_storage(storage.root, settings.keep_releases, settings.keep_embeddings_days)
         seen = {**(result.metadata or {}), "checks": dg.MetadataValue.md(markdown_table(verdicts))}
         if token is not None:

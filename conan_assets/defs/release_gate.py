@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 logger = logging.getLogger("conan_assets")
 
 WAITS = 60
 SECONDS_TO_WAIT = 10
+RECORDS_READ = 1_000
 
 
 class FailedChecksError(ValueError):
@@ -45,16 +47,30 @@ def require_passed_checks(
 
 
 def _verdicts(context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckKey]) -> Iterator[tuple[str, str]]:
-    records = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    storage = context.instance.event_log_storage
     for key in checks:
-        record = records.get(key)
+        history = storage.get_asset_check_execution_history(key, limit=RECORDS_READ)
+        of_this_run = [record for record in history if record.run_id == context.run.run_id]
+        # Dagster plans the checks of a run when it is queued: the newest record may be that of a run to come.
+        came_to_a_verdict = [record for record in history if record.status.value != "PLANNED"]
         name = f"{key.asset_key.to_user_string()}: {key.name}"
-        if record is None:
-            yield name, "never ran"
-        elif record.status.value == "PLANNED":
-            yield name, "running" if record.run_id == context.run.run_id else "did not finish"
-        elif record.status.value == "SUCCEEDED":
-            yield name, "passed"
+        if of_this_run and of_this_run[0].status.value == "PLANNED":
+            yield name, "running"
+        elif of_this_run or came_to_a_verdict:
+            yield name, _verdict([*of_this_run, *came_to_a_verdict][0])
         else:
-            is_error = record.evaluation is None or record.evaluation.severity == dg.AssetCheckSeverity.ERROR
-            yield name, "failed" if is_error else "warned"
+            yield name, "did not finish" if any(_was_begun(context.instance, each) for each in history) else "never ran"
+
+
+def _verdict(record: AssetCheckExecutionRecord) -> str:
+    if record.status.value == "SUCCEEDED":
+        return "passed"
+    is_error = record.evaluation is None or record.evaluation.severity == dg.AssetCheckSeverity.ERROR
+    return "failed" if is_error else "warned"
+
+
+def _was_begun(instance: dg.DagsterInstance, planned: AssetCheckExecutionRecord) -> bool:
+    """Return whether the run that planned a check went as far as the step that is to come to its verdict."""
+    started = instance.get_records_for_run(planned.run_id, of_type=dg.DagsterEventType.STEP_START).records
+    step = planned.event.step_key if planned.event else None
+    return step in {record.event_log_entry.step_key for record in started}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from conan_assets.encoding.loading import load_model
+from conan_assets.encoding.loading import cast_parameters, load_model
 from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.progress import Progress
@@ -45,7 +45,9 @@ class Encoder:
     @cached_property
     def model(self) -> SentenceTransformer:
         """The loaded model, in evaluation mode, on its device and in its type."""
-        return load_model(self.settings, self.device, self.dtype).to(self.dtype).eval()
+        model = load_model(self.settings, self.device, self.dtype)
+        cast_parameters(model, self.dtype)
+        return model.eval()
 
     @cached_property
     def weights_fingerprint(self) -> str:

@@ -12,6 +12,12 @@ from conan_assets.encoding.settings import EncoderSettings
 logger = logging.getLogger("conan_assets")
 
 
+def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Set the type of the parameters and of nothing else: rotary positions are buffers, and must stay exact."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 def load_model(
     settings: EncoderSettings, device: str = "cpu", dtype: torch.dtype | Literal["auto"] = "auto"
 ) -> SentenceTransformer:

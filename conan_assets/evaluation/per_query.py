@@ -79,7 +79,7 @@ def _reciprocal_rank(found: list[str], expected: set[str]) -> float:
 
 def _add_texts(rows: list[dict[str, Any]], data: Mapping[str, Any], metadata: TaskMetadata) -> None:
     queries = dict(zip(data["queries"]["id"], query_texts(data["queries"], metadata), strict=True))
-    expected = [row["expected"][0] for row in rows]
+    expected = [next(iter(row["expected"]), None) for row in rows]
     instead = [next((found for found in row["found"] if found not in row["expected"]), None) for row in rows]
     documents = _texts_of(data["corpus"], {*expected, *instead})
     for row, relevant, wrong in zip(rows, expected, instead, strict=True):

@@ -1,9 +1,10 @@
 """Whether a checkpoint is worse than the model that was released before it, by more than chance."""
 
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,39 +13,78 @@ from conan_assets.evaluation.intervals import bootstrap_interval
 from conan_assets.evaluation.run import PER_QUERY
 
 SCORES = "scores"
+VALUES = "values.json"
+LARGEST_DROP = 0.01
+"""By how much a metric without scores per query may fall; values are from 0 to 1."""
 QUERY = ("suite", "task", "subset", "split", "query_id")
 
 
-def keep_scores(reports: Iterable[Path], release: Path) -> None:
-    """Copy the scores per query of a checkpoint's reports into its release, for the next one to be compared with."""
+class Scores(NamedTuple):
+    """Scores of a model: a row per query and task with its metrics, and the rows of its report."""
+
+    queries: pl.DataFrame
+    rows: list[dict[str, Any]]
+
+
+def keep_scores(reports: Iterable[Path], rows: Sequence[dict[str, Any]], release: Path) -> None:
+    """Keep a checkpoint's scores in its release, for the next one to be compared with: its ``rows``, and per query."""
     folder = release / SCORES
     folder.mkdir(exist_ok=True)
     for number, report in enumerate(reports):
         shutil.copyfile(report / PER_QUERY, folder / f"{number}_{PER_QUERY}")
+    (folder / VALUES).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 
-def kept_scores(release: Path) -> pl.DataFrame | None:
-    """Return the scores per query that a release keeps, or None if it keeps none."""
+def kept_scores(release: Path) -> Scores | None:
+    """Return the scores that a release keeps, or None if it keeps none."""
     files = sorted((release / SCORES).glob("*.parquet"))
-    return pl.concat(map(pl.read_parquet, files)) if files else None
+    values = release / SCORES / VALUES
+    if not files or not values.exists():
+        return None
+    return Scores(pl.concat(map(pl.read_parquet, files)), json.loads(values.read_text(encoding="utf-8")))
 
 
-def compare_with_release(scores: pl.DataFrame, released: pl.DataFrame, suite: str, metric: str) -> list[dict[str, Any]]:
+def compare_with_release(ours: Scores, released: Scores, suite: str, metric: str) -> list[dict[str, Any]]:
     """Return how a checkpoint differs from a release on a suite: the mean over its tasks, paired by query.
 
     Parameters
     ----------
-    scores, released
-        Scores per query of both; queries that only one was scored on do not count.
+    ours, released
+        Scores of both; queries and tasks that only one was scored on do not count.
     suite, metric
-        What to compare: a suite's name and a metric per query such as ``"ndcg_at_10"``.
+        What to compare: a suite's name and a metric such as ``"ndcg_at_10"``.
 
     Returns
     -------
     list of dict
         A row per split: ``difference`` (the checkpoint minus the release), its 95 % bootstrap interval ``low`` to
-        ``high``, ``queries``, and ``worse`` (the whole interval is below 0).
+        ``high``, ``queries``, and ``worse`` (the whole interval is below 0). Where there are no scores per query in
+        common, ``low`` and ``high`` are None, ``queries`` is 0 and ``worse`` a drop by more than ``LARGEST_DROP``.
     """
+    paired = _compare_queries(ours.queries, released.queries, suite, metric)
+    done = {row["split"] for row in paired}
+    return [*paired, *(row for row in _compare_values(ours, released, suite, metric) if row["split"] not in done)]
+
+
+def _compare_values(ours: Scores, released: Scores, suite: str, metric: str) -> list[dict[str, Any]]:
+    """Compare the tasks' plain values: metrics such as ``cosine_spearman`` have none per query."""
+    before = {_place(row): row["value"] for row in released.rows}
+    gains: dict[str, list[float]] = {}
+    for row in ours.rows:
+        if (row["suite"], row["metric"]) == (suite, metric) and _place(row) in before:
+            gains.setdefault(row["split"], []).append(row["value"] - before[_place(row)])
+    means = {split: float(np.mean(values)) for split, values in gains.items()}
+    return [
+        {"split": split, "difference": mean, "low": None, "high": None, "queries": 0, "worse": mean < -LARGEST_DROP}
+        for split, mean in means.items()
+    ]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("suite", "task", "subset", "split", "metric"))
+
+
+def _compare_queries(scores: pl.DataFrame, released: pl.DataFrame, suite: str, metric: str) -> list[dict[str, Any]]:
     if metric not in scores.columns:
         return []
     both = scores.filter(suite=suite).select(*QUERY, ours=metric)

@@ -20,7 +20,8 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
     """Write ``model/`` with its card and lineage into ``workdir`` and return the report.
 
     The folder carries the prompts, the length limit and the unit length that the checkpoint was scored with, so that
-    ``SentenceTransformer(folder)`` gives the same embeddings with ``prompt_name="query"`` and ``"document"``.
+    ``SentenceTransformer(folder)`` gives the same embeddings with ``prompt_name="query"`` and ``"document"``. Without a
+    name it takes the document prompt, as texts that are neither were scored.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
     if not isinstance(model[-1], Normalize):
         model.append(Normalize())
     model.prompts = {"query": checkpoint.query_prompt, "document": checkpoint.document_prompt}
+    model.default_prompt_name = "document" if checkpoint.document_prompt else None
     model.save(str(folder), create_model_card=False)
     write_model_card(folder / "README.md", best, origin)
     with atomic_path(folder / LINEAGE_FILE) as path:

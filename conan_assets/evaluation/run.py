@@ -11,7 +11,7 @@ import mteb
 import polars as pl
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.artifacts import atomic_path, is_disk_full
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.bm25_model import BM25Model
@@ -73,6 +73,7 @@ def evaluate_encoder(
     model = StoredModel(encoder, store)
     tasks = suite_tasks(suites, corpus, pairs)
     outcome = _run_all(model, tasks, finished)
+    _check_that_every_suite_ran(tasks, outcome)
     queries = _write_queries(outcome, workdir / PER_QUERY)
     compared = {name: pl.read_parquet(folder / PER_QUERY) for name, folder in references.items()}
     report = outcome.report(tasks, suites)
@@ -99,7 +100,7 @@ def evaluate_bm25(
     -------
     dict
         The report of :func:`evaluate_encoder` without what belongs to an encoder. The scores per query are in
-        ``bm25_per_query.parquet``.
+        ``bm25_per_query.parquet``. A suite of which nothing could be loaded is in ``not_run`` too.
     """
     model = BM25Model()
     tasks = suite_tasks(suites, corpus, pairs)
@@ -136,17 +137,22 @@ def _run_all(model: StoredModel | BM25Model, tasks: list[SuiteTask], folder: Pat
         else:
             outcome.add(part, finished or _run(model, part.task, finished_tasks))
         progress.advance(detail=part.name)
-    for suite in {part.suite for part in tasks} - {row["suite"] for row in outcome.rows}:
-        reasons = "; ".join(f"{row['task']}: {row['reason']}" for row in outcome.not_run if row["suite"] == suite)
-        raise EvaluationError(f"suite {suite!r}: the data of none of its tasks could be loaded: {reasons}")
     return outcome
 
 
+def _check_that_every_suite_ran(tasks: list[SuiteTask], outcome: Outcome) -> None:
+    for suite in {part.suite for part in tasks} - {row["suite"] for row in outcome.rows}:
+        reasons = "; ".join(f"{row['task']}: {row['reason']}" for row in outcome.not_run if row["suite"] == suite)
+        raise EvaluationError(f"suite {suite!r}: the data of none of its tasks could be loaded: {reasons}")
+
+
 def _cannot_load(task: AbsTask) -> str:
-    """Load the task's data; return why that failed, or an empty string."""
+    """Load the task's data; return why that failed, or an empty string. A full disk is no reason but an error."""
     try:
         task.load_data()
     except Exception as error:
+        if is_disk_full(error):
+            raise
         logger.warning("%s does not run, its data cannot be loaded: %s", task.metadata.name, error)
         return f"its data cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
     return ""

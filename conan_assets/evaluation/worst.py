@@ -23,6 +23,8 @@ def worst_queries(queries: pl.DataFrame) -> list[dict[str, Any]]:
         pl.col("query").str.slice(0, SHOWN_CHARS),
         pl.col("ndcg_at_10").round(3),
         pl.col("recall_at_100").round(3),
-        expected=pl.col("expected_text").fill_null(pl.col("expected").list.first()).str.slice(0, SHOWN_CHARS),
+        expected=pl.coalesce("expected_text", pl.col("expected").list.first(), pl.lit("nothing")).str.slice(
+            0, SHOWN_CHARS
+        ),
         instead=pl.col("instead_text").fill_null("nothing").str.slice(0, SHOWN_CHARS),
     ).to_dicts()

@@ -20,11 +20,12 @@ from conan_assets.training.texts import QUERY, Text, TextNumbers
 
 @dataclass(frozen=True)
 class StsBatch:
-    """Sentence pairs as positions in the batch's texts, and their labels; each of shape (pairs,)."""
+    """Sentence pairs as positions in the batch's texts, their labels, and their rows; each of shape (pairs,)."""
 
     first: np.ndarray
     second: np.ndarray
     labels: np.ndarray
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class BatchPlan:
         drawn = self._draw(turn, len(pairs), self.sts_size, "sts")
         first = np.array([texts.number(QUERY, pairs.first[pair]) for pair in drawn])
         second = np.array([texts.number(QUERY, pairs.second[pair]) for pair in drawn])
-        return StsBatch(first, second, pairs.scores[drawn])
+        return StsBatch(first, second, pairs.scores[drawn], drawn)
 
     def _draw(self, turn: int, items: int, size: int, task: str) -> np.ndarray:
         """Return the ``size`` items of a turn from an endless row of shuffled epochs."""

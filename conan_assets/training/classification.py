@@ -16,11 +16,12 @@ def read_classification(path: Path) -> RetrievalSamples:
     """Return a sample for every text that is not alone in its class.
 
     Its positives are all texts of the class (a step draws one that is not the text itself), its candidates texts of
-    other classes in random order.
+    the other classes of its dataset in random order. Equal labels of two datasets are two classes.
     """
-    table = read_table(path, ("text", "label"))
-    encoded = join_chunks(table["label"]).dictionary_encode()
-    labels = encoded.indices.to_numpy()
+    table = read_table(path, ("text", "label"), ("dataset",))
+    named = [join_chunks(table[name]).dictionary_encode().indices.to_numpy() for name in table.column_names[1:]]
+    classes, labels = np.unique(np.stack(named), axis=1, return_inverse=True)
+    datasets = classes[1] if len(classes) > 1 else np.zeros(classes.shape[1], np.int32)
     members = np.bincount(labels)
     if len(members) < 2:
         raise TrainingDataError(f"{path}: column label holds one class only; a negative needs another")
@@ -34,14 +35,19 @@ def read_classification(path: Path) -> RetrievalSamples:
         sample_ids=StringColumn(pa.chunked_array([[f"{path.name}:{row}" for row in kept]])),
         queries=StringColumn(queries),
         positives=Lists(class_starts[labels[kept]], members[labels[kept]], order),
-        candidates=_draw_others(labels, kept),
+        candidates=_draw_others(labels, datasets, kept),
     )
 
 
-def _draw_others(labels: np.ndarray, kept: np.ndarray) -> Lists:
-    """Return texts of other classes: a random window per sample of one shuffled list per class."""
+def _draw_others(labels: np.ndarray, datasets: np.ndarray, kept: np.ndarray) -> Lists:
+    """Return texts of the dataset's other classes: a random window per sample of one shuffled list per class.
+
+    ``datasets`` holds each label's dataset.
+    """
     generator = np.random.default_rng(0)
-    others = [np.flatnonzero(labels != label) for label in range(labels.max() + 1)]
+    others = [
+        np.flatnonzero((labels != label) & (datasets[labels] == dataset)) for label, dataset in enumerate(datasets)
+    ]
     shuffled = [generator.permutation(rows)[:OTHERS_PER_CLASS].astype(np.int32) for rows in others]
     lists = Lists.of(np.array([len(rows) for rows in shuffled]), np.concatenate(shuffled))
     available = lists.lengths[labels[kept]]

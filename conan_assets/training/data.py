@@ -6,7 +6,8 @@
 one) and ``candidates`` (hard negatives, the best first; may be empty). Distillation also needs ``positive_scores`` and
 ``candidate_scores``, a teacher's score for each of those ids.
 
-``classification.parquet``: ``text``, ``label``: trained as retrieval, see :mod:`conan_assets.training.classification`.
+``classification.parquet``: ``text``, ``label`` and, if there are several, ``dataset``: trained as retrieval, see
+:mod:`conan_assets.training.classification`.
 
 ``sts.parquet``: ``text_a``, ``text_b``, ``score`` (any scale, higher is more alike).
 
@@ -71,6 +72,7 @@ def read_training_data(folder: Path, tasks: Sequence[Task]) -> TrainingData:
     if "classification" in tasks and has_rows(folder / CLASSIFICATION):
         parts.append(read_classification(folder / CLASSIFICATION))
     sts = _read_sts(folder) if "sts" in tasks and has_rows(folder / STS) else None
+    parts = [part for part in parts if len(part)]
     if not parts and sts is None:
         raise TrainingDataError(f"{folder} has nothing to train on: no file holds a row for {', '.join(tasks)}")
     return TrainingData(join_samples(parts) if parts else None, sts)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -105,13 +106,21 @@ def _transformer(model: SentenceTransformer) -> PreTrainedModel:
     return transformer
 
 
-def set_dropout(model: torch.nn.Module, probability: float) -> None:
-    """Set every dropout of ``model``, those inside attention included."""
+def set_dropout(model: torch.nn.Module, probability: float) -> Callable[[], None]:
+    """Set every dropout of ``model``, those inside attention included; return what sets them back."""
+    before = []
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = probability
-        elif isinstance(getattr(module, ATTENTION_DROPOUT, None), float):
-            setattr(module, ATTENTION_DROPOUT, probability)
+        name = "p" if isinstance(module, torch.nn.Dropout) else ATTENTION_DROPOUT
+        value = getattr(module, name, None)
+        if isinstance(value, float):
+            before.append((module, name, value))
+            setattr(module, name, probability)
+
+    def set_back() -> None:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+    return set_back
 
 
 def _set_pooling(model: SentenceTransformer, architecture: ArchitectureSettings) -> None:

@@ -3,18 +3,19 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from conan_assets.artifacts import atomic_path, fingerprint
+from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_dev_samples, read_training_data
 from conan_assets.training.journal import Journal, Report
-from conan_assets.training.model import TrainableModel
+from conan_assets.training.model import MODEL, TrainableModel
 from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
-from conan_assets.training.state import STATE, State, load_state, save_state
+from conan_assets.training.state import STATE, State, StateError, load_state, save_state
 from conan_assets.training.trainer import Trainer
 
 DATA = "data"
@@ -41,17 +42,23 @@ def train(config: TrainingConfig) -> Report:
         A loss or a gradient is not finite.
     """
     path = config.directory / REPORT
-    if path.exists():
-        logger.info("training: %s is finished", config.directory)
-    else:
+    if not path.exists():
         with torch.random.fork_rng():
             _train(config, Processes())
-    return json.loads(path.read_text(encoding="utf-8"))
+    report: Report = json.loads(path.read_text(encoding="utf-8"))
+    if report["config"] != _config_fingerprint(config):
+        raise StateError(
+            f"{config.directory} holds a finished run of another config: "
+            f"train in another directory, or delete {path} and {config.directory / MODEL} to train it again"
+        )
+    return report
 
 
 def _train(config: TrainingConfig, processes: Processes) -> None:
     directory = config.directory
-    run = fingerprint(config.to_json(), [[path.name, path.stat().st_size] for path in _data_files(directory)])
+    run = fingerprint(
+        _config_fingerprint(config), {path.name: fingerprint_file(path) for path in _data_files(directory)}
+    )
     state = load_state(directory, run)
     base = TrainableModel(config.base_model, config.architecture, str(processes.device), config.stages[0].seed)
     journal = Journal(config, state) if processes.is_main else None
@@ -64,7 +71,7 @@ def _train(config: TrainingConfig, processes: Processes) -> None:
         _run_stage(trainer, journal, directory, run)
         trainer.finish()
     if journal is not None:
-        _publish(base, journal, state, directory)
+        _publish(base, journal, state, directory, _config_fingerprint(config))
     processes.wait()
 
 
@@ -89,15 +96,22 @@ def _run_stage(trainer: Trainer, journal: Journal | None, directory: Path, run: 
         journal.end_stage(trainer)
 
 
-def _publish(base: TrainableModel, journal: Journal, state: State | None, directory: Path) -> None:
+def _publish(
+    base: TrainableModel, journal: Journal, state: State | None, directory: Path, config_fingerprint: str
+) -> None:
     """Save the model, then the report, which says that the run is finished, and drop what was for going on."""
     base.save(directory)
-    report = journal.close()
+    report = journal.close() | {"config": config_fingerprint}
     if state is not None:
         report["resumed_from_step"] = state.step
     with atomic_path(directory / REPORT) as path:
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
     shutil.rmtree(directory / STATE, ignore_errors=True)
+
+
+def _config_fingerprint(config: TrainingConfig) -> str:
+    """Return the fingerprint of what decides the result: not who watches."""
+    return fingerprint(replace(config, trackers=()).to_json())
 
 
 def _data_files(directory: Path) -> list[Path]:

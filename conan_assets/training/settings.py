@@ -206,6 +206,8 @@ class TrainingSettings:
             )
         if self.early_stop is not None and self.average_last > 0:
             raise ValueError("early_stop keeps the best weights and average_last the mean ones; give one of them")
+        if self.negatives_per_query == 0 and self.dynamic_negatives.rule != "none":
+            raise ValueError(f"dynamic_negatives.rule is {self.dynamic_negatives.rule} and negatives_per_query is 0")
         if self.negatives_per_query == 0 and self.in_batch_negatives == "none":
             raise ValueError("negatives_per_query is 0 and in_batch_negatives is none: a query needs a negative")
 

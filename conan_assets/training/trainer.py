@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -23,6 +24,8 @@ from conan_assets.training.settings import DISTILLATION, TrainingSettings
 from conan_assets.training.state import State, optimizer_tensors, restore_optimizer
 from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.weights import MasterWeights, build_optimizer, gradients, learning_rate, set_learning_rate
+
+MOST_NAMED = 10
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -73,8 +76,7 @@ class Trainer:
         self.table = self._build_table()
         self.plan = BatchPlan(data, settings, self.table)
         self.dtype = best_dtype(processes.device.type) if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        if settings.dropout is not None:
-            set_dropout(model, settings.dropout)
+        self._restore_dropout = set_dropout(model, settings.dropout) if settings.dropout is not None else None
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
         self.encoder = TextEncoder(model, prompts, settings, processes)
@@ -103,7 +105,7 @@ class Trainer:
         self.weights.publish()
         self.step += 1
         self.average.add(self.step, self.weights.masters)
-        if self.early_stop is not None and self.early_stop.is_due(self.step):
+        if self.early_stop is not None and (self.early_stop.is_due(self.step) or self.step == self.plan.steps):
             metrics["dev_ndcg_at_10"] = self.early_stop.measure(self.encoder, self.weights.masters)
         return {"stage": self.stage, "step": self.step, **metrics}
 
@@ -128,6 +130,8 @@ class Trainer:
         if best or self.average.mean:
             self.weights.load(best or self.average.mean)
         self.weights.release(self.model)
+        if self._restore_dropout is not None:
+            self._restore_dropout()
 
     def state(self) -> State:
         """Return what the rest of the stage depends on."""
@@ -179,23 +183,31 @@ class Trainer:
         number = float(value.detach())
         if math.isfinite(number):
             return
+        where = f"stage {self.stage + 1}, step {self.step + 1}"
         raise TrainingDivergedError(
-            f"the {what} of step {self.step + 1} is {number}; {self._suspects(embeddings, batch)}; "
+            f"the {what} of {where} is {number}: {self._suspects(embeddings, batch)}; "
             "look at these samples, or lower learning_rate"
         )
 
     def _suspects(self, embeddings: Tensor | None, batch: Batch) -> str:
-        """Name the samples whose embeddings are not finite, or all of the batch when every embedding is."""
-        retrieval, data = batch.retrieval, self.data.retrieval
-        if retrieval is None or data is None:
-            return "its batch holds STS pairs only"
-        suspects = list(range(len(retrieval.samples)))
+        """Name the samples with an embedding that is not finite, or all of the batch when there is none."""
+        wrong = np.zeros(len(batch.texts), bool)
         if embeddings is not None:
             wrong = (~embeddings.isfinite().all(dim=1)).cpu().numpy()
-            documents = retrieval.documents[retrieval.positive]
-            suspects = [i for i in suspects if wrong[retrieval.queries[i]] or wrong[documents[i]]] or suspects
-        ids = [data.sample_ids[int(retrieval.samples[i])] for i in suspects]
-        return f"samples {', '.join(ids[:10])}{' and others' if len(ids) > 10 else ''}"
+        names = list(self._samples_with(wrong if wrong.any() else ~wrong, batch))
+        return f"{', '.join(names[:MOST_NAMED])}{' and others' if len(names) > MOST_NAMED else ''}"
+
+    def _samples_with(self, wrong: np.ndarray, batch: Batch) -> Iterator[str]:
+        """Yield the names of the batch's samples that need one of the texts which are ``wrong``."""
+        retrieval, sts, samples = batch.retrieval, batch.sts, self.data.retrieval
+        if retrieval is not None and samples is not None:
+            documents = wrong[retrieval.documents]
+            negatives = (documents[retrieval.negatives] & (retrieval.negatives >= 0)).any(axis=1)
+            affected = wrong[retrieval.queries] | documents[retrieval.positive] | negatives
+            yield from (f"sample {samples.sample_ids[int(row)]}" for row in retrieval.samples[affected])
+        if sts is not None:
+            affected = wrong[sts.first] | wrong[sts.second]
+            yield from (f"row {row + 1} of sts.parquet" for row in sts.rows[affected])
 
 
 def _check(data: TrainingData, settings: TrainingSettings, processes: Processes) -> None:

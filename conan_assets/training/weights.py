@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from conan_assets.encoding.loading import cast_parameters
 from conan_assets.training.settings import TrainingSettings
 
 
@@ -27,7 +28,7 @@ class MasterWeights:
             name: nn.Parameter(parameter.detach().float().clone()) if copied else parameter
             for name, parameter in trainable.items()
         }
-        model.to(dtype)
+        cast_parameters(model, dtype)
         self._parameters = list(trainable.values())
         self._hooks = [
             parameter.register_post_accumulate_grad_hook(_move_gradient_to(master))
@@ -51,7 +52,7 @@ class MasterWeights:
 
     def release(self, model: nn.Module) -> None:
         """Leave ``model`` in float32 with the masters as its parameters' values."""
-        model.to(torch.float32)
+        cast_parameters(model, torch.float32)
         self.publish()
         for hook in self._hooks:
             hook.remove()

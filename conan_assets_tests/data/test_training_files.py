@@ -98,14 +98,14 @@ def test_judgements_follow_a_query_that_was_merged_into_another():
     assert set(known["doc_id"]) == {"d:1", "d:2", "d:3"}
 
 
-def test_labelled_texts_are_written_with_labels_of_their_own_dataset(tmp_path: Path):
+def test_labelled_texts_are_written_with_their_dataset(tmp_path: Path):
     labelled = pairs(("q1", None, "spam", 1), ("q2", None, "ham", 1)).with_columns(task=pl.lit("classification"))
     report = write(labelled, None, tmp_path)
     assert report["classification_samples"] == 2
     assert report["retrieval_samples"] == 0
     assert pl.read_parquet(tmp_path / "classification.parquet").to_dicts() == [
-        {"text": "text of q1", "label": "d:spam"},
-        {"text": "text of q2", "label": "d:ham"},
+        {"text": "text of q1", "label": "spam", "dataset": "d"},
+        {"text": "text of q2", "label": "ham", "dataset": "d"},
     ]
 
 

@@ -91,6 +91,26 @@ def test_the_sensor_asks_once_for_every_state_of_the_sources(read: Settings):
     assert sensed(read).run_key != first.run_key
 
 
+def test_the_sensor_asks_again_for_a_state_that_the_sources_return_to(read: Settings):
+    path = Path(read.sources["animals"].path) / "corpus.jsonl"
+    original, keys = path.read_text(), []
+    for _ in range(2):
+        change_source(read)
+        keys.append(sensed(read).run_key)
+        run(read, 'key:"raw_corpus" or key:"raw_pairs"')
+        path.write_text(original)
+        keys.append(sensed(read).run_key)
+        run(read, 'key:"raw_corpus" or key:"raw_pairs"')
+    assert len(set(keys)) == 4
+
+
+def test_the_sensor_does_not_ask_again_after_a_run_that_read_half_of_the_sources(read: Settings):
+    change_source(read)
+    first = sensed(read)
+    run(read, 'key:"raw_corpus"')
+    assert sensed(read).run_key == first.run_key
+
+
 def test_a_new_commit_on_the_hub_is_a_change(miniature: Settings, monkeypatch: pytest.MonkeyPatch):
     commits = iter(["a" * 40, "b" * 40])
     monkeypatch.setattr("conan_assets.data.hub._commit", lambda *_: next(commits))
@@ -182,6 +202,18 @@ def test_a_webhook_that_does_not_answer_is_an_error_that_keeps_its_address(
         failed_runs(failed[1])
     told = "".join(traceback.format_exception(caught.value))
     assert f"the webhook in ${WEBHOOK_VARIABLE} did not take the message" in told
+    assert "token-in-the-path" not in told
+
+
+@pytest.mark.parametrize("address", ["htp//token-in-the-path", "http://127.0.0.1:token-in-the-path/hook"])
+def test_an_address_that_is_none_is_an_error_that_does_not_quote_it(
+    address: str, failed, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(WEBHOOK_VARIABLE, address)
+    with pytest.raises(Exception, match="did not take the message") as caught:
+        failed_runs(failed[1])
+    told = "".join(traceback.format_exception(caught.value))
+    assert "did not take the message: ValueError" in told or "did not take the message: InvalidURL" in told
     assert "token-in-the-path" not in told
 
 

@@ -13,6 +13,10 @@ from safetensors.torch import load_file, save_file
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.data.tables import PAIRS
 from conan_assets.definitions import build_defs
+from conan_assets.defs import report_checks
+from conan_assets.defs.report_checks import REGRESSION
+from conan_assets.evaluation.per_query import SCHEMA
+from conan_assets.evaluation.regression import Scores
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, run, write_beir_folder
 
@@ -187,24 +191,60 @@ def change_release(settings: Settings, score: float) -> None:
 
 @pytest.mark.parametrize(("score", "passed"), [(0.0, True), (1.0, False)])
 def test_a_round_that_is_worse_than_the_last_release_is_not_released(copied: Settings, score: float, passed: bool):
-    name = "no_regression_since_the_last_release"
-    assert check(copied, "leaderboard")[name].passed, "the release is the best round itself"
+    assert check(copied, "leaderboard")[REGRESSION].passed, "the release is the best round itself"
     change_release(copied, score)
-    assert check(copied, "leaderboard")[name].passed == passed
+    assert check(copied, "leaderboard")[REGRESSION].passed == passed
     result = run(copied, "*", raise_on_error=False)
     released = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
     assert result.success == ("released_model" in released) == passed
 
 
-def test_a_release_on_other_data_does_not_compare(copied: Settings):
+@pytest.mark.parametrize(("suite", "scored_again"), [("animals", True), ("another", False)])
+def test_a_release_is_scored_again_when_the_data_of_the_dev_suite_have_changed(
+    copied: Settings, suite: str, scored_again: bool
+):
     change_release(copied, 1.0)
+    data = ArtifactStore(copied.home / "assets").current("round_0/beir_report").report["data"]
+    other = [{**row, "suite": "another"} for row in data]
+    for number in range(2):
+        change_report(copied, f"round_{number}/beir_report", data=[*data, *other])
+    changed = [{**row, "revision": "old"} if row["suite"] == suite else row for row in [*data, *other]]
+    change_report(copied, "released_model", evaluated_on=changed)
+    compared = check(copied, "leaderboard")[REGRESSION]
+    assert compared.passed == scored_again, "it scored 1.0 on the data of then, and the same as the round on today's"
+    assert ("scored again" in compared.metadata["compared"].value) == scored_again
+    if scored_again:
+        assert [row["difference"] for row in compared.metadata["differences"].value] == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize(("drop", "passed"), [(0.009, True), (0.011, False)])
+def test_a_metric_without_scores_per_query_may_fall_by_a_hundredth(copied: Settings, drop: float, passed: bool):
+    settings = copied.model_copy(update={"dev_metric": copied.dev_metric.model_copy(update={"metric": "accuracy"})})
+    for number in range(2):
+        key = f"round_{number}/beir_report"
+        rows = ArtifactStore(copied.home / "assets").current(key).report["rows"]
+        rows += [{**row, "metric": "accuracy", "value": 0.5} for row in rows if row["metric"] == "ndcg_at_10"]
+        change_report(copied, key, rows=rows)
+    path = directory(copied, "released_model") / "scores" / "values.json"
+    path.write_text(json.dumps([{**row, "value": row["value"] + drop} for row in rows]))
+    compared = check(settings, "leaderboard")[REGRESSION]
+    assert compared.passed == passed
+    assert compared.severity == dg.AssetCheckSeverity.ERROR
+    assert "without scores per query" in compared.metadata["compared"].value
+    assert [row["queries"] for row in compared.metadata["differences"].value] == [0, 0]
+
+
+def test_a_release_that_has_no_score_in_common_is_a_warning(copied: Settings, monkeypatch: pytest.MonkeyPatch):
+    nothing = Scores(pl.DataFrame(schema=SCHEMA), [])
+    monkeypatch.setattr(report_checks, "_score_again", lambda *_: nothing)
     change_report(copied, "released_model", evaluated_on=[{"suite": "animals", "task": "animals", "revision": "old"}])
-    compared = check(copied, "leaderboard")["no_regression_since_the_last_release"]
-    assert compared.passed
-    assert "do not compare" in compared.metadata["compared"].value
+    compared = check(copied, "leaderboard")[REGRESSION]
+    assert not compared.passed
+    assert compared.severity == dg.AssetCheckSeverity.WARN
+    assert "not compared" in compared.metadata["compared"].value
 
 
-def test_a_pickle_in_the_release_fails_its_check(copied: Settings):
+def test_a_pickle_in_the_folder_that_users_load_fails_the_check_of_the_release(copied: Settings):
     assert check(copied, "released_model")["loads_without_pickle"].passed
-    (directory(copied, "released_model") / "model" / "pytorch_model.bin").write_bytes(b"")
+    (copied.home / "released_model" / "pytorch_model.bin").write_bytes(b"")
     assert not check(copied, "released_model")["loads_without_pickle"].passed

@@ -93,7 +93,8 @@ def outcome(home: Path) -> dict[str, object]:
 
 
 def leftovers(home: Path) -> list[Path]:
-    return [path for path in home.rglob("*") if path.suffix in (".partial", ".tmp")]
+    hidden = [path for path in home.rglob(".*") if path.name != ".lock"]
+    return [*hidden, *home.rglob("*.partial")]
 
 
 def kill(process: multiprocessing.Process) -> None:

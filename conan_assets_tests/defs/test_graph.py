@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -139,6 +142,44 @@ def test_a_changed_setting_rebuilds_only_what_depends_on_it(finished: tuple[Sett
     assert reused["round_0/beir_report"]
     assert not reused["round_1/hard_negatives"]
     assert not reused["released_model"]
+
+
+def copy_home(settings: Settings, home: Path) -> Settings:
+    shutil.copytree(settings.home, home, symlinks=True)
+    return settings.model_copy(update={"home": home})
+
+
+def test_the_leaderboard_is_made_again_when_a_stage_was_built_anew_with_other_costs(
+    finished: tuple[Settings, dg.ExecuteInProcessResult], tmp_path: Path
+):
+    settings = copy_home(finished[0], tmp_path / "home")
+    teacher = ArtifactStore(settings.home / "assets").current("teacher_scores/tiny").path
+    shutil.copytree(teacher, teacher.with_name("another"))
+    (teacher.parent / "current").write_text("another")
+    first, again = (metadata(run(settings, "leaderboard"))["leaderboard"]["reused"].value for _ in range(2))
+    assert (first, again) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("asset", "copy"), [("leaderboard", "copyfile"), ("released_model", "copytree")], ids=["leaderboard", "release"]
+)
+def test_a_disk_that_is_full_when_the_outcome_is_copied_is_named_with_the_way_out(
+    finished: tuple[Settings, dg.ExecuteInProcessResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asset: str,
+    copy: str,
+):
+    settings = copy_home(finished[0], tmp_path / "home")
+    shutil.rmtree(settings.home / "releases")
+
+    def full(*_: object, **__: object) -> None:
+        raise shutil.Error([("from", "to", f"[Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}: 'to'")])
+
+    monkeypatch.setattr(shutil, copy, full)
+    failed = run(settings, asset, raise_on_error=False)
+    told = failed.failure_data_for_node(asset).error.to_string()
+    assert f"the disk is full: {asset} could not be written below {settings.home}" in told
 
 
 def test_metadata_shows_rows_columns_examples_curves_and_histograms(

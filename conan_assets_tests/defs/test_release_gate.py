@@ -99,6 +99,35 @@ def test_checks_that_never_ran_on_this_instance_are_said_to_be_unknown(instance)
     assert set(verdicts(result).values()) == {"never ran"}
 
 
+def queue(instance: dg.DagsterInstance, *checks: dg.AssetChecksDefinition) -> None:
+    """Create a run of everything, which plans its checks, and do not execute it."""
+    definitions = dg.Definitions([checkpoint, leaderboard, release], asset_checks=list(checks))
+    instance.create_run_for_job(definitions.resolve_implicit_global_asset_job_def())
+
+
+def test_a_run_that_waits_in_the_queue_changes_no_verdict(instance):
+    def queue_another() -> dg.AssetCheckResult:
+        queue(instance, *checks)
+        return passed()
+
+    checks = (check("loss", passed), check("spread", queue_another))
+    assert set(verdicts(run(instance, *checks)).values()) == {"passed"}
+    assert set(verdicts(run(instance, *checks, selection="release")).values()) == {"passed"}
+
+
+def test_a_failed_verdict_counts_though_another_run_waits_in_the_queue(instance):
+    checks = (check("loss", passed), check("spread", failed))
+    run(instance, *checks)
+    queue(instance, *checks)
+    assert "spread failed" in why_it_failed(run(instance, *checks, selection="release"))
+
+
+def test_a_check_that_was_planned_and_never_begun_never_ran(instance):
+    checks = (check("loss", passed), check("spread", passed))
+    queue(instance, *checks)
+    assert set(verdicts(run(instance, *checks, selection="release")).values()) == {"never ran"}
+
+
 def test_the_release_waits_for_a_check_of_its_own_run(instance, monkeypatch):
     monkeypatch.setattr("conan_assets.defs.release_gate.SECONDS_TO_WAIT", 0)
     chain: list[dg.AssetsDefinition] = []

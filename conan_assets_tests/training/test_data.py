@@ -165,3 +165,29 @@ def test_retrieval_and_classification_join(tmp_path: Path):
 def test_an_early_stop_needs_dev_samples(tmp_path: Path):
     with pytest.raises(TrainingDataError, match=r"dev\.parquet holds no row"):
         read_dev_samples(tmp_path)
+
+
+def test_labelled_texts_have_negatives_of_their_own_dataset_alone(tmp_path: Path):
+    rows = [
+        ("a", "good", "x"),
+        ("b", "good", "x"),
+        ("c", "bad", "x"),
+        ("d", "good", "y"),
+        ("e", "good", "y"),
+        ("f", "bad", "y"),
+    ]
+    columns = dict(zip(("text", "label", "dataset"), map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "classification.parquet")
+    samples = read_training_data(tmp_path, TASKS).retrieval
+    assert samples is not None
+    found = {samples.queries[i]: {samples.texts[row] for row in samples.candidates[i]} for i in range(len(samples))}
+    assert found == {"a": {"c"}, "b": {"c"}, "d": {"f"}, "e": {"f"}}
+    positives = {samples.queries[i]: {samples.texts[row] for row in samples.positives[i]} for i in range(len(samples))}
+    assert positives["a"] == {"a", "b"}
+    assert positives["e"] == {"d", "e"}
+
+
+def test_classes_of_one_text_each_are_nothing_to_train_on(tmp_path: Path):
+    write_classification(tmp_path, [("a", "x"), ("b", "y")])
+    with pytest.raises(TrainingDataError, match="nothing to train on"):
+        read_training_data(tmp_path, TASKS)

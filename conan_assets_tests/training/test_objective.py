@@ -20,7 +20,7 @@ RETRIEVAL = RetrievalBatch(
     counts=np.array([[0, 1, 1], [1, 0, 2]], np.float32),
     teacher=np.array([[0.9, 0.3, np.nan], [0.8, 0.7, 0.1]], np.float32),
 )
-STS = StsBatch(np.array([0, 5, 1]), np.array([5, 1, 2]), np.array([1.0, 0.0, 0.5], np.float32))
+STS = StsBatch(np.array([0, 5, 1]), np.array([5, 1, 2]), np.array([1.0, 0.0, 0.5], np.float32), np.arange(3))
 BATCH = Batch([(0, str(i)) for i in range(6)], 5, RETRIEVAL, STS)
 UNGUARDED = TrainingSettings(dynamic_negatives=DynamicNegativeSettings(guard=False))
 

@@ -21,7 +21,7 @@ from conan_assets.training.metrics import METRICS, read_metrics
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
 from conan_assets.training.state import StateError
-from conan_assets.training.trainer import TrainingDivergedError
+from conan_assets.training.trainer import Trainer, TrainingDivergedError
 from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval
 
 QUICK = TrainingSettings(
@@ -117,8 +117,43 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path, tiny_model: str):
 def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data", samples=4)
     settings = replace(QUICK, learning_rate=1e30, max_gradient_norm=1e30, dtype="float32", retrieval_batch_size=2)
-    with pytest.raises(TrainingDivergedError, match=r"of step \d+ is (nan|inf); samples s\d, s\d; look at"):
+    message = r"of stage 1, step \d+ is (nan|inf): sample s\d, sample s\d.*; look at"
+    with pytest.raises(TrainingDivergedError, match=message):
         train(make_config(tmp_path, tiny_model, settings))
+
+
+def test_sentence_pairs_that_break_the_loss_are_named_by_their_rows(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data", sts=3)
+    settings = replace(QUICK, learning_rate=1e30, max_gradient_norm=1e30, dtype="float32", tasks=("sts",))
+    with pytest.raises(TrainingDivergedError, match=r"row [123] of sts\.parquet, row [123] of sts\.parquet"):
+        train(make_config(tmp_path, tiny_model, settings))
+
+
+def test_a_stage_without_dropout_of_its_own_has_the_models_again(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data")
+    seen = []
+    build = Trainer.__init__
+
+    def spy(trainer: Trainer, *arguments: object) -> None:
+        build(trainer, *arguments)
+        seen.append({module.p for module in trainer.model.modules() if isinstance(module, torch.nn.Dropout)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "__init__", spy)
+        stages = [replace(QUICK, max_steps=1, dropout=dropout) for dropout in (0.0, None, 0.3)]
+        train(make_config(tmp_path, tiny_model, *stages))
+    assert seen == [{0.0}, {0.1}, {0.3}]
+
+
+def test_who_watches_is_no_part_of_a_run_and_another_config_is_refused_when_it_is_finished(
+    tmp_path: Path, tiny_model: str
+):
+    write_random_data(tmp_path / "data")
+    config = make_config(tmp_path, tiny_model, replace(QUICK, max_steps=2))
+    report = train(config)
+    assert train(replace(config, trackers=())) == report
+    with pytest.raises(StateError, match="finished run of another config"):
+        train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
 
 
 def test_two_stages_train_their_own_tasks_one_after_the_other(tmp_path: Path, tiny_model: str):

@@ -91,3 +91,8 @@ def test_a_task_is_trained_only_if_a_loss_is_named_for_it():
     assert TrainingSettings(losses={"margin_mse": 1.0}).trained_tasks == ("retrieval", "classification")
     with pytest.raises(ValueError, match="losses names cosent, but tasks only retrieval"):
         TrainingSettings(losses={"cosent": 1.0}, tasks=("retrieval",))
+
+
+def test_dynamic_negatives_need_negatives():
+    with pytest.raises(ValueError, match=r"dynamic_negatives\.rule is v2 and negatives_per_query is 0"):
+        TrainingSettings(negatives_per_query=0, dynamic_negatives=DynamicNegativeSettings(rule="v2"))

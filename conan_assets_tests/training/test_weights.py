@@ -1,5 +1,6 @@
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from conan_assets.training.settings import TrainingSettings
@@ -52,3 +53,21 @@ def test_the_learning_rate_rises_then_falls():
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert learning_rate(0, 1, TrainingSettings(learning_rate=1.0, warmup_ratio=0.0)) == 1.0
+
+
+def test_rotary_positions_stay_exact_in_a_bfloat16_model():
+    config = transformers.MistralConfig(
+        vocab_size=32,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    model = transformers.MistralModel(config)
+    exact = model.rotary_emb.inv_freq.clone()
+    weights = MasterWeights(model, torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert torch.equal(model.rotary_emb.inv_freq, exact)
+    weights.release(model)
+    assert torch.equal(model.rotary_emb.inv_freq, exact)
