@@ -1,9 +1,17 @@
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
-from conan_assets.artifacts import ArtifactError, ArtifactStore, atomic_path, fingerprint
+from conan_assets.artifacts import (
+    ArtifactError,
+    ArtifactStore,
+    atomic_path,
+    fingerprint,
+    remove_leftovers,
+    temporary_path,
+)
 from conan_assets.encoding.settings import EncoderSettings
 
 
@@ -118,3 +126,18 @@ def test_fingerprints_depend_on_every_part_but_not_on_the_order_of_keys():
     assert fingerprint(settings) != fingerprint(EncoderSettings("model", query_prompt="query: "))
     with pytest.raises(TypeError, match="has no fingerprint"):
         fingerprint(object())
+
+
+def test_the_folders_of_dead_writers_are_removed_with_what_is_in_them_and_those_of_living_ones_stay(tmp_path: Path):
+    ended = multiprocessing.get_context("spawn").Process()
+    ended.start()
+    ended.join()
+    ours = temporary_path(tmp_path / "sources")
+    left = ours.with_name(ours.name.replace(f".{os.getpid()}@", f".{ended.pid}@"))
+    for folder in (ours, left):
+        folder.mkdir()
+        (folder / "table").write_text("half")
+        (folder / left.name).write_text("half")
+    assert remove_leftovers(tmp_path) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [ours.name]
+    assert [path.name for path in ours.iterdir()] == ["table"]

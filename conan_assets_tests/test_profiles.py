@@ -115,3 +115,10 @@ def test_the_papers_constants_stand_in_their_profiles():
     assert first.trained_tasks == ("retrieval",)
     assert retriever.architecture.lora is not None
     assert (retriever.architecture.lora.rank, retriever.architecture.lora.alpha) == (16, 32)
+
+
+@pytest.mark.parametrize(("profile", "name"), [("demo", "python_docs"), ("demo_zh", "sentences")])
+def test_graded_pairs_of_the_demos_go_from_0_to_1(profile: str, name: str):
+    _, pairs = load_source(name, load_settings(profile, {}).sources[name])
+    graded = pairs.filter(task="sts", split="train")
+    assert (graded["score"].min(), graded["score"].max()) == (0.0, 1.0)

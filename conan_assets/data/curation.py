@@ -123,6 +123,7 @@ def curate(
 @contextlib.contextmanager
 def _working_folder(target: Path) -> Iterator[Path]:
     folder = temporary_path(target)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         yield folder

@@ -41,7 +41,7 @@ def report_of(
     """
     counts = count_reasons(judged)
     removed = int(counts["removed"].sum())
-    contaminated = int(counts.filter(step="decontamination")["removed"].sum())
+    overlap = _overlap(judged)
     return {
         "rows_in": len(judged),
         "rows_out": len(judged) - removed,
@@ -49,7 +49,8 @@ def report_of(
         "queries_normalised": judged.changed,
         "removed": removed,
         "removed_by_reason": counts.to_dicts(),
-        "contaminated_share": round(contaminated / max(len(judged), 1), 6),
+        "contaminated_share": round(sum(overlap["contaminated"]) / max(sum(overlap["pairs"]), 1), 6),
+        "contaminated_by_dataset": overlap.to_dicts(),
         "decontamination": contamination,
         "kept_by_dataset": kept.group_by("dataset", "task", "origin")
         .len("pairs")
@@ -58,6 +59,18 @@ def report_of(
         .to_dicts(),
         "rejected_examples": _examples(judged, examples),
     }
+
+
+def _overlap(judged: JudgedPairs) -> pl.DataFrame:
+    """Return for each dataset the ``pairs`` left before decontamination, how many it removed, and their share."""
+    left = judged.left(STEPS["decontamination"][0], "row", "dataset")
+    removed = judged.reason.cast(pl.String).is_in(STEPS["decontamination"]).gather(left["row"])
+    return (
+        left.with_columns(removed=removed.fill_null(False))
+        .group_by(pl.col("dataset").cast(pl.String))
+        .agg(pairs=pl.len(), contaminated=pl.col("removed").sum(), share=pl.col("removed").mean().round(6))
+        .sort("dataset")
+    )
 
 
 def _examples(judged: JudgedPairs, per_reason: int) -> list[dict[str, Any]]:

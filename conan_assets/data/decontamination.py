@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conan_assets.data.blocks import read_blocks
+from conan_assets.data.blocks import BLOCK_ROWS, read_blocks
 from conan_assets.data.documents import Documents
 from conan_assets.data.judged import JudgedPairs, numbered
 from conan_assets.data.near_duplicates import ComparedTexts, near_to_known
@@ -71,7 +71,8 @@ class EvaluationSets:
         """
         found = {}
         for reason, key in (("evaluation_query", "query_hash"), ("normalised_evaluation_query", "query_key")):
-            left = judged.left(reason, "row", key)
+            second = self._known_sentences(judged, reason).select("row", key)
+            left = pl.concat([judged.left(reason, "row", key), second])
             found[reason] = left.join(self.queries.select("evaluation_set", key).unique(), on=key)
             judged.remove(reason, found[reason]["row"])
         if near is not None:
@@ -81,14 +82,33 @@ class EvaluationSets:
         judged.remove("evaluation_pair", left.filter(pl.col("pair_key").is_in(self.pair_keys.implode()))["row"])
         return self._counts(found)
 
+    def _known_sentences(self, judged: JudgedPairs, reason: str) -> pl.DataFrame:
+        """Return ``row`` and both keys of the second sentences of graded pairs that are a query, normalised."""
+        known = _second_sentences(judged, reason).join(self.queries.select("query_key").unique(), on="query_key")
+        texts = judged.passages.gather(known["document"].to_numpy().astype(np.int64))
+        return known.with_columns(query_hash=texts.hash())
+
     def _near(self, judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.DataFrame:
-        """Return ``row`` and ``evaluation_set`` of the pairs whose query is nearly one of an evaluation set."""
-        left = judged.left("near_evaluation_query", "row", "query_key")
+        """Return ``row`` and ``evaluation_set`` of the pairs whose query is nearly one of an evaluation set.
+
+        So is a second sentence of a graded pair: they are added to the file of queries to be compared.
+        """
+        second = _second_sentences(judged, "near_evaluation_query")
+        start = len(judged.queries)
+        for block in second.iter_slices(BLOCK_ROWS):
+            judged.queries.append(judged.passages.gather(block["document"].to_numpy().astype(np.int64)))
+        number = pl.int_range(start, start + pl.len(), dtype=pl.UInt32)
+        left = pl.concat(
+            [
+                judged.left("near_evaluation_query", "row", "query_key").with_columns(number="row"),
+                second.select("row", "query_key", number=number),
+            ]
+        )
         asked = left.unique("query_key", keep="first", maintain_order=True)
         known = self.queries.unique("query_key", keep="first", maintain_order=True)
         first = len(judged.queries)
         judged.queries.append(known["query"])
-        numbers = np.concatenate([np.arange(first, first + known.height), asked["row"].to_numpy().astype(np.int64)])
+        numbers = np.concatenate([np.arange(first, first + known.height), asked["number"].to_numpy().astype(np.int64)])
         compared = ComparedTexts(judged.queries, numbers, characters)
         earlier, later = near_to_known(compared, known.height, settings)
         pairs = pl.DataFrame(
@@ -109,3 +129,9 @@ class EvaluationSets:
             counts = rows.group_by("evaluation_set").agg(pl.col("row").n_unique().alias(name))
             table = table.join(counts, on="evaluation_set", how="left").with_columns(pl.col(name).fill_null(0))
         return table.sort("evaluation_set").to_dicts()
+
+
+def _second_sentences(judged: JudgedPairs, reason: str) -> pl.DataFrame:
+    """Return ``row``, ``document`` and ``query_key`` of the second sentences of graded pairs left for ``reason``."""
+    left = judged.left(reason, "row", "task", "document", "document_key").filter(pl.col("task") == "sts")
+    return left.select("row", "document", query_key="document_key")

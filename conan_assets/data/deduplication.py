@@ -8,11 +8,17 @@ from conan_assets.data.near_duplicates import ComparedTexts, representatives
 from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import characters, words_or_characters
 
+COMPARED_WITHIN = (
+    pl.col("task"),
+    pl.when(pl.col("task") == "classification").then(pl.col("dataset").to_physical()).alias("labels"),
+)
+"""Pairs of one task are compared, whatever their datasets; a label means something in its own dataset alone."""
+
 
 def duplicates(judged: JudgedPairs) -> pl.Series:
-    """Return the ``row`` of every pair whose two texts an earlier pair of its dataset and task has."""
+    """Return the ``row`` of every pair whose two texts an earlier pair of its task has, in any dataset."""
     pairs = judged.left("duplicate", "row", "dataset", "task", "query_key", "document_key")
-    repeated = pl.struct("dataset", "task", "query_key", "document_key").is_first_distinct().not_()
+    repeated = pl.struct(*COMPARED_WITHIN, "query_key", "document_key").is_first_distinct().not_()
     return pairs.filter(repeated)["row"]
 
 
@@ -23,8 +29,8 @@ def near_duplicates(judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.
     is a label of its own.
     """
     pairs = _with_document_groups(judged, settings)
-    crowded = pairs.filter(pl.len().over("task", "group") > 1)
-    salts = crowded.select(pl.struct("task", "group").hash()).to_series().to_numpy()
+    crowded = pairs.filter(pl.len().over(*COMPARED_WITHIN, "group") > 1)
+    salts = crowded.select(pl.struct(*COMPARED_WITHIN, "group").hash()).to_series().to_numpy()
     queries = ComparedTexts(judged.queries, crowded["row"].to_numpy(), characters, salts)
     kept_for = representatives(queries, settings)
     is_other_query = crowded["query_key"] != crowded["query_key"].gather(kept_for)
@@ -33,7 +39,7 @@ def near_duplicates(judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.
 
 def _with_document_groups(judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.DataFrame:
     """Return the pairs still left with ``group``, the same number for pairs whose documents are near-equal."""
-    pairs = judged.left("near_duplicate", "row", "task", "query_key", "document_key", "document")
+    pairs = judged.left("near_duplicate", "row", "task", "dataset", "query_key", "document_key", "document")
     different = pairs.select(pl.col("document_key", "document").filter(pl.col("document_key").is_first_distinct()))
     documents = ComparedTexts(judged.passages, different["document"].to_numpy(), words_or_characters)
     groups = pl.Series(representatives(documents, settings).astype(np.uint32))

@@ -1,5 +1,6 @@
 """Tables out of Parquet, JSONL, CSV and TSV files, here or behind a URL; errors name the file and the line."""
 
+import codecs
 import io
 import json
 from pathlib import Path
@@ -77,6 +78,13 @@ def _source(path: AnyPath) -> Path | io.BytesIO:
     return path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
 
 
+def _without_byte_order_mark(path: AnyPath) -> Path | io.BytesIO:
+    with path.open("rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            return _source(path)
+        return io.BytesIO(file.read())
+
+
 def _read_parquet(path: AnyPath) -> pl.DataFrame:
     try:
         return pl.read_parquet(_source(path))
@@ -102,7 +110,7 @@ def _read_csv(path: AnyPath) -> pl.DataFrame:
 
 def _read_jsonl(path: AnyPath) -> pl.DataFrame:
     try:
-        return pl.read_ndjson(_source(path), infer_schema_length=None)
+        return pl.read_ndjson(_without_byte_order_mark(path), infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path}{_first_broken_line(path)}: {error}") from error
 

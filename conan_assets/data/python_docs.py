@@ -97,7 +97,7 @@ def _select(name: str, objects: pl.DataFrame, settings: PythonDocsSource) -> pl.
 
 
 def _graded_pairs(name: str, entries: pl.DataFrame, count: int) -> pl.DataFrame:
-    """Return ``count`` STS pairs of the train split, as many of grade 2, 1 and 0."""
+    """Return ``count`` STS pairs of the train split, as many of grade 1, 0.5 and 0."""
     lines = entries.filter(split="train").unique("query_id", maintain_order=True)
     lines = lines.sample(fraction=1.0, shuffle=True, seed=0).select(
         query_id="query_id",
@@ -108,21 +108,22 @@ def _graded_pairs(name: str, entries: pl.DataFrame, count: int) -> pl.DataFrame:
     )
     other = pl.col("query").shift(-1)
     grades = [
-        lines.with_columns(text="description", score=2.0),
-        lines.with_columns(text=other.over("module"), score=1.0),
+        lines.with_columns(text="description", score=1.0),
+        lines.with_columns(text=other.over("module"), score=0.5),
         lines.filter(pl.col("package") != pl.col("package").shift(-1)).with_columns(text=other, score=0.0),
     ]
     chosen = [
         pairs.filter(pl.col("text").str.len_chars() > 0).head(count // 3 + (grade < count % 3))
         for grade, pairs in enumerate(grades)
     ]
+    identity = pl.concat_str("query_id", pl.lit("|sts"), pl.col("score").cast(pl.String))
     return pl.concat(chosen).select(
-        pair_id=pl.concat_str("query_id", pl.lit("|sts"), pl.col("score").cast(pl.Int8)),
+        pair_id=identity,
         task=pl.lit("sts"),
         dataset=pl.lit(name),
         origin=pl.lit("natural"),
         split=pl.lit("train"),
-        query_id=pl.concat_str("query_id", pl.lit("|sts"), pl.col("score").cast(pl.Int8)),
+        query_id=identity,
         query="query",
         doc_id=pl.lit(None, dtype=pl.String),
         text="text",

@@ -108,9 +108,14 @@ def _matches(text: pl.Expr, patterns: list[str] | tuple[str, ...]) -> pl.Expr:
 
 def _words_pattern(words: tuple[str, ...]) -> str:
     """Return a pattern of whole words; Chinese and Japanese ones stand anywhere, for nothing separates words there."""
-    return "(?i)" + "|".join(
-        rf"(?:{re.escape(word)})" if CHINESE.search(word) else rf"\b(?:{re.escape(word)})\b" for word in words
-    )
+    return "(?i)" + "|".join(_word_pattern(word) for word in words)
+
+
+def _word_pattern(word: str) -> str:
+    if CHINESE.search(word):
+        return re.escape(word)
+    before, after = (r"\b" if re.match(r"\w", end) else "" for end in (word[:1], word[-1:]))
+    return f"{before}{re.escape(word)}{after}"
 
 
 def _boilerplate(text: pl.Expr, settings: CurationSettings) -> pl.Expr:

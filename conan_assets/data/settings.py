@@ -3,7 +3,7 @@
 import os
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Split = Literal["train", "dev", "test"]
 PersonalData = Literal["email", "phone", "identity_number", "payment_card", "ip_address"]
@@ -61,7 +61,7 @@ class PythonDocsSource(_Source):
         default=0,
         ge=0,
         description="Graded pairs for the STS task from the modules to train on: a summary with its own description "
-        "(2), with another summary of its module (1), of another package (0).",
+        "(1), with another summary of its module (0.5), of another package (0).",
     )
 
     @model_validator(mode="after")
@@ -270,9 +270,21 @@ class CurationSettings(BaseModel):
         default=0.2,
         ge=0,
         le=1,
-        description="The check `evaluation_overlap` fails when more of the train pairs overlap an evaluation set.",
+        description="The check `evaluation_overlap` fails when more of a source's pairs overlap an evaluation set.",
     )
     examples_per_reason: int = Field(default=3, ge=0, le=50, description="Rejected pairs of each reason in the report.")
+
+    @field_validator("boilerplate_patterns", "blocked_patterns")
+    @classmethod
+    def _are_regular_expressions(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        import polars as pl
+
+        for pattern in patterns:
+            try:
+                pl.Series([""]).str.contains(pattern)
+            except pl.exceptions.ComputeError as error:
+                raise ValueError(f"{pattern!r} is no regular expression in Rust syntax: {error}") from error
+        return patterns
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "CurationSettings":

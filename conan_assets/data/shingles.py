@@ -53,8 +53,10 @@ def words_or_characters(texts: pl.Series) -> pl.Series:
 
 
 def _plain(texts: pl.Series) -> pl.Series:
-    words = comparison_key(pl.col("text")).str.replace_all(r"[^\p{L}\p{M}\p{N}_]+", " ").str.strip_chars()
-    return texts.to_frame("text").select(words).to_series()
+    """Return the words of texts, C++ and C# among them; a text of nothing but symbols is these symbols."""
+    key = comparison_key(pl.col("text"))
+    words = key.str.replace_all(r"[^\p{L}\p{M}\p{N}_+#]+", " ").str.strip_chars()
+    return texts.to_frame("text").select(pl.when(words == "").then(key).otherwise(words)).to_series()
 
 
 def shingles(terms: pl.Series, size: int, salts: np.ndarray | None = None) -> Shingles:

@@ -9,7 +9,7 @@ CONTROL_CHARACTERS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\ufffe\ufff
 
 def cleaned(text: pl.Expr) -> pl.Expr:
     """Return ``text`` in Unicode NFC without control and zero-width characters and without blanks at its ends."""
-    return text.str.normalize("NFC").str.replace_all(CONTROL_CHARACTERS, "").str.strip_chars()
+    return text.str.replace_all(CONTROL_CHARACTERS, "").str.normalize("NFC").str.strip_chars()
 
 
 def comparison_key(text: pl.Expr) -> pl.Expr:

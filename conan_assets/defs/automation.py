@@ -105,9 +105,9 @@ def _made_from(storage: Storage, key: dg.AssetKey) -> dict[str, str]:
 
 
 def _last_read(storage: Storage) -> float:
-    """Return when both raw tables had last been made, 0 if one never was: a run that fails before changes nothing."""
-    found = [_find(storage, key) for key in (CORPUS_KEY, PAIRS_KEY)]
-    return min((artifact.path / MANIFEST).stat().st_mtime if artifact else 0.0 for artifact in found)
+    """Return when the sources were last read to the end, 0 if never: the pairs are made after the corpus."""
+    pairs = _find(storage, PAIRS_KEY)
+    return (pairs.path / MANIFEST).stat().st_mtime if pairs else 0.0
 
 
 def _is_released(storage: Storage) -> bool:

@@ -48,8 +48,8 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             @cache
             def load() -> Path:
                 folder = temporary_path(storage.root / "sources")
-                stack.callback(shutil.rmtree, folder, ignore_errors=True)
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(shutil.rmtree, folder)
                 return _read_sources(settings, folder)
 
             def build_corpus(directory: Path) -> Report:

@@ -31,7 +31,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
     @dg.asset(
         group_name="pairs",
         kinds={"polars"},
-        code_version="2",
+        code_version="3",
         pool=None if scored is None else GPU_POOL,
     )
     @retried
@@ -76,14 +76,14 @@ def _check_leaks(settings: Settings, training_pairs: dg.AssetsDefinition) -> dg.
         asset=training_pairs,
         additional_ins={"raw_pairs": dg.AssetIn("raw_pairs")},
         blocking=True,
-        description="No query of an evaluation split is trained on.",
+        description="No query of an evaluation split is trained on, nor as a sentence of a graded pair.",
     )
     def no_evaluation_query(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> dg.AssetCheckResult:
-        judged = raw_pairs.filter(pl.col("split") != "train").select("query").collect()["query"]
+        judged = _asked(raw_pairs.filter(pl.col("split") != "train")).collect()["query"]
         named = [pl.Series("query", list(texts)) for texts in _evaluation_queries(settings, raw_pairs).values()]
         key = text_key(cleaned(pl.col("query")))
         held_out = pl.concat([judged, *named]).to_frame().lazy().select(key=key).unique()
-        trained = training_pairs.select("query", key=key).join(held_out, on="key", how="semi")
+        trained = _asked(training_pairs).with_columns(key=key).join(held_out, on="key", how="semi")
         leaked = trained.select(pl.col("query").n_unique()).collect(engine="streaming").item()
         return dg.AssetCheckResult(passed=leaked == 0, metadata={"leaked_queries": leaked})
 
@@ -93,17 +93,28 @@ def _check_leaks(settings: Settings, training_pairs: dg.AssetsDefinition) -> dg.
 def _check_overlap(settings: Settings, training_pairs: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=training_pairs,
-        description="No more of the train pairs than curation.max_contaminated_share overlapped an evaluation set: the "
-        "same query, normalised, nearly the same, or a judged pair. They are removed, but such a source is suspect.",
+        description="No more of any source's pairs than curation.max_contaminated_share overlapped an evaluation set: "
+        "the same query, normalised, nearly the same, or a judged pair. They are removed, but the source is suspect.",
     )
     def evaluation_overlap(storage: Storage) -> dg.AssetCheckResult:
         report = storage.current(training_pairs.key).report
-        share, limit = report["contaminated_share"], settings.curation.max_contaminated_share
-        found = dg.MetadataValue.md(markdown_table(report["decontamination"]))
-        metadata = {"contaminated_share": share, "limit": limit, "decontamination": found}
+        by_dataset, limit = report["contaminated_by_dataset"], settings.curation.max_contaminated_share
+        share = max((row["share"] for row in by_dataset), default=0.0)
+        metadata = {
+            "contaminated_share": share,
+            "limit": limit,
+            "by_dataset": dg.MetadataValue.md(markdown_table(by_dataset)),
+            "decontamination": dg.MetadataValue.md(markdown_table(report["decontamination"])),
+        }
         return dg.AssetCheckResult(passed=share <= limit, metadata=metadata)
 
     return evaluation_overlap
+
+
+def _asked(pairs: pl.LazyFrame) -> pl.LazyFrame:
+    """Return ``query``: the queries of pairs, and the second sentences of graded ones."""
+    sentences = pairs.filter(pl.col("task") == "sts").select(query="text")
+    return pl.concat([pairs.select("query"), sentences.drop_nulls()])
 
 
 def _evaluation_queries(settings: Settings, raw_pairs: pl.LazyFrame) -> dict[str, Sequence[str]]:

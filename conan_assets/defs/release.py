@@ -34,7 +34,7 @@ def build_release_assets(settings: Settings, checks: Sequence[dg.AssetChecksDefi
 
 
 def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="2")
+    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="3")
     def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Compare all rounds, the base model and BM25."""
         from conan_assets.evaluation.leaderboard import build_leaderboard
@@ -60,7 +60,7 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         group_name="outcome",
         deps=["leaderboard", *report_keys(settings), *checkpoints],
         kinds={"huggingface"},
-        code_version="2",
+        code_version="3",
     )
     @retried
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:

@@ -3,7 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
 class LocalSuite(BaseModel):
@@ -34,7 +44,7 @@ class FolderSuite(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["folder"]
-    path: Path = Field(description="The folder.")
+    path: Folder = Field(description="The folder.")
     task: Literal["sts", "pair_classification", "classification", "clustering", "retrieval", "reranking"] = Field(
         description="What is scored."
     )
@@ -52,7 +62,7 @@ class MtebSuite(BaseModel):
     kind: Literal["mteb"]
     benchmark: str = Field(min_length=1, description="Name in mteb, such as BEIR, NanoBEIR or MTEB(cmn, v1).")
     tasks: tuple[str, ...] = Field(default=(), description="Names of the tasks to run; empty runs all of them.")
-    folder: Path | None = Field(
+    folder: Folder | None = Field(
         default=None,
         description="A copy of the tasks' data read instead of the hub: a folder per task and Parquet files in it.",
     )

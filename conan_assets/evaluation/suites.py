@@ -66,10 +66,19 @@ def evaluation_queries(suites: Mapping[str, SuiteSettings], pairs: pl.DataFrame)
 
 
 def suite_files_fingerprint(suites: Mapping[str, SuiteSettings]) -> str:
-    """Return 16 hex digits that change with the files that suites read from folders: part of what decides a report."""
+    """Return 16 hex digits that change with the files that suites read from folders: part of what decides a report.
+
+    Raises
+    ------
+    EvaluationError
+        A suite's folder is not there.
+    """
     folders = {name: Path(locate(str(suite.path))) for name, suite in suites.items() if isinstance(suite, FolderSuite)}
-    mirrors = {name: suite.folder for name, suite in suites.items() if isinstance(suite, MtebSuite) and suite.folder}
-    return fingerprint({name: folder_fingerprint(folder) for name, folder in {**folders, **mirrors}.items()})
+    folders |= {name: suite.folder for name, suite in suites.items() if isinstance(suite, MtebSuite) and suite.folder}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise EvaluationError(f"suite {name!r}: there is no folder {folder}; correct its path in the profile")
+    return fingerprint({name: folder_fingerprint(folder) for name, folder in folders.items()})
 
 
 def _benchmark_tasks(suite_name: str, suite: MtebSuite) -> list[SuiteTask]:

@@ -175,6 +175,15 @@ def test_a_damaged_folder_is_refused_with_file_place_and_remedy(beir_folder, dam
         assert words in str(error.value)
 
 
+def test_jsonl_may_begin_with_a_byte_order_mark(beir_folder):
+    expected, _ = load_source("mine", BeirSource(kind="beir", path=beir_folder))
+    path = beir_folder / "corpus.parquet"
+    content = pl.read_parquet(path).write_ndjson().encode()
+    path.unlink()
+    (beir_folder / "corpus.jsonl").write_bytes(b"\xef\xbb\xbf" + content)
+    assert load_source("mine", BeirSource(kind="beir", path=beir_folder))[0].equals(expected)
+
+
 def test_a_broken_line_of_jsonl_is_named(beir_folder):
     (beir_folder / "corpus.parquet").unlink()
     lines = [json.dumps({"_id": "1", "title": "", "text": "x"}), '{"_id": "2", "text": ']

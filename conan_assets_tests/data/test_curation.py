@@ -1,4 +1,6 @@
-import tempfile
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,35 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conan_assets.artifacts import ArtifactStore
 from conan_assets.data import blocks, curation
 from conan_assets.data.curation import TeacherFloor, curate
 from conan_assets.data.settings import CurationSettings
-from conan_assets.data.tables import PAIRS, TableError
+from conan_assets.data.tables import TableError
 from conan_assets.data.text import cleaned, compare_by, comparison_key
+from conan_assets_tests.data.curating import CORPUS, KEEP, LONG_QUERY, NONE, removed, run
 from conan_assets_tests.data.frames import make_corpus, make_pairs
 
-CORPUS = make_corpus("Cats purr when they are content.", "Dogs bark at strangers.", "Birds sing at dawn.")
 STRICT = {
     "blocked_words": ["cretin", "坏蛋"],
     "blocked_patterns": [r"agent-\d+"],
     "personal_data": ["email", "phone", "identity_number", "payment_card", "ip_address"],
 }
-NONE = pl.DataFrame(schema=dict(PAIRS.columns))
-KEEP = {"query": "which animal purrs", "doc_id": "wiki:d1", "pair_id": "keep", "query_id": "wiki:keep"}
-
-
-def run(*rows, generated=NONE, queries=(), corpus=CORPUS, languages=None, teacher=None, **settings):
-    """Return (training pairs, report) of KEEP and ``rows``."""
-    tables = [make_pairs(KEEP, *rows).lazy(), generated.lazy(), corpus.lazy()]
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "table.parquet"
-        report = curate(*tables, {"hub": queries}, CurationSettings(**settings), target, languages, teacher)
-        assert [path.name for path in target.parent.iterdir()] == ["table.parquet"], "working files are left"
-        return pl.read_parquet(target), report
-
-
-def removed(report) -> dict[str, int]:
-    return {row["reason"]: row["removed"] for row in report["removed_by_reason"] if row["removed"]}
 
 
 def test_pairs_without_a_fault_stay():
@@ -84,27 +71,6 @@ def test_a_faulty_pair_is_removed_and_counted_under_its_reason(row, reason):
     assert [example["reason"] for example in report["rejected_examples"]] == [reason]
 
 
-def test_a_query_of_the_test_split_never_trains_whatever_its_case_width_and_spaces():
-    test = {"query": "who sings at dawn", "doc_id": "wiki:d3", "split": "test"}
-    pairs, report = run(test, {"query": "Ｗho  SINGS at dawn", "doc_id": "wiki:d2"})
-    assert pairs["pair_id"].to_list() == ["keep"]
-    assert removed(report) == {"normalised_evaluation_query": 1}
-
-
-def test_a_query_of_another_evaluation_set_never_trains():
-    pairs, report = run({"query": "who barks", "doc_id": "wiki:d2"}, queries=["who barks"])
-    assert pairs["pair_id"].to_list() == ["keep"]
-    assert removed(report) == {"evaluation_query": 1}
-
-
-def test_a_judged_pair_of_the_dev_split_never_trains_with_its_sides_exchanged():
-    dev = {"query": "who sings", "doc_id": "wiki:d3", "split": "dev"}
-    _, report = run(
-        dev, {"query": "Birds sing at dawn.", "text": "who sings", "task": "sts", "score": 4.0}, min_document_chars=1
-    )
-    assert removed(report) == {"evaluation_pair": 1}
-
-
 def test_generated_pairs_go_through_the_same_steps():
     generated = make_pairs(
         {"query": "Which animal purrs", "doc_id": "wiki:d1", "origin": "llm", "pair_id": "g1"},
@@ -129,6 +95,30 @@ def test_texts_are_cleaned_of_control_characters_and_composed():
 def test_a_graded_pair_with_a_score_of_zero_stays():
     pairs, _ = run({"query": "a man runs", "text": "a cat sleeps", "task": "sts", "score": 0.0})
     assert pairs.height == 2
+
+
+def _curate_in_store(root: Path, score) -> None:
+    store, tables = ArtifactStore(root), [make_pairs(KEEP).lazy(), NONE.lazy(), CORPUS.lazy()]
+    with store.building("training_pairs", "aa") as directory:
+        target = directory / "table.parquet"
+        store.finish(
+            "training_pairs", "aa", curate(*tables, {}, CurationSettings(), target, teacher=TeacherFloor(score, 0.0))
+        )
+
+
+def _die(*_) -> np.ndarray:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return np.empty(0)
+
+
+def test_the_working_files_of_a_killed_attempt_are_not_in_what_the_next_one_finishes(tmp_path):
+    killed = multiprocessing.get_context("spawn").Process(target=_curate_in_store, args=(tmp_path, _die))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert list(tmp_path.glob("training_pairs/aa.partial/.*")), "killed before it wrote anything"
+    _curate_in_store(tmp_path, lambda queries, _: np.ones(len(queries)))
+    assert [path.name for path in tmp_path.rglob(".*")] == [".lock"]
 
 
 def test_no_pair_left_is_an_error_that_counts_the_reasons():
@@ -163,18 +153,6 @@ def test_the_key_of_a_text_is_its_own_key(text):
         frame.select(cleaned(pl.col("text"))).select(cleaned(pl.col("text"))).item()
         == frame.select(cleaned(pl.col("text"))).item()
     )
-
-
-LONG_QUERY = "which of the animals in the house is the one that purrs when it is content"
-
-
-def test_a_query_close_to_one_of_the_test_split_never_trains():
-    test = {"query": LONG_QUERY, "doc_id": "wiki:d3", "split": "test"}
-    near = {"query": LONG_QUERY.replace("content", "happy"), "doc_id": "wiki:d2"}
-    pairs, report = run(test, near)
-    assert pairs["pair_id"].to_list() == ["keep"]
-    assert removed(report) == {"near_evaluation_query": 1}
-    assert run(test, near, near_duplicates=None)[0].height == 2
 
 
 def test_near_equal_queries_of_near_equal_documents_are_one_pair():
@@ -277,25 +255,40 @@ def test_pairs_below_the_teachers_floor_are_removed_and_only_retrieval_pairs_are
     ]
 
 
-def test_what_each_evaluation_set_removed_is_counted_by_the_way_it_was_found():
-    held_out = {"query": LONG_QUERY, "doc_id": "wiki:d3", "split": "test"}
-    rows = [LONG_QUERY, LONG_QUERY.upper(), LONG_QUERY.replace("content", "happy"), "who barks"]
-    _, report = run(held_out, *({"query": query, "doc_id": "wiki:d2"} for query in rows), queries=["Who barks"])
-    assert report["decontamination"] == [
-        {"evaluation_set": "hub", "queries": 1, "exact": 0, "normalised": 1, "near_duplicate": 0},
-        {"evaluation_set": "wiki/test", "queries": 1, "exact": 1, "normalised": 0, "near_duplicate": 0},
+def test_the_same_pair_in_another_dataset_is_a_duplicate():
+    _, report = run({"query": "which animal purrs", "doc_id": "wiki:d1", "dataset": "faq"})
+    assert removed(report) == {"duplicate": 1}
+
+
+def test_a_pair_of_another_task_and_a_label_of_another_dataset_are_no_duplicates():
+    rows = [
+        {"query": LONG_QUERY, "text": "0", "task": "classification", "dataset": "tone"},
+        {"query": LONG_QUERY, "text": "0", "task": "classification", "dataset": "topic"},
+        {"query": LONG_QUERY + "?", "text": "0", "task": "classification", "dataset": "subject"},
+        {"query": "which animal purrs", "text": CORPUS["text"][0], "task": "sts"},
     ]
-    assert (removed(report)["duplicate"], removed(report)["near_duplicate"]) == (1, 1), "they come before"
-    apart = [{"query": query, "doc_id": f"wiki:d{number}"} for number, query in enumerate(rows[:3], start=1)]
-    _, report = run(held_out, *apart)
-    assert report["decontamination"][0] == {
-        "evaluation_set": "wiki/test",
-        "queries": 1,
-        "exact": 1,
-        "normalised": 1,
-        "near_duplicate": 1,
-    }
-    assert report["contaminated_share"] == 0.75
+    assert removed(run(*rows)[1]) == {}
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "found"),
+    [
+        ("Acme Inc.", "they ask ACME Inc. about dogs", True),
+        ("C++", "dogs written in C++ bark", True),
+        ("C++", "dogs written in VC++ bark", False),
+        (".net", "dogs on .NET bark", True),
+        (".net", "dogs on .network bark", False),
+    ],
+)
+def test_a_blocked_word_may_begin_and_end_in_a_symbol(word, text, found):
+    _, report = run({"query": "who barks", "text": text}, blocked_words=[word])
+    assert removed(report) == ({"blocked_word": 1} if found else {})
+
+
+@pytest.mark.parametrize("key", ["blocked_patterns", "boilerplate_patterns"])
+def test_a_pattern_that_is_no_regular_expression_is_named_with_its_key(key):
+    with pytest.raises(ValueError, match=rf"{key}\n.*'cat\|\(dog' is no regular expression"):
+        CurationSettings(**{key: ["cat", "cat|(dog"]})
 
 
 def test_two_pairs_of_one_id_are_refused():

@@ -112,9 +112,9 @@ def test_graded_pairs_are_as_many_as_asked_for_and_only_of_packages_to_train_on(
     settings = SETTINGS.model_copy(update={"sts_pairs": 100})
     _, pairs = load_source("python_docs", settings)
     graded = pairs.filter(task="sts")
-    assert dict(graded.group_by("score").len().iter_rows()) == {2.0: 34, 1.0: 33, 0.0: 33}
+    assert dict(graded.group_by("score").len().iter_rows()) == {1.0: 34, 0.5: 33, 0.0: 33}
     assert set(graded["split"]) == {"train"}
     assert graded.filter(pl.col("query") == pl.col("text")).is_empty()
     trained = pairs.filter(task="retrieval", split="train")
     assert graded.join(trained, on="query", how="anti").is_empty()
-    assert graded.filter(pl.col("score") < 2).join(trained, left_on="text", right_on="query", how="anti").is_empty()
+    assert graded.filter(pl.col("score") < 1).join(trained, left_on="text", right_on="query", how="anti").is_empty()

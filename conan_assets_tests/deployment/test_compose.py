@@ -97,3 +97,9 @@ def test_the_services_read_the_variables_that_the_instance_and_the_workspace_nam
     baked = set(re.findall(r"(\w+)=", " ".join(instructions("ENV"))))
     for name in OURS:
         assert named <= baked | set(compose["services"][name]["environment"])
+
+
+def test_the_documented_copy_of_the_released_model_follows_the_link_that_it_is():
+    text = " ".join((ROOT / "docs" / "deployment.md").read_text().split())
+    (copied,) = re.findall(r"docker compose [^`]*\bcp [^`]*released_model[^`]*", text)
+    assert "--follow-link" in copied

@@ -1,13 +1,16 @@
 """Stock tasks of mteb fed from a folder instead of the hub."""
 
+import errno
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from conan_assets.data.files import SAMPLES
+from conan_assets.evaluation import offline
 from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
-from conan_assets.evaluation.settings import MtebSuite
+from conan_assets.evaluation.settings import FolderSuite, MtebSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_files_fingerprint
 
 
@@ -106,6 +109,65 @@ def test_bm25_runs_search_tasks_and_says_why_not_the_others(corpus, pairs, mirro
     )
     assert {row["task"] for row in report["rows"]} == {"T2Reranking"}
     assert report["not_run"] == [{"suite": "zh", "task": "STSB", "reason": report["not_run"][0]["reason"]}]
+
+
+def test_bm25_leaves_out_a_suite_whose_search_tasks_cannot_be_loaded(corpus, pairs, mirror, tmp_path):
+    report = evaluate_bm25(
+        cmteb(mirror, "T2Retrieval", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
+    )
+    assert report["rows"] == []
+    assert [row["task"] for row in report["not_run"]] == ["T2Retrieval", "STSB"]
+    assert "there is no folder" in report["not_run"][0]["reason"]
+
+
+def test_a_disk_that_is_full_while_data_is_loaded_is_an_error(
+    encoder, store, corpus, pairs, mirror, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(offline, "_fill", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate_encoder(encoder, store, cmteb(mirror, "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished")
+
+
+def test_a_judged_query_without_a_relevant_document_is_among_the_worst(encoder, store, corpus, pairs, mirror, tmp_path):
+    judged = mirror / "T2Reranking" / "qrels" / "dev.parquet"
+    listed = mirror / "T2Reranking" / "top_ranked" / "dev.parquet"
+    nothing = pl.DataFrame({"query-id": ["q2"], "corpus-id": ["d3"], "score": [0]})
+    pl.concat([pl.read_parquet(judged), nothing]).write_parquet(judged)
+    candidates = pl.DataFrame({"query-id": ["q2"], "corpus-ids": [["d3", "d2"]]})
+    pl.concat([pl.read_parquet(listed), candidates]).write_parquet(listed)
+    suites = cmteb(mirror, "T2Reranking")
+    report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    (worst,) = [row for row in report["worst_queries"] if row["query"] == "not judged"]
+    assert (worst["ndcg_at_10"], worst["expected"]) == (0.0, "nothing")
+
+
+def test_a_folder_below_the_home_directory_is_read_and_watched(encoder, store, corpus, pairs, mirror, monkeypatch):
+    monkeypatch.setenv("HOME", str(mirror.parent))
+    suites = {
+        **cmteb("~/mirror", "STSB"),
+        "own": FolderSuite(kind="folder", path="~/mirror/STSB", task="sts"),
+    }
+    for suite in ("zh", "own"):
+        before = suite_files_fingerprint({suite: suites[suite]})
+        (mirror / "STSB" / f"{suite}.jsonl").write_text("{}")
+        assert suite_files_fingerprint({suite: suites[suite]}) != before
+    work = mirror.parent
+    report = evaluate_encoder(encoder, store, suites, corpus, pairs, work / "work", work / "finished")
+    assert {row["suite"] for row in report["rows"]} == {"zh", "own"}
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_one_of_the_package_is_found(tmp_path):
+    with pytest.raises(EvaluationError, match=r"suite 'zh': there is no folder .*gone"):
+        suite_files_fingerprint(cmteb(tmp_path / "gone", "STSB"))
+    missing = FolderSuite(kind="folder", path=tmp_path / "gone", task="sts")
+    with pytest.raises(EvaluationError, match=r"suite 'own': there is no folder .*gone"):
+        suite_files_fingerprint({"own": missing})
+    sample = next(folder for folder in SAMPLES.iterdir() if folder.is_dir())
+    suite = FolderSuite(kind="folder", path=f"sample:{sample.name}", task="sts")
+    assert suite_files_fingerprint({"own": suite}) != suite_files_fingerprint({})
 
 
 def test_the_judged_queries_and_all_texts_of_other_tasks_are_kept_out_of_training(pairs, mirror):

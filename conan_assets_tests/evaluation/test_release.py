@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -11,8 +12,12 @@ from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.evaluation.folder_tasks import folder_task
 from conan_assets.evaluation.model_card import Origin, base_licence
 from conan_assets.evaluation.release import publish, write_release
+from conan_assets.evaluation.settings import FolderSuite
+from conan_assets.evaluation.stored_model import StoredModel
+from conan_assets_tests.evaluation.plain import plain_scores
 
 LINEAGE = {"training_pairs": "0123", "round_1/hard_negatives": "4567"}
 SETTINGS = {
@@ -38,6 +43,21 @@ def test_the_released_model_gives_the_embeddings_that_were_evaluated(release):
     released = SentenceTransformer(str(folder), device="cpu")
     theirs = released.encode(texts, prompt_name="query")
     assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_mteb_scores_the_released_model_as_it_was_scored_here(entries, store, tiny_model, tmp_path):
+    checkpoint = EncoderSettings(tiny_model, query_prompt="query: ", document_prompt="a text: ", dtype="float32")
+    origin = Origin("demo-model", EncoderSettings(tiny_model), LINEAGE, SETTINGS)
+    write_release(entries[1], checkpoint, origin, tmp_path)
+    first, second = ["a cat sleeps", "the sun", "count words", "hash keys"], ["a cat", "rain", "words", "open files"]
+    pl.DataFrame({"sentence1": first, "sentence2": second, "score": [3.0, 1.0, 4.0, 2.0]}).write_parquet(
+        tmp_path / "test.parquet"
+    )
+    task = folder_task("sts", FolderSuite(kind="folder", path=tmp_path, task="sts"))
+    released = plain_scores(SentenceTransformer(str(tmp_path / "model"), device="cpu"), task)
+    ours = plain_scores(StoredModel(Encoder(checkpoint, device="cpu"), store), task)
+    metric = ("test", "default", "cosine_pearson")
+    assert released[metric] == pytest.approx(ours[metric], abs=1e-5)
 
 
 def test_the_model_card_has_the_results_in_the_hubs_format(release, entries):

@@ -162,7 +162,7 @@ def test_an_unknown_benchmark_or_task_is_an_error_that_says_what_there_is(corpus
         )
 
 
-def test_a_suite_whose_data_cannot_be_loaded_is_an_error_with_the_reason(corpus, pairs, tmp_path):
+def test_a_suite_whose_data_cannot_be_loaded_is_an_error_with_the_reason(encoder, store, corpus, pairs, tmp_path):
     suite = MtebSuite(kind="mteb", benchmark="NanoBEIR", tasks=("NanoSciFactRetrieval",))
     with pytest.raises(EvaluationError, match=r"none of its tasks could be loaded: NanoSciFactRetrieval: its data"):
-        evaluate_bm25({"hub": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
+        evaluate_encoder(encoder, store, {"hub": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
