@@ -23,12 +23,12 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     languages = {name: source.language for name, source in settings.sources.items() if source.language}
     gate = _gate_teacher(settings)
 
-    @dg.asset(group_name="pairs", kinds={"polars", "openai"}, code_version="2")
+    @dg.asset(group_name="pairs", kinds={"polars", "openai"}, code_version="3")
     @retried
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
-        """Write pairs for the corpus: by an LLM, or by the extractive generator where no endpoint is set."""
+        """Write pairs for the corpus: by an LLM, or sentences of the documents where the profile names none."""
         from conan_assets.synthesis.generation import generate_pairs
 
         def build(directory: Path) -> Report:
@@ -43,10 +43,23 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             write_table(pairs, directory)
             return report
 
-        recipe = {"generation": settings.generation.recipe(), "languages": languages, "gate": _gate_recipe(gate)}
+        recipe = {
+            "generation": settings.generation.recipe(),
+            "templates": _templates(settings),
+            "languages": languages,
+            "gate": _gate_recipe(gate),
+        }
         return reuse_or_build(context, storage, recipe, build)
 
     return [prompt_response_pairs]
+
+
+def _templates(settings: Settings) -> str | None:
+    """Return the fingerprint of the prompt templates that an LLM is asked with."""
+    from conan_assets.synthesis.prompts import fingerprint_templates
+
+    generation = settings.generation
+    return fingerprint_templates(generation.prompt_language) if isinstance(generation, OpenAIGeneration) else None
 
 
 def _gate_teacher(settings: Settings) -> TeacherSettings | None:

@@ -9,6 +9,7 @@ from conan_assets.synthesis.journal import Answer
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 STS_MAX_SCORE = 5.0
+END_OF_THOUGHT = "</think>"
 
 
 class AnswerError(ValueError):
@@ -49,7 +50,8 @@ class SentencePair(BaseModel):
 
     def columns(self, doc_id: str) -> dict[str, Any]:
         """Return the pair's task and both of its sides."""
-        return {"task": "sts", "query": self.sentence1, "doc_id": None, "text": self.sentence2, "score": self.score}
+        score = self.score / STS_MAX_SCORE
+        return {"task": "sts", "query": self.sentence1, "doc_id": None, "text": self.sentence2, "score": score}
 
 
 Written = Question | Instruction | SentencePair
@@ -88,11 +90,12 @@ def parse_answer(answer: Answer, task: str) -> Sequence[Written]:
         raise AnswerError("refused", "it was stopped by a content filter")
     if answer.finish_reason == "length":
         raise AnswerError("cut_off", "it is cut off at the token limit; write shorter pairs")
-    start, end = answer.content.find("{"), answer.content.rfind("}")
+    content = answer.content.rpartition(END_OF_THOUGHT)[2]
+    start, end = content.find("{"), content.rfind("}")
     if start < 0 or end < start:
         raise AnswerError("invalid_json", "it holds no JSON object")
     try:
-        return FORMS[task].model_validate_json(answer.content[start : end + 1]).pairs
+        return FORMS[task].model_validate_json(content[start : end + 1]).pairs
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

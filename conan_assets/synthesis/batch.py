@@ -205,8 +205,8 @@ class BatchClient(Client):
         failures: Failures = {}
         for line in lines:
             try:
-                result = json.loads(line)
-                key = result["custom_id"]
+                result = dict(json.loads(line))
+                key = str(result["custom_id"])
             except (ValueError, KeyError, TypeError):
                 logger.warning("a batch's result cannot be read: %.80r", line)
                 continue
@@ -230,13 +230,15 @@ def _answer_in(result: dict[str, Any], messages: Messages) -> Answer:
     """Return the answer in one line of a batch's results; raise CallError with the reason when there is none."""
     from openai.types.chat import ChatCompletion
 
-    if error := result.get("error"):
-        raise CallError(error.get("code") or "batch_error", error.get("message") or "")
-    response = result.get("response") or {}
+    error, response = result.get("error"), result.get("response")
+    if error:
+        about = error if isinstance(error, dict) else {"message": str(error)}
+        raise CallError(str(about.get("code") or "batch_error"), str(about.get("message") or ""))
+    response = response if isinstance(response, dict) else {}
     if response.get("status_code") != 200:
         body = json.dumps(response.get("body"), ensure_ascii=False)[:300]
         raise CallError(f"status_{response.get('status_code')}", body)
     try:
         return to_answer(ChatCompletion.model_validate(response.get("body")), messages)
-    except ValidationError as error:
-        raise CallError("no_completion", str(error)[:300]) from None
+    except ValidationError as problem:
+        raise CallError("no_completion", str(problem)[:300]) from None

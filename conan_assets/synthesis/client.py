@@ -110,15 +110,33 @@ def estimate_tokens(messages: Messages) -> int:
 
 
 def to_answer(completion: "ChatCompletion", messages: Messages) -> Answer:
-    """Return what the journal keeps of a completion; raise CallError when it holds no choice."""
-    if not completion.choices:
-        raise CallError("no_choices", "the answer holds no choices")
-    choice, usage = completion.choices[0], completion.usage
-    content = choice.message.content or ""
+    """Return what the journal keeps of a completion; raise CallError when it is none, or holds no message.
+
+    The SDK does not check what a server sends: anything may stand anywhere.
+    """
+    choices = getattr(completion, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    if choice is None or message is None:
+        raise CallError("no_completion", f"the answer is no completion with a message: {str(completion)[:200]!r}")
+    content, usage = _text(message.content), getattr(completion, "usage", None)
     return Answer(
         content=content,
-        finish_reason=choice.finish_reason or "",
-        prompt_tokens=usage.prompt_tokens if usage else estimate_tokens(messages),
-        completion_tokens=usage.completion_tokens if usage else int(len(content) / CHARS_PER_TOKEN),
-        refusal=getattr(choice.message, "refusal", None),
+        finish_reason=str(choice.finish_reason or ""),
+        prompt_tokens=_count(usage, "prompt_tokens", estimate_tokens(messages)),
+        completion_tokens=_count(usage, "completion_tokens", int(len(content) / CHARS_PER_TOKEN)),
+        refusal=_text(getattr(message, "refusal", None)) or None,
     )
+
+
+def _text(content: object) -> str:
+    """Return a message's content, a string or a list of parts, as text that can be written to a file."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    joined = "".join(text for text in texts if isinstance(text, str))
+    return joined.encode("utf-8", "replace").decode()
+
+
+def _count(usage: object, name: str, estimate: int) -> int:
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) else estimate

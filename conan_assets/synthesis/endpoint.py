@@ -9,6 +9,7 @@ from conan_assets.synthesis.settings import OpenAIGeneration
 
 API_KEY = "OPENAI_API_KEY"
 BASE_URL = "OPENAI_BASE_URL"
+OPENAI = "https://api.openai.com/v1"
 
 BeforeRequest = Callable[[object], Awaitable[None]]
 
@@ -55,14 +56,14 @@ class Endpoint:
 
         self._model = settings.model
         self._key = os.environ.get(API_KEY, "")
-        self._base_url = settings.base_url or os.environ.get(BASE_URL)
+        self._base_url = settings.base_url or os.environ.get(BASE_URL) or None
         if not self._key and not self._base_url:
             raise EndpointError(
                 f"set ${API_KEY} for OpenAI's endpoint, or generation.base_url (or ${BASE_URL}) for another"
             )
         self.client = AsyncOpenAI(
             api_key=self._key or "none",
-            base_url=self._base_url,
+            base_url=self._base_url or OPENAI,
             timeout=settings.calls.timeout_seconds,
             max_retries=settings.calls.max_retries,
             http_client=DefaultAsyncHttpxClient(event_hooks={"request": [before_request] if before_request else []}),
@@ -97,6 +98,8 @@ class Endpoint:
             raise CallError("timeout", self.without_key(str(error))) from None
         except openai.APIError as error:
             raise CallError("connection", self.without_key(str(error))) from None
+        except ValueError as error:
+            raise CallError("no_completion", self.without_key(f"the answer is no JSON: {error}")) from None
 
     def _refusal(self, error: Exception) -> str:
         return self.without_key(f"{self.name} refuses the model {self._model!r}: {error}")

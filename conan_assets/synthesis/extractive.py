@@ -14,7 +14,7 @@ from conan_assets.synthesis.settings import ExtractiveGeneration
 logger = logging.getLogger("conan_assets")
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])\s*|\n\s*\n")
-NOTE = "No endpoint is set: the queries are sentences copied from their passages (inverse cloze), not questions."
+NOTE = "No LLM is asked: the queries are sentences copied from their passages (inverse cloze), not questions."
 
 
 def extract_pairs(settings: ExtractiveGeneration, passages: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -120,7 +120,9 @@ class Journal:
         return [submission for submission in there if not wanted.isdisjoint(submission.keys)]
 
     def _append(self, entry: dict[str, Any]) -> None:
-        os.write(self._file.fileno(), (json.dumps(entry, ensure_ascii=False) + "\n").encode())
+        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+        while line:
+            line = line[os.write(self._file.fileno(), line) :]
 
     def _read(self, lines: Iterable[bytes]) -> int:
         """Take in every complete line; return how many bytes they have."""

@@ -145,7 +145,8 @@ async def _write_one(settings: OpenAIGeneration, client: Client, passage: Passag
         written, key = await _valid_answer(settings, client, prompt_of(settings, passage), passage.task)
     except (AnswerError, CallError) as error:
         outcome.failures.append({"reason": error.reason, "doc_id": passage.doc_id, "message": str(error)[:300]})
-        _count_failed_call(outcome, error)
+        if settings.mode == "chat":
+            _count_failed_call(outcome, error)
         return 0
     outcome.failures_in_a_row = 0
     rows = [

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
+from conan_assets.artifacts import fingerprint
+
 TEMPLATES = Path(__file__).parent / "prompts"
 
 Messages = list[dict[str, str]]
@@ -40,6 +42,11 @@ def build_correction(messages: Messages, answer: str, problem: str, language: st
     """Return ``messages`` followed by the invalid ``answer`` and what was wrong with it."""
     text = _template(language, "correction").substitute(problem=problem)
     return [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": text}]
+
+
+def fingerprint_templates(language: str) -> str:
+    """Return a fingerprint of the template files of a language."""
+    return fingerprint({path.name: path.read_text(encoding="utf-8") for path in (TEMPLATES / language).glob("*.txt")})
 
 
 @cache

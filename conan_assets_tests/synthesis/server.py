@@ -21,6 +21,7 @@ class Reply:
     delay_seconds: float = 0.0
     drop: bool = False
     cut_body: bool = False
+    body: bytes | None = None
 
 
 def questions(*texts: str) -> Reply:
@@ -84,7 +85,7 @@ class ChatServer:
             return
         answer = completion(reply)
         failure = {"error": {"message": f"failed as told; {handler.headers['Authorization']}"}}
-        data = json.dumps(answer if reply.status == 200 else failure).encode()
+        data = reply.body or json.dumps(answer if reply.status == 200 else failure).encode()
         handler.send_response(reply.status)
         for name, value in {"Content-Type": "application/json", **reply.headers}.items():
             handler.send_header(name, value)

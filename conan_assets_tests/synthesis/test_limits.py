@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import time
 
 import pytest
@@ -54,13 +53,20 @@ def test_without_limits_nobody_waits():
 
 
 def ask_for_a_moment(tmp_path, script: Script, prompts: int, **limits) -> ChatServer:
-    """Ask ``prompts`` prompts for 0.8 seconds and return the server."""
+    """Ask ``prompts`` prompts, until 0.8 seconds after the first request, and return the server."""
 
     async def run(settings: OpenAIGeneration, journal: Journal) -> None:
         async with ChatClient(settings, journal) as client:
-            asking = (client.answer([{"role": "user", "content": f"prompt {number}"}]) for number in range(prompts))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*asking), 0.8)
+            asking = [
+                asyncio.create_task(client.answer([{"role": "user", "content": f"prompt {number}"}]))
+                for number in range(prompts)
+            ]
+            while not server.requests:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.8)
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     with ChatServer(script) as server, Journal(tmp_path / "journal") as journal:
         calls = CallLimits(max_retries=5, **limits)

@@ -15,7 +15,7 @@ from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.generation import JOURNAL, generate_pairs
 from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
 from conan_assets_tests.data.frames import make_corpus, make_pairs
-from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
+from conan_assets_tests.synthesis.server import ChatServer, Reply, completion, questions
 
 CORPUS = make_corpus(*(f"Passage {number} tells what happened in the year {1800 + number}." for number in range(40)))
 PAIRS = make_pairs({"query": "what happened", "doc_id": "wiki:d1"})
@@ -83,7 +83,7 @@ def test_every_task_gives_its_kind_of_pair(tmp_path, language):
     assert rows == [
         ("retrieval", "who", False, None, 1.0),
         ("retrieval", "explain", True, "It is so.", 1.0),
-        ("sts", "a", True, "b", 3.5),
+        ("sts", "a", True, "b", pytest.approx(0.7)),
     ]
 
 
@@ -141,6 +141,47 @@ def test_an_invalid_answer_is_corrected_with_the_error_shown(tmp_path):
     assert (question["role"], answer["content"]) == ("user", '{"pairs": [{"ask": "who"}]}')
     assert "pairs.0.question: Field required" in correction["content"]
     assert report["invalid_wrong_schema"] == 1
+
+
+ENVELOPES = {
+    "a page of HTML": b"<html>log in</html>",
+    "broken JSON": b'{"choices": [',
+    "a list": b"[]",
+    "no message": b'{"choices": [{"index": 0, "message": null}]}',
+    "no choices": b'{"choices": []}',
+}
+
+
+@pytest.mark.parametrize("body", ENVELOPES.values(), ids=ENVELOPES)
+@pytest.mark.parametrize("kind", ["application/json", "text/html"])
+def test_what_is_no_completion_is_counted_and_the_next_passage_is_asked(tmp_path, body, kind):
+    def every_second(number, request):
+        return Reply(body=body, headers={"Content-Type": kind}) if number % 2 else two_questions(number, request)
+
+    with ChatServer(every_second) as server:
+        pairs, report = generate_pairs(settings(server, {"concurrency": 1}), CORPUS, PAIRS, tmp_path)
+        again, _ = generate_pairs(settings(server, {"concurrency": 1}), CORPUS, PAIRS, tmp_path)
+    assert pairs.height == again.height == 10
+    failed = {row["reason"]: row["passages"] for row in report["failed_by_reason"]}
+    assert set(failed) <= {"no_completion", "connection"}
+    assert sum(failed.values()) == 5
+
+
+def test_odd_parts_of_a_completion_are_read_as_far_as_they_can_be(tmp_path):
+    def odd(number, request):
+        answer = completion(two_questions(number, request))
+        message = answer["choices"][0]["message"]
+        message["content"] = [{"type": "text", "text": "<think>{a thought}</think>"}, {"text": message["content"]}]
+        answer["usage"] = [{}, None, {"prompt_tokens": None}][number % 3]
+        return Reply(body=json.dumps(answer).replace("story", "st\\ud800ory").encode())
+
+    with ChatServer(odd) as server:
+        pairs, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+        again, _ = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
+        assert len(server.requests) == 5
+    assert pairs.height == 10
+    assert pairs.equals(again)
+    assert report["prompt_tokens"] > 0
 
 
 def test_answers_that_stay_invalid_are_counted_by_reason_and_the_next_passage_is_asked(tmp_path):
