@@ -13,7 +13,7 @@ from conan_assets_tests.processes import ROOT, make
 from conan_assets_tests.ui.browser import Ui, chromium, served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[str, str]:
     """The environment in which `make demo` has materialized the whole graph of a tiny programme."""
     folder = tmp_path_factory.mktemp("ui")
@@ -27,15 +27,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[
     return environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(finished: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where `make ui` serves the finished graph."""
     with served(tmp_path_factory.mktemp("served") / "ui.log", finished) as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser that is closed with its last test: its event loop would be in the way of other files' tests."""
     with chromium() as browser:
         yield browser
 
