@@ -20,6 +20,7 @@ from conan_assets.evaluation.settings import LocalSuite, MtebSuite, ReleaseSetti
 from conan_assets.mining.settings import STUDENT, CrossEncoderTeacher, MiningSettings, TeacherSettings
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
+from conan_assets.training.config import Tracker
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -59,7 +60,7 @@ class LaunchSettings(BaseModel):
         default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
     )
     torchrun_options: tuple[str, ...] = Field(default=("--standalone",), description="Further options of torchrun.")
-    trackers: tuple[Literal["aim", "comet_ml", "mlflow", "tensorboard", "wandb"], ...] = Field(
+    trackers: tuple[Tracker, ...] = Field(
         default=("tensorboard",), description="accelerate's trackers that get the metrics too, if installed."
     )
 

@@ -14,7 +14,6 @@ import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT, QUERY_DROPPED
 from conan_assets.data.weights import repeated
-from conan_assets.lexical import BM25
 
 DEV_CANDIDATES = 30
 MOST_DEV_SAMPLES = 500
@@ -120,6 +119,8 @@ def _samples(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _dev_samples(corpus: pl.DataFrame, dev: pl.DataFrame) -> pl.DataFrame:
     """Return samples whose candidates are BM25's best documents of the query's dataset that are not its positives."""
+    from conan_assets.lexical import BM25
+
     samples = _samples(dev).join(corpus.select("dataset").unique(), on="dataset", how="semi", maintain_order="left")
     samples = samples.gather_every(max(1, -(-samples.height // MOST_DEV_SAMPLES)))
     found = {}

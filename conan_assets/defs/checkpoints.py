@@ -79,8 +79,8 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
         """Train the base model on all training pairs with in-batch negatives (weak supervision)."""
 
         def build(directory: Path) -> Report:
-            pairs, judged = training_pairs.collect(), raw_pairs.collect()
-            dev, corpus = _dev_pairs(settings, judged, (pretraining,)), raw_corpus.collect()
+            pairs, corpus = training_pairs.collect(), raw_corpus.collect()
+            dev = _dev_pairs(settings, raw_pairs, (pretraining,))
             weights = _source_weights(settings)
             counts = write_training_files(corpus, pairs, pairs, None, directory / DATA, dev=dev, weights=weights)
             if settings.from_scratch is None:
@@ -142,7 +142,7 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
                 judgements_of(training_pairs, raw_pairs).collect(),
                 negatives,
                 directory / DATA,
-                dev=_dev_pairs(settings, raw_pairs.collect(), settings.training),
+                dev=_dev_pairs(settings, raw_pairs, settings.training),
                 teacher_scores=_learnt_scores(settings, negatives, **teacher),
                 weights=_source_weights(settings),
             )
@@ -169,7 +169,7 @@ def _source_weights(settings: Settings) -> dict[str, float]:
 
 
 def _dev_pairs(
-    settings: Settings, raw_pairs: pl.DataFrame, stages: tuple[TrainingSettings, ...]
+    settings: Settings, raw_pairs: pl.LazyFrame, stages: tuple[TrainingSettings, ...]
 ) -> pl.DataFrame | None:
     """Return the judged pairs that an early stop measures, or None if no stage stops early.
 
@@ -180,8 +180,10 @@ def _dev_pairs(
     suite = settings.all_suites[settings.dev_metric.suite]
     pairs = raw_pairs.filter(pl.col("task") == "retrieval")
     if isinstance(suite, LocalSuite):
-        return pairs.filter(pl.col("split") == settings.dev_metric.split, pl.col("dataset") == suite.dataset)
-    return pairs.filter(pl.col("split") == "dev")
+        pairs = pairs.filter(pl.col("split") == settings.dev_metric.split, pl.col("dataset") == suite.dataset)
+    else:
+        pairs = pairs.filter(pl.col("split") == "dev")
+    return pairs.collect()
 
 
 def _learnt_scores(

@@ -4,7 +4,7 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.settings import EncoderSettings
@@ -12,7 +12,7 @@ from conan_assets.training.architecture import ArchitectureSettings
 from conan_assets.training.settings import TrainingSettings
 
 CONFIG = "config.json"
-TRACKERS = ("aim", "comet_ml", "mlflow", "tensorboard", "wandb")
+Tracker = Literal["aim", "comet_ml", "mlflow", "tensorboard", "wandb"]
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -46,14 +46,14 @@ class TrainingConfig:
     base_model: EncoderSettings
     stages: tuple[TrainingSettings, ...]
     architecture: ArchitectureSettings = field(default_factory=ArchitectureSettings)
-    trackers: tuple[str, ...] = ("tensorboard",)
+    trackers: tuple[Tracker, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages is empty; give the settings of at least one stage")
-        unknown = set(self.trackers) - set(TRACKERS)
+        unknown = set(self.trackers) - set(get_args(Tracker))
         if unknown:
-            raise ValueError(f"trackers names {min(unknown)!r}; accepted are {', '.join(TRACKERS)}")
+            raise ValueError(f"trackers names {min(unknown)!r}; accepted are {', '.join(get_args(Tracker))}")
 
     def to_json(self) -> str:
         """Return everything but the directory as JSON."""

@@ -46,7 +46,7 @@ def train(config: TrainingConfig) -> Report:
         with torch.random.fork_rng():
             _train(config, Processes())
     report: Report = json.loads(path.read_text(encoding="utf-8"))
-    if report["config"] != _config_fingerprint(config):
+    if report["config_fingerprint"] != _config_fingerprint(config):
         raise StateError(
             f"{config.directory} holds a finished run of another config: "
             f"train in another directory, or delete {path} and {config.directory / MODEL} to train it again"
@@ -101,7 +101,7 @@ def _publish(
 ) -> None:
     """Save the model, then the report, which says that the run is finished, and drop what was for going on."""
     base.save(directory)
-    report = journal.close() | {"config": config_fingerprint}
+    report = journal.close() | {"config_fingerprint": config_fingerprint}
     if state is not None:
         report["resumed_from_step"] = state.step
     with atomic_path(directory / REPORT) as path:
