@@ -22,14 +22,15 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 	@echo "The graph:      make ui"
 
 test: $(INSTALLED) ## Run the tests, two files at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(INSTALLED) ## Check formatting, style, types and the rules of the house
+lint: $(INSTALLED) ## Check formatting, style, types, the rules of the house and the pinned packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
+	$(BIN)/python -m conan_assets_tests.audit
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff format .

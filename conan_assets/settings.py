@@ -190,6 +190,11 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _adapters_see_one_base(self) -> "Settings":
+        self.architecture.require_one_dtype(self.training)
+        return self
+
+    @model_validator(mode="after")
     def _dev_metric_is_measured(self) -> "Settings":
         _require_known("dev_metric.suite is", self.dev_metric.suite, "suites", self.all_suites)
         suite = self.all_suites[self.dev_metric.suite]

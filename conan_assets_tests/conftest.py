@@ -9,6 +9,14 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+LONGEST = ("test_scifact.py", "test_faults.py", "test_start.py", "test_serve.py", "test_ui.py")
+"""Files that take minutes; they are begun first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "") -> str:
     """Save a random two-layer BERT with a character WordPiece vocabulary as a sentence-transformers folder."""

@@ -1,11 +1,21 @@
 """What is installed is what was audited: every requirement, and theirs in turn, is pinned to the version in use."""
 
+import contextlib
+import json
 import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import ClassVar
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from conan_assets_tests.audit import PINS, audit
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "conan-assets"
@@ -14,7 +24,7 @@ OF_THE_INSTALLER = {"pip", "setuptools", "wheel"}
 
 
 def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = PINS.read_text().splitlines()
     found = [PIN.fullmatch(line) for line in lines if line.strip() and not line.startswith("#")]
     assert all(found), [line for line, pin in zip(lines, found, strict=False) if pin is None]
     return {canonicalize_name(pin["name"]): pin["version"] for pin in found if pin}
@@ -45,6 +55,74 @@ def test_every_package_that_the_project_needs_is_pinned_to_the_installed_version
     }
 
 
-def test_the_lint_command_asks_pip_whether_all_requirements_hold():
+class _Advisories(BaseHTTPRequestHandler):
+    """OSV's protocol with one advisory, about jinja2 before 3.1.6."""
+
+    fixed: ClassVar[list[dict[str, str]]] = [{"fixed": "3.1.6"}]
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        package, version = asked["package"], Version(asked["version"])
+        known = package["name"] == "jinja2" and version < Version("3.1.6")
+        ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, *self.fixed]}]
+        advisory = {"id": "PYSEC-1", "summary": "Sandbox escape", "affected": [{"package": package, "ranges": ranges}]}
+        body = json.dumps({"vulns": [advisory]} if known else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _WithoutFix(_Advisories):
+    fixed: ClassVar[list[dict[str, str]]] = []
+
+
+@contextlib.contextmanager
+def service(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1/query"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def old_pins(tmp_path):
+    path = tmp_path / "pins.txt"
+    path.write_text("six==1.17.0\njinja2==3.1.0\n")
+    return path
+
+
+def test_a_pin_with_a_fixed_vulnerability_fails_the_audit_and_is_named(old_pins, capsys):
+    with service(_Advisories) as url:
+        assert audit(old_pins, url) == 1
+    assert "jinja2==3.1.0: PYSEC-1, fixed in 3.1.6: Sandbox escape" in capsys.readouterr().out
+
+
+def test_a_vulnerability_that_no_version_fixes_is_printed_and_does_not_fail_the_audit(old_pins, capsys):
+    with service(_WithoutFix) as url:
+        assert audit(old_pins, url) == 0
+    assert "fixed in no version yet" in capsys.readouterr().out
+
+
+def test_every_pin_of_the_project_is_asked_about(capsys):
+    with service(_Advisories) as url:
+        assert audit(PINS, url) == 0
+    assert "0 advisories" in capsys.readouterr().out
+
+
+def test_without_a_service_the_audit_says_that_nothing_was_checked(old_pins, capsys):
+    with service(_Advisories) as url:
+        pass
+    assert audit(old_pins, url) == 0
+    assert "were not checked" in capsys.readouterr().out
+
+
+def test_the_lint_command_asks_pip_and_the_advisory_service():
     recipe = (ROOT / "Makefile").read_text().split("\nlint:")[1].split("\n\n")[0]
     assert "-m pip check" in recipe
+    assert "-m conan_assets_tests.audit" in recipe

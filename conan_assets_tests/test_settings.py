@@ -62,6 +62,10 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
         ({"suites": {**DEMO["suites"], "cmteb": DEMO["suites"]["beir"]}}, r"two suites are called 'python_docs'"),
         ({"dev_metric": {"suite": "nope"}}, r"dev_metric\.suite is 'nope'; the suites are python_docs"),
         ({"teachers": {}}, r"mining names the teacher 'bm25'"),
+        (
+            {"architecture": {"lora": {}}, "training": [{"dtype": "bfloat16"}, {"dtype": "float32"}]},
+            r"lora adapts weights rounded to one dtype, and the stages have bfloat16 and float32",
+        ),
         ({"base_model": {"model": "m", "max_tokens": 0}}, r"base_model\.max_tokens|base_model: max_tokens is 0"),
     ],
 )

@@ -17,7 +17,7 @@ from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
 if TYPE_CHECKING:
-    from conan_assets.mining.judge import Ask
+    from conan_assets.synthesis.asking import Asker
 
 
 def build_round(settings: Settings, number: int) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -55,6 +55,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
 
         def build(directory: Path) -> Report:
             previous = tables.get("previous_negatives")
+            judge = _judge(settings, storage)
             negatives, report = mine_hard_negatives(
                 settings.mining,
                 checkpoint_encoder(settings, storage.current(student)),
@@ -66,22 +67,22 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
                 previous.collect() if previous is not None else None,
                 storage.embeddings,
                 directory,
-                _judge(settings, storage),
+                judge,
             )
             write_table(negatives, directory)
-            return report
+            return report | (judge.report() if judge is not None else {})
 
-        judge = settings.generation.recipe() if settings.mining.judge is not None else None
-        recipe = {"mining": settings.mining, "encoder": settings.base_model, "judge": judge}
+        asked = settings.generation.recipe() if settings.mining.judge is not None else None
+        recipe = {"mining": settings.mining, "encoder": settings.base_model, "judge": asked}
         return reuse_or_build(context, storage, recipe, build)
 
     return hard_negatives
 
 
-def _judge(settings: Settings, storage: Storage) -> "Ask | None":
+def _judge(settings: Settings, storage: Storage) -> "Asker | None":
     """Return what sends the judge's prompts to the endpoint that writes pairs, if mining has a judge."""
     if settings.mining.judge is None or not isinstance(settings.generation, OpenAIGeneration):
         return None
-    from conan_assets.synthesis.asking import asker
+    from conan_assets.synthesis.asking import Asker
 
-    return asker(settings.generation, storage.root / "journal")
+    return Asker(settings.generation, storage.root / "journal")

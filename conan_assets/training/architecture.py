@@ -3,10 +3,12 @@
 "A" is Conan-embedding (arXiv 2408.15710), "B" NV-Retriever (arXiv 2407.15831).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from conan_assets.training.checks import require
+from conan_assets.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,12 @@ class ArchitectureSettings:
 
     def __post_init__(self) -> None:
         require(self, ("head_dim",), "a number above 0, or null", lambda value: value is None or value >= 1)
+
+    def require_one_dtype(self, stages: Iterable[TrainingSettings]) -> None:
+        """Raise ValueError if adapters would be trained on base weights that stages round differently."""
+        dtypes = sorted({stage.dtype for stage in stages})
+        if self.lora is not None and len(dtypes) > 1:
+            raise ValueError(f"lora adapts weights rounded to one dtype, and the stages have {' and '.join(dtypes)}")
 
 
 @dataclass(frozen=True)

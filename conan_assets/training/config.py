@@ -51,6 +51,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages is empty; give the settings of at least one stage")
+        self.architecture.require_one_dtype(self.stages)
         unknown = set(self.trackers) - set(get_args(Tracker))
         if unknown:
             raise ValueError(f"trackers names {min(unknown)!r}; accepted are {', '.join(get_args(Tracker))}")

@@ -226,7 +226,9 @@ def test_a_judge_relabels_negatives_that_the_next_checkpoint_trains_on_as_positi
         )
         result = run(settings, '+key:"round_1/checkpoint"')
     relabelled = table(settings, "round_1/hard_negatives").filter(reason="relabelled_as_positive")
-    assert relabelled.height == metadata(result)["round_1/hard_negatives"]["judged_relevant"].value > 0
+    mined = metadata(result)["round_1/hard_negatives"]
+    assert relabelled.height == mined["judged_relevant"].value > 0
+    assert mined["prompt_tokens"].value == 100 * mined["judged"].value
     assert "sk-secret" not in "".join(path.read_text() for path in (tmp_path / "home").rglob("*.json*"))
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from conan_assets.settings import Settings, load_settings
 from conan_assets_tests.defs.conftest import metadata, programme, run, table, write_beir_folder
+from conan_assets_tests.synthesis.passages import KEY
 from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
 
-KEY = "sk-secret-0123456789"
 REPOSITORY = Path(__file__).parents[2]
 IN_PROCESS = ("--config-json", '{"execution": {"config": {"in_process": {}}}}')
 PRICES = {"price_per_million_prompt_tokens": 10.0, "price_per_million_completion_tokens": 20.0}
@@ -24,11 +24,6 @@ def ask_about_it(number: int, body: dict) -> Reply:
     passage = body["messages"][0]["content"].split('"""')[1].strip()
     animal, place = passage.split(".")[0].split()[0], passage.split()[3]
     return questions(f"What does the {animal} do at the {place} on day {number}?", passage[:40])
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 def with_generation(folder: Path, model: str, **generation: object) -> Settings:

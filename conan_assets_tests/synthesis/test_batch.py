@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from conan_assets.synthesis.asking import asker
+from conan_assets.synthesis.asking import Asker
 from conan_assets.synthesis.endpoint import EndpointError
 from conan_assets.synthesis.generation import JOURNAL, generate_pairs
 from conan_assets.synthesis.settings import BatchLimits, Budget, CallLimits, OpenAIGeneration
 from conan_assets_tests.synthesis.batch_server import BatchServer
+from conan_assets_tests.synthesis.passages import CORPUS, KEY, PAIRS, two_questions
 from conan_assets_tests.synthesis.server import Reply
-from conan_assets_tests.synthesis.test_llm import CORPUS, KEY, PAIRS, two_questions
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 def settings(server: BatchServer, **changes) -> OpenAIGeneration:
@@ -136,7 +131,7 @@ def test_a_judge_asks_through_a_batch_too(tmp_path):
         return Reply(f"answer to {body['messages'][0]['content']}")
 
     with BatchServer(echo) as server:
-        ask = asker(settings(server), tmp_path)
+        ask = Asker(settings(server), tmp_path)
         answers = ask([[{"role": "user", "content": text}] for text in ("a", "b", "a")])
     assert answers == ["answer to a", "answer to b", "answer to a"]
     assert (len(server.batches), len(server.requests)) == (1, 2)

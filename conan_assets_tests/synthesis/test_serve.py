@@ -13,7 +13,7 @@ import pytest
 
 from conan_assets.synthesis.generation import generate_pairs
 from conan_assets.synthesis.settings import CallLimits, OpenAIGeneration
-from conan_assets_tests.synthesis.test_llm import CORPUS, PAIRS, journal_keys
+from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, journal_keys
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 
