@@ -90,6 +90,13 @@ def remove_leftovers(folder: Path) -> int:
     return len(leftovers)
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that a kill in the midst of it leaves nothing under its name."""
+    doomed = temporary_path(folder)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def _is_abandoned(path: Path) -> bool:
     writer = TEMPORARY_NAME.fullmatch(path.name)
     if writer is None:
@@ -113,14 +120,14 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether ``error``, or what caused it, is that the disk or the quota is full."""
+def full_disk_error(error: BaseException | None) -> BaseException | None:
+    """Return the error, ``error`` or what caused it, that says that the disk or the quota is full; None without one."""
     while error is not None:
         told = any(os.strerror(number) in str(error) for number in DISK_FULL)
         if told or (isinstance(error, OSError) and error.errno in DISK_FULL):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 @contextlib.contextmanager
@@ -129,11 +136,14 @@ def naming_a_full_disk(name: str, root: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_disk_full(error):
+        full = full_disk_error(error)
+        if full is None:
             raise
+        file = getattr(full, "filename", None)
+        is_elsewhere = isinstance(file, str) and not Path(file).absolute().is_relative_to(root.absolute())
         raise ArtifactError(
-            f"the disk is full: {name} could not be written below {root}; free some space or set $CONAN_HOME "
-            "elsewhere, then run again: what is finished is kept"
+            f"the disk is full: {name} could not be written{'' if is_elsewhere else f' below {root}'}; free some space "
+            f"{f'for {file}' if is_elsewhere else 'there'}, then run again: what is finished is kept"
         ) from error
 
 
@@ -206,10 +216,11 @@ class ArtifactStore:
             ) from error
 
     @contextlib.contextmanager
-    def building(self, key: str, version: str) -> Iterator[Path]:
+    def building(self, key: str, version: str, instead_of: Artifact | None = None) -> Iterator[Path]:
         """Yield the directory to build ``version`` of ``key`` in, alone; call :meth:`finish` to publish it.
 
-        The directory may hold what an earlier, killed attempt at the same version left.
+        The directory may hold what an earlier, killed attempt at the same version left. What is finished is built
+        again only ``instead_of`` itself.
         """
         folder = self.root / key
         try:
@@ -224,7 +235,7 @@ class ArtifactStore:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ArtifactError(f"another run is materializing {key} under {self.root}: wait for it") from None
-            if self.find(key, version) is not None:
+            if self.find(key, version) != instead_of:
                 raise ArtifactError(f"another run has just materialized {key} under {self.root}: run again to reuse it")
             partial = folder / f"{version}{PARTIAL_SUFFIX}"
             partial.mkdir(exist_ok=True)
@@ -246,7 +257,12 @@ class ArtifactStore:
             "report": report,
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        replaced = temporary_path(artifact.path)
+        if artifact.path.exists():
+            artifact.path.rename(replaced)
         partial.rename(artifact.path)
+        if replaced.exists():
+            shutil.rmtree(replaced)
         self.select(artifact)
         self._prune(key)
         return artifact
@@ -254,7 +270,7 @@ class ArtifactStore:
     def _prune(self, key: str) -> None:
         """Delete the oldest finished versions and what builds of other versions left behind; the key is locked."""
         for abandoned in (self.root / key).glob(f"*{PARTIAL_SUFFIX}"):
-            shutil.rmtree(abandoned)
+            remove_folder(abandoned)
         manifests = sorted((self.root / key).glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
         for manifest in manifests[: -self.keep_versions]:
-            shutil.rmtree(manifest.parent)
+            remove_folder(manifest.parent)

@@ -5,11 +5,10 @@ Finished versions of the assets are pruned where they are finished, in ``artifac
 
 import logging
 import os
-import shutil
 import time
 from pathlib import Path
 
-from conan_assets.artifacts import PARTIAL_SUFFIX, remove_leftovers
+from conan_assets.artifacts import PARTIAL_SUFFIX, remove_folder, remove_leftovers
 
 EMBEDDINGS = "embeddings"
 EVALUATIONS = "evaluations"
@@ -42,7 +41,7 @@ def clean_storage(root: Path, keep_releases: int, keep_embeddings_days: int) -> 
     finished = [folder for folder in releases if folder not in partial]
     old = [folder for folder in finished[:-keep_releases] if folder.resolve() != released]
     for folder in [*unread, *partial, *old]:
-        shutil.rmtree(folder)
+        remove_folder(folder)
         logger.info("cleaning: deleted %s", folder)
     if leftovers := remove_leftovers(root):
         logger.info("cleaning: deleted %s temporary files of killed runs", leftovers)

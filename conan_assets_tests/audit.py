@@ -1,7 +1,8 @@
 """Ask the advisory service OSV about every pinned package: ``python -m conan_assets_tests.audit``.
 
-Fails if a pinned version has a known vulnerability that a newer version fixes. An advisory without a fixed version is
-printed. Where no service can be reached, nothing is known, and the output says so. ``$OSV_URL`` names a mirror.
+Fails if a pinned version has a known vulnerability that a newer version fixes, or if a package was not checked.
+An advisory without a fixed version is printed. Where there is no network nothing is known, and the output says so.
+``$OSV_URL`` names a mirror.
 """
 
 import json
@@ -24,15 +25,20 @@ OPTIONS = [
 ]
 
 
+UNREACHABLE = ("ConnectionError", "ConnectTimeout", "Could not connect")
+
+
 def advisories(pins: Path, url: str) -> list[tuple[str, dict]] | None:
-    """Return ``(package==version, advisory)`` of each known vulnerability, or None if no service answered."""
+    """Return ``(package==version, advisory)`` of each known vulnerability, or None if the service cannot be reached."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(pins), *OPTIONS, "--osv-url", url]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
-        return None
+        if any(name in done.stderr for name in UNREACHABLE):
+            return None
+        raise SystemExit(f"pip-audit failed, so that the pins were not checked:\n{done.stderr}")
     packages = json.loads(done.stdout)["dependencies"]
-    if any("skip_reason" in package for package in packages):
-        return None
+    if skipped := [package["skip_reason"] for package in packages if "skip_reason" in package]:
+        raise SystemExit("packages were not checked:\n" + "\n".join(skipped))
     return [
         (f"{package['name']}=={package['version']}", advisory) for package in packages for advisory in package["vulns"]
     ]

@@ -81,6 +81,22 @@ def test_only_the_newest_versions_are_kept_and_reuse_counts_as_new(tmp_path: Pat
     assert store.current("pairs").fingerprint == "cc"
 
 
+def test_a_kill_while_old_versions_are_deleted_leaves_none_that_counts_as_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(folder: Path) -> None:
+        assert (Path(folder) / "manifest.json").exists()
+        raise KeyboardInterrupt
+
+    store = ArtifactStore(tmp_path, keep_versions=1)
+    build(store, "pairs", "aa")
+    monkeypatch.setattr("conan_assets.artifacts.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(store, "pairs", "bb")
+    assert store.find("pairs", "aa") is None
+    assert store.current("pairs").fingerprint == "bb"
+
+
 def _try_to_build(root: Path, answers: multiprocessing.Queue) -> None:
     try:
         build(ArtifactStore(root), "pairs", "aa")

@@ -1,5 +1,6 @@
 """What is deleted from a storage root, and what never is."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -73,12 +74,19 @@ def test_a_version_that_is_made_current_leaves_no_temporary_file_of_an_earlier_a
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_named_with_the_way_out_and_what_was_built_stays(tmp_path: Path):
     store = ArtifactStore(tmp_path)
-    full = pytest.raises(ArtifactError, match=r"the disk is full: key .* below .*free some space or set \$CONAN_HOME")
+    full = pytest.raises(ArtifactError, match=r"the disk is full: key .* below .*free some space there, then run again")
     with full, store.building("key", "version") as directory:
         (directory / "part").write_text("done")
         Path("/dev/full").write_text("more")
     with store.building("key", "version") as directory:
         assert (directory / "part").read_text() == "done"
+
+
+def test_a_full_disk_elsewhere_is_named_by_the_file_that_did_not_fit(tmp_path: Path):
+    store = ArtifactStore(tmp_path / "home")
+    named = pytest.raises(ArtifactError, match=r"key could not be written; free some space for /elsewhere/model\.bin")
+    with named, store.building("key", "version"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/elsewhere/model.bin")
 
 
 def test_another_error_of_a_build_is_not_taken_for_a_full_disk(tmp_path: Path):

@@ -80,6 +80,11 @@ class _WithoutFix(_Advisories):
     fixed: ClassVar[list[dict[str, str]]] = []
 
 
+class _OutOfOrder(_Advisories):
+    def do_POST(self) -> None:
+        self.send_error(503)
+
+
 @contextlib.contextmanager
 def service(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -120,6 +125,16 @@ def test_without_a_service_the_audit_says_that_nothing_was_checked(old_pins, cap
         pass
     assert audit(old_pins, url) == 0
     assert "were not checked" in capsys.readouterr().out
+
+
+def test_a_service_that_is_out_of_order_fails_the_audit(old_pins):
+    with service(_OutOfOrder) as url, pytest.raises(SystemExit, match="were not checked"):
+        audit(old_pins, url)
+
+
+def test_pins_that_cannot_be_read_fail_the_audit(tmp_path):
+    with service(_Advisories) as url, pytest.raises(SystemExit, match=r"(?s)were not checked.*pins\.txt"):
+        audit(tmp_path / "pins.txt", url)
 
 
 def test_the_lint_command_asks_pip_and_the_advisory_service():

@@ -1,5 +1,6 @@
 """Stage 7, the outcome: the `leaderboard` over all rounds and the `released_model`, the best checkpoint."""
 
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from conan_assets.settings import Settings
 
 if TYPE_CHECKING:
     from conan_assets.evaluation.leaderboard import LeaderboardEntry
+
+logger = logging.getLogger("conan_assets")
 
 BASE_MODEL = "base model"
 LEADERBOARD_FILES = ("leaderboard.json", "leaderboard.md", "leaderboard.html", "leaderboard.png")
@@ -74,8 +77,8 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         token = hub_token(settings.release)
         chosen_by = settings.dev_metric
         best = choose_best(leaderboard_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
-        of_round = [key for key in checks if key.asset_key.path[0] == best.round]
-        verdicts = require_passed_checks(context, best.round, of_round)
+        before = [key for key in checks if _comes_before(key.asset_key, best.round)]
+        verdicts = require_passed_checks(context, best.round, before)
 
         def build(directory: Path) -> Report:
             checkpoint = storage.artifacts.current(f"{best.round}/checkpoint")
@@ -97,15 +100,24 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
                 partial = release.with_name(f"{release.name}{PARTIAL_SUFFIX}")
                 shutil.copytree(built.path / RELEASE_FOLDER, partial, dirs_exist_ok=True)
                 partial.rename(release)
-            publish(release, storage.root / POINTER)
+            in_use = publish(release, storage.root / POINTER)
+        if in_use != release:
+            logger.warning("release %s was withdrawn: %s stays in use", release.name, in_use.name)
         clean_storage(storage.root, settings.keep_releases, settings.keep_embeddings_days)
         seen = {**(result.metadata or {}), "checks": dg.MetadataValue.md(markdown_table(verdicts))}
-        if token is not None:
+        if token is not None and in_use == release:
             message = f"{settings.name}: {best.round}, release {built.fingerprint}"
             seen["pushed_to"] = dg.MetadataValue.url(push_release(release, settings.release, token, message))
         return result._replace(metadata=seen)
 
     return released_model
+
+
+def _comes_before(key: dg.AssetKey, round_name: str) -> bool:
+    """Return whether a round's release can depend on an asset: not on later rounds, nor on the release itself."""
+    room = key.path[0]
+    is_later = room.startswith("round_") and int(room.removeprefix("round_")) > int(round_name.removeprefix("round_"))
+    return not is_later and room != "released_model"
 
 
 def reports_of(settings: Settings, round_name: str) -> list[dg.AssetKey]:

@@ -1,4 +1,4 @@
-"""What stands between the best round and its release: the latest verdicts of the checks on that round's assets."""
+"""What stands between the best round and its release: the latest verdicts of the checks on what it was made from."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ RECORDS_READ = 1_000
 
 
 class FailedChecksError(ValueError):
-    """The best round is not released: checks on its assets failed or came to no verdict."""
+    """The best round is not released: checks on what it was made from failed or came to no verdict."""
 
 
 def require_passed_checks(
     context: dg.AssetExecutionContext, round_name: str, checks: Sequence[dg.AssetCheckKey]
 ) -> list[dict[str, str]]:
-    """Return the ``checks`` on a round's assets with their latest verdicts, if none of them forbids a release.
+    """Return the ``checks`` that a round's release depends on with their latest verdicts, if none of them forbids it.
 
     Warnings do not; a check that never ran on this instance is logged.
 
@@ -38,7 +38,7 @@ def require_passed_checks(
     if bad:
         raise FailedChecksError(
             f"{round_name} is the best round but is not released: {'; '.join(bad)}; look at the check, correct its "
-            f"cause, and materialize {round_name} again"
+            "cause, and materialize the asset that it is on again"
         )
     unknown = [name for name, verdict in verdicts if verdict == "never ran"]
     if unknown:

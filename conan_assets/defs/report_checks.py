@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from conan_assets.artifacts import Artifact, ArtifactError
-from conan_assets.cleaning import EVALUATIONS, POINTER
+from conan_assets.cleaning import EVALUATIONS, RELEASES
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.release import leaderboard_entries, reports_of
@@ -93,41 +92,39 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
         from conan_assets.evaluation.regression import Scores, compare_with_release, kept_scores
         from conan_assets.evaluation.run import PER_QUERY
 
-        try:
-            released = storage.current(RELEASE_KEY)
-        except ArtifactError:
+        release = storage.release
+        if release is None:
             yield _result(LEADERBOARD_KEY, REGRESSION, True, {"compared": "nothing has been released before"})
             return
         best = choose_best(leaderboard_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
         tables = [storage.current(key).path / PER_QUERY for key in reports_of(settings, best.round)]
         ours = Scores(pl.concat(map(pl.read_parquet, tables)), best.report["rows"])
-        changed = _changed_data(released.report["evaluated_on"], best.report["data"])
+        made_by = storage.artifacts.find(RELEASE_KEY.to_user_string(), release.name)
+        changed = _changed_data(made_by.report["evaluated_on"], best.report["data"]) if made_by else []
         is_other_data = any(row["suite"] == chosen_by.suite for row in changed)
-        kept = None if is_other_data else kept_scores(released.path)
+        kept = kept_scores(made_by.path) if made_by and not is_other_data else None
         rows = compare_with_release(ours, kept, chosen_by.suite, chosen_by.metric) if kept else []
-        what = f"{best.round} against {released.report['round']} of the last release"
+        what = f"{best.round} against the release {release.name}"
         if not rows:
             what += ", scored again on the data of today"
-            again = _score_again(settings, storage, released)
+            again = _score_again(settings, storage, release)
             rows = compare_with_release(ours, again, chosen_by.suite, chosen_by.metric)
         yield _compared(what, rows)
 
     return check
 
 
-def _score_again(settings: Settings, storage: Storage, released: Artifact) -> "Scores":
+def _score_again(settings: Settings, storage: Storage, release: Path) -> "Scores":
     """Score a released model on the suite of the dev metric as it is now, with the prompts of its own."""
     from conan_assets.encoding.encoder import Encoder
     from conan_assets.evaluation.regression import Scores
-    from conan_assets.evaluation.release import RELEASE_FOLDER
     from conan_assets.evaluation.run import PER_QUERY, evaluate_encoder
 
-    model = released.path / RELEASE_FOLDER
-    prompts = json.loads((model / "config_sentence_transformers.json").read_text(encoding="utf-8"))["prompts"]
+    prompts = json.loads((release / "config_sentence_transformers.json").read_text(encoding="utf-8"))["prompts"]
     encoder = Encoder(
         replace(
             settings.base_model,
-            model=str(model),
+            model=str(release),
             revision=None,
             query_prompt=prompts["query"],
             document_prompt=prompts["document"],
@@ -165,7 +162,7 @@ def _check_release() -> dg.AssetChecksDefinition:
     def check(storage: Storage) -> dg.AssetCheckResult:
         from conan_assets.encoding.models import fingerprint_model, pickles_in
 
-        folder = (storage.root / POINTER).resolve()
+        folder = storage.root / RELEASES / storage.current(RELEASE_KEY).fingerprint
         pickles = [path.name for path in pickles_in(folder)]
         weights = fingerprint_model(str(folder))
         same = weights == storage.current(RELEASE_KEY).report["weights_fingerprint"]

@@ -31,7 +31,7 @@ def reuse_or_build(
     The fingerprint covers the asset's key and code version, ``recipe`` (the settings that matter to it) and the
     content of the assets upstream: a table that is made again and comes out the same changes nothing downstream.
     ``build`` fills the directory and returns a report of plain JSON values. A report of which ``unfinished`` names
-    anything is not reused but built again; while it names the same, what lies downstream sees no change.
+    anything is not reused but built again in its place; while it names the same, what lies downstream sees no change.
     """
     key = key or context.asset_key
     name = key.to_user_string()
@@ -43,18 +43,16 @@ def reuse_or_build(
         dict(recipe),
         {up: artifacts.current(up).content for up in sorted(upstream)},
     )
-    earlier = None
-    while (artifact := artifacts.find(name, version)) is not None and unfinished(artifact.report):
-        earlier, version = artifact, fingerprint(version, "tried again")
-    reused = artifact is not None
-    if artifact is not None:
+    artifact = artifacts.find(name, version)
+    reused = artifact is not None and not unfinished(artifact.report)
+    if artifact is not None and reused:
         artifacts.select(artifact)
         logger.info("%s: reused, nothing it depends on has changed since it was made (%s)", name, version)
     else:
-        with artifacts.building(name, version) as directory:
+        with artifacts.building(name, version, instead_of=artifact) as directory:
             report = build(directory)
-            same = earlier is not None and unfinished(earlier.report) == unfinished(report)
-            content = earlier.content if earlier is not None and same else _table_fingerprint(directory)
+            missing = sorted(unfinished(report))
+            content = fingerprint(version, missing) if missing else _table_fingerprint(directory)
             artifact = artifacts.finish(name, version, report, content)
         return_freed_memory()
     metadata = {"reused": reused, "fingerprint": artifact.content, **to_metadata(artifact)}

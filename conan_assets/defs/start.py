@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from conan_assets.artifacts import ArtifactError
-from conan_assets.cleaning import POINTER, RELEASES
+from conan_assets.cleaning import RELEASES
 from conan_assets.defs.checkpoints import MODEL, build_pretrained, round_key
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, reuse_or_build
@@ -85,8 +85,7 @@ def _release_before(storage: Storage, pairs: str) -> str:
         start = None
     if start is not None and start.report.get("training_pairs") == pairs:
         return str(start.report["release"])
-    pointer = storage.root / POINTER
-    return pointer.resolve().name if pointer.exists() else ""
+    return storage.release.name if storage.release else ""
 
 
 def _copy_model(model: EncoderSettings, folder: Path) -> None:

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact, ArtifactStore
+from conan_assets.cleaning import POINTER
 from conan_assets.encoding.store import EmbeddingStore
 
 TABLE = "table.parquet"
@@ -34,6 +35,12 @@ class Storage(dg.ConfigurableResource):
     def table(self, key: dg.AssetKey) -> pl.LazyFrame:
         """Scan the current version of an asset's table; raise ArtifactError if it was never materialized."""
         return pl.scan_parquet(self.current(key).path / TABLE)
+
+    @property
+    def release(self) -> Path | None:
+        """The folder of the release in use, None before the first one."""
+        pointer = self.root / POINTER
+        return pointer.resolve() if pointer.exists() else None
 
     @property
     def embeddings(self) -> EmbeddingStore:

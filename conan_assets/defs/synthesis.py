@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from conan_assets.defs.limits import retried
+from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model
@@ -23,7 +23,12 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     languages = {name: source.language for name, source in settings.sources.items() if source.language}
     gate = _gate_teacher(settings)
 
-    @dg.asset(group_name="pairs", kinds={"polars", "openai"}, code_version="3")
+    @dg.asset(
+        group_name="pairs",
+        kinds={"polars", "openai"},
+        code_version="3",
+        pool=GPU_POOL if isinstance(gate, BiEncoderTeacher) else None,
+    )
     @retried
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame

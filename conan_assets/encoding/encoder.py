@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.loading import cast_parameters, load_model
 from conan_assets.encoding.models import fingerprint_model, locate_model
+from conan_assets.encoding.prompts import Prompts, prompts_of
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.progress import Progress
 
@@ -54,9 +55,13 @@ class Encoder:
         """16 hex digits of the model folder: weights, tokenizer and configuration, whatever its path or name."""
         return fingerprint_model(self.settings.model, self.settings.revision)
 
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return prompts_of(self.settings)
+
     def prompt(self, role: Role) -> str:
         """Return the text that goes before every query or document."""
-        return self.settings.query_prompt if role == "query" else self.settings.document_prompt
+        return self._prompts.query if role == "query" else self._prompts.document
 
     def namespace(self, role: Role) -> str:
         """Return the fingerprint of all that decides an embedding but the text: the store's key to its rows."""

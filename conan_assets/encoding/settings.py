@@ -17,7 +17,7 @@ class EncoderSettings:
     revision
         Commit, tag or branch on the hub; None for the default branch.
     query_prompt, document_prompt
-        Text put before every query, every document.
+        Text put before every query, every document; None for the model's own, "" for none.
     max_tokens
         Longest input in tokens, the rest is cut off; None for the model's own limit.
     dtype
@@ -30,8 +30,8 @@ class EncoderSettings:
 
     model: str
     revision: str | None = None
-    query_prompt: str = ""
-    document_prompt: str = ""
+    query_prompt: str | None = None
+    document_prompt: str | None = None
     max_tokens: int | None = None
     dtype: Dtype = "auto"
     trust_remote_code: bool = False

@@ -5,15 +5,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from conan_assets.artifacts import atomic_path, temporary_path
 from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.models import fingerprint_model
+from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.leaderboard import LeaderboardEntry
 from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, write_model_card
 
 RELEASE_FOLDER = "model"
+LAST_PUBLISHED = "last_published"
 
 
 def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> dict[str, Any]:
@@ -38,8 +41,9 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
     model = load_model(checkpoint)
     if not isinstance(model[-1], Normalize):
         model.append(Normalize())
-    model.prompts = {"query": checkpoint.query_prompt, "document": checkpoint.document_prompt}
-    model.default_prompt_name = "document" if checkpoint.document_prompt else None
+    prompts = prompts_of(checkpoint)
+    model.prompts = prompts._asdict()
+    model.default_prompt_name = "document" if prompts.document else None
     model.save(str(folder), create_model_card=False)
     write_model_card(folder / "README.md", best, origin)
     with atomic_path(folder / LINEAGE_FILE) as path:
@@ -61,13 +65,14 @@ def _without_folders(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_without_folders(item) for item in value]
     is_place = isinstance(value, str) and (value.startswith(("/", "~")) or "://" in value)
-    return Path(str(value)).name if is_place else value
+    return Path(urlsplit(str(value)).path).name if is_place else value
 
 
-def publish(folder: Path, target: Path) -> None:
+def publish(folder: Path, target: Path) -> Path:
     """Make ``target`` a symbolic link to ``folder`` in one step; whoever reads it sees the old or the new release.
 
-    Earlier releases stay where they are.
+    Earlier releases stay where they are. If someone pointed ``target`` to one of them after ``folder`` was published,
+    the link stays as it is: ``folder`` was withdrawn. Returns the folder that ``target`` links to.
 
     Raises
     ------
@@ -76,8 +81,15 @@ def publish(folder: Path, target: Path) -> None:
     """
     if target.exists() and not target.is_symlink():
         raise FileExistsError(f"{target} is not a link to a release; move it away, then release again")
+    last = folder.parent / LAST_PUBLISHED
+    is_withdrawn = target.exists() and target.resolve() != folder.resolve()
+    if is_withdrawn and last.exists() and last.read_text(encoding="utf-8") == folder.name:
+        return target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(target)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(folder.resolve(), target.parent.resolve()))
     os.replace(temporary, target)
+    with atomic_path(last) as path:
+        path.write_text(folder.name, encoding="utf-8")
+    return folder

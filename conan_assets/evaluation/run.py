@@ -11,7 +11,7 @@ import mteb
 import polars as pl
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
-from conan_assets.artifacts import atomic_path, is_disk_full
+from conan_assets.artifacts import atomic_path, full_disk_error
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.bm25_model import BM25Model
@@ -83,8 +83,8 @@ def evaluate_encoder(
         "worst_queries": worst_queries(queries),
         "model": encoder.settings.model,
         "checkpoint_fingerprint": encoder.weights_fingerprint,
-        "query_prompt": encoder.settings.query_prompt,
-        "document_prompt": encoder.settings.document_prompt,
+        "query_prompt": encoder.prompt("query"),
+        "document_prompt": encoder.prompt("document"),
         "max_tokens": encoder.settings.max_tokens or encoder.model.max_seq_length,
         "dtype": str(encoder.dtype).removeprefix("torch."),
         "stored_dtype": store.dtype.name,
@@ -151,7 +151,7 @@ def _cannot_load(task: AbsTask) -> str:
     try:
         task.load_data()
     except Exception as error:
-        if is_disk_full(error):
+        if full_disk_error(error):
             raise
         logger.warning("%s does not run, its data cannot be loaded: %s", task.metadata.name, error)
         return f"its data cannot be loaded: {type(error).__name__}: {str(error)[:200]}"

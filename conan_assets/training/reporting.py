@@ -10,6 +10,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_availa
 
 PROJECT = "conan_assets"
 PIPES_CONTEXT = "DAGSTER_PIPES_CONTEXT"
+FOLDER = {"aim": "logging_dir", "tensorboard": "logging_dir", "wandb": "dir"}
+"""The argument of a tracker for where its files go."""
 
 logger = logging.getLogger("conan_assets")
 
@@ -17,8 +19,8 @@ logger = logging.getLogger("conan_assets")
 class Trackers:
     """Accelerate's trackers by name; one that is not installed is left out.
 
-    ``tensorboard`` writes event files into the run's directory, ``wandb`` and ``mlflow`` send to their servers as
-    their own environment variables say.
+    ``tensorboard``, ``aim`` and ``wandb`` write into the run's directory; ``wandb``, ``mlflow`` and ``comet_ml`` send
+    to their servers as their own environment variables say.
     """
 
     def __init__(self, names: Sequence[str], directory: Path) -> None:
@@ -40,7 +42,7 @@ class Trackers:
 
 def _start(name: str, directory: Path) -> GeneralTracker:
     kind = LOGGER_TYPE_TO_CLASS[name]
-    tracker = kind(PROJECT, logging_dir=str(directory)) if kind.requires_logging_directory else kind(PROJECT)
+    tracker = kind(PROJECT, **({FOLDER[name]: str(directory)} if name in FOLDER else {}))
     tracker.start()
     return tracker
 

@@ -111,9 +111,9 @@ class TrainingSettings:
     matryoshka_dims, matryoshka_weights
         Lengths that embeddings are cut to, each with its own losses, and their weights (all equal when empty). Only
         the full length when empty; it is always among them.
-    learning_rate, warmup_ratio, weight_decay, max_gradient_norm
-        AdamW's peak rate, the share of steps it rises in before it falls linearly to zero, decay of matrices, and the
-        norm that gradients are clipped to.
+    learning_rate, warmup_ratio, warmup_steps, weight_decay, max_gradient_norm
+        AdamW's peak rate, the share of steps it rises in before it falls linearly to zero (or their number, which goes
+        before the share), decay of matrices, and the norm that gradients are clipped to.
     average_last
         Share of the steps, at the end, whose weights are averaged into the result; 0 takes the last step's.
     early_stop
@@ -156,6 +156,7 @@ class TrainingSettings:
     matryoshka_weights: tuple[float, ...] = ()
     learning_rate: float = 1e-5
     warmup_ratio: float = 0.05
+    warmup_steps: int | None = None
     weight_decay: float = 0.001
     max_gradient_norm: float = 1.0
     average_last: float = 0.0
@@ -180,7 +181,7 @@ class TrainingSettings:
         positive = ("epochs", *temperatures, "learning_rate", "max_gradient_norm")
         require(self, positive, "a number above 0", lambda value: value > 0)
         require(self, ("negatives_per_query", "weight_decay", "seed"), "a number not below 0", lambda value: value >= 0)
-        optional = ("tokens_in_memory", "false_negative_margin")
+        optional = ("tokens_in_memory", "false_negative_margin", "warmup_steps")
         require(self, optional, "a number not below 0, or null", lambda value: value is None or value >= 0)
         require(self, ("warmup_ratio", "average_last"), "a share between 0 and 1", lambda value: 0 <= value <= 1)
         require(self, ("dropout",), "a share below 1, or null", lambda value: value is None or 0 <= value < 1)

@@ -6,6 +6,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.gradient_cache import GradientCache, MiniBatch
 from conan_assets.training.mini_batches import Role, split_into_mini_batches
@@ -42,11 +43,11 @@ class TextEncoder:
     """The model as training uses it: roles with their prompts and limits, budgets of tokens, and processes."""
 
     def __init__(
-        self, model: SentenceTransformer, prompts: EncoderSettings, settings: TrainingSettings, processes: Processes
+        self, model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings, processes: Processes
     ) -> None:
         self.model = model
         self.processes = processes
-        self._roles = _roles(model, prompts, settings)
+        self._roles = _roles(model, base, settings)
         self._budget = settings.tokens_per_mini_batch or TOKENS_PER_MINI_BATCH[processes.device.type]
         self._tokens_in_memory = settings.tokens_in_memory
 
@@ -79,9 +80,10 @@ class TextEncoder:
         return self.model(features)["sentence_embedding"]
 
 
-def _roles(model: SentenceTransformer, prompts: EncoderSettings, settings: TrainingSettings) -> list[Role]:
+def _roles(model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings) -> list[Role]:
     """Return how queries (role 0) and documents (role 1) are prepared."""
     model_limit = model.max_seq_length or model.tokenizer.model_max_length
     limit = min(settings.max_tokens or model_limit, model_limit)
     query_limit = min(settings.max_query_tokens or limit, limit)
-    return [Role(prompts.query_prompt, query_limit), Role(prompts.document_prompt, limit)]
+    prompts = prompts_of(base)
+    return [Role(prompts.query, query_limit), Role(prompts.document, limit)]

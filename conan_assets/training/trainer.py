@@ -41,8 +41,8 @@ class Trainer:
         Number of the stage, from 0.
     model
         The model, in float32; trained in place.
-    prompts
-        The base model's settings: its prompts.
+    base
+        The base model's settings, which name its prompts.
     data, dev
         What is trained on, and what an early stop measures.
     settings
@@ -60,7 +60,7 @@ class Trainer:
         self,
         stage: int,
         model: SentenceTransformer,
-        prompts: EncoderSettings,
+        base: EncoderSettings,
         data: TrainingData,
         dev: RetrievalSamples | None,
         settings: TrainingSettings,
@@ -79,7 +79,7 @@ class Trainer:
         self._restore_dropout = set_dropout(model, settings.dropout) if settings.dropout is not None else None
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
-        self.encoder = TextEncoder(model, prompts, settings, processes)
+        self.encoder = TextEncoder(model, base, settings, processes)
         self.average = WeightAverage(self.plan.steps - math.ceil(settings.average_last * self.plan.steps) + 1)
         self.early_stop = EarlyStop(settings.early_stop, dev) if settings.early_stop and dev is not None else None
 

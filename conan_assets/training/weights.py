@@ -83,8 +83,8 @@ def build_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch
 
 
 def learning_rate(step: int, steps: int, settings: TrainingSettings) -> float:
-    """Return the rate of ``step`` (from 0): a linear rise over ``warmup_ratio`` of ``steps``, then a fall to zero."""
-    warmup = settings.warmup_ratio * steps
+    """Return the rate of ``step`` (from 0): a linear rise over the warm-up of ``steps``, then a fall to zero."""
+    warmup = settings.warmup_ratio * steps if settings.warmup_steps is None else min(settings.warmup_steps, steps)
     rising = (step + 1) / warmup if warmup > 0 else 1.0
     falling = (steps - step) / max(1.0, steps - warmup)
     return settings.learning_rate * min(1.0, rising, falling)

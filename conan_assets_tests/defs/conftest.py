@@ -1,7 +1,10 @@
 """A whole programme in miniature: a BEIR folder, a tiny model, two rounds of a few steps."""
 
+import contextlib
 import json
 import random
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -77,12 +80,28 @@ def miniature(tmp_path: Path, tiny_model: str) -> Settings:
     return programme(tmp_path / "animals", tiny_model, tmp_path / "home")
 
 
-def run(settings: Settings, selection: str = "*", raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-    """Materialize the selected assets in this process."""
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system needs the right to mount one: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def run(
+    settings: Settings, selection: str = "*", raise_on_error: bool = True, instance: dg.DagsterInstance | None = None
+) -> dg.ExecuteInProcessResult:
+    """Materialize the selected assets in this process, on an instance of its own if none is given."""
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
     keys = dg.AssetSelection.from_string(selection).resolve(build_defs(settings).resolve_asset_graph())
-    with dg.instance_for_test() as instance:
-        return job.execute_in_process(instance=instance, asset_selection=list(keys), raise_on_error=raise_on_error)
+    with contextlib.nullcontext(instance) if instance else dg.instance_for_test() as used:
+        return job.execute_in_process(instance=used, asset_selection=list(keys), raise_on_error=raise_on_error)
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:

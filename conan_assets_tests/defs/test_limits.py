@@ -140,3 +140,10 @@ def test_a_killed_run_gives_its_place_in_the_pool_back(tmp_path: Path, monkeypat
             (ended,) = end_dead_runs(instance)
             assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
             assert instance.get_run_by_id(ended).status == dg.DagsterRunStatus.FAILURE
+
+
+def test_written_pairs_that_an_encoder_gates_share_the_gpu(miniature: Settings):
+    writer = {"kind": "openai", "model": "writer", "gates": {"teacher": "tiny"}}
+    gated = Settings.model_validate(miniature.model_dump(mode="json") | {"generation": writer})
+    node = build_defs(gated).resolve_asset_graph().get(dg.AssetKey("prompt_response_pairs")).assets_def.node_def
+    assert node.pools == {GPU_POOL}

@@ -73,7 +73,8 @@ def test_tasks_that_could_not_be_loaded_are_tried_again_and_finished_ones_are_no
     reused, first, missing = materialize()
     assert (reused, missing, evaluated) == (False, ["NFCorpus"], ["SciFact", "SciFact"])
     evaluated.clear()
-    assert materialize() == (False, first, ["NFCorpus"])
+    for _ in range(2 + settings.keep_versions):
+        assert materialize() == (False, first, ["NFCorpus"])
     assert evaluated == []
     write_task(hub / "NFCorpus")
     reused, complete, missing = materialize()

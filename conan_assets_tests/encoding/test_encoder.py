@@ -5,7 +5,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding import models
-from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.encoder import Encoder, Role
 from conan_assets.encoding.models import DEMO_MODEL, ModelNotFoundError, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 
@@ -20,6 +20,28 @@ def test_embeddings_equal_those_of_sentence_transformers(tiny_model: str):
     np.testing.assert_allclose(
         encoder.encode(TEXTS, "document"), plain.encode(TEXTS, normalize_embeddings=True), atol=1e-5
     )
+
+
+@pytest.fixture
+def prompted_model(tiny_model: str, tmp_path: Path) -> str:
+    """A model that names prompts of its own, as many on the hub do."""
+    model = SentenceTransformer(tiny_model, device="cpu")
+    model.prompts = {"query": "query: ", "document": "text: "}
+    model.save(str(tmp_path / "prompted"))
+    return str(tmp_path / "prompted")
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_models_own_prompts_are_used_unless_the_settings_name_others(prompted_model: str, role: Role):
+    plain = SentenceTransformer(prompted_model, device="cpu")
+    expected = (plain.encode_query if role == "query" else plain.encode_document)(TEXTS, normalize_embeddings=True)
+    own = Encoder(EncoderSettings(prompted_model, dtype="float32"), device="cpu")
+    np.testing.assert_allclose(own.encode(TEXTS, role), expected, atol=1e-5)
+    none = Encoder(EncoderSettings(prompted_model, query_prompt="", document_prompt="", dtype="float32"), device="cpu")
+    np.testing.assert_allclose(
+        none.encode(TEXTS, role), plain.encode(TEXTS, prompt="", normalize_embeddings=True), atol=1e-5
+    )
+    assert own.namespace(role) != none.namespace(role)
 
 
 def test_bfloat16_stays_close_to_float32(tiny_model: str):

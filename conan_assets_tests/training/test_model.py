@@ -69,6 +69,18 @@ def test_a_head_is_a_linear_layer_that_later_rounds_keep(tmp_path: Path, tiny_mo
     assert len([module for module in again if isinstance(module, Dense)]) == 1
 
 
+def test_training_puts_the_models_own_prompts_before_its_texts(tmp_path: Path, tiny_model: str):
+    prompted = SentenceTransformer(tiny_model, device="cpu")
+    prompted.prompts = {"query": "ask: ", "document": "text: "}
+    prompted.save(str(tmp_path / "prompted"))
+    own = run(tmp_path / "own", str(tmp_path / "prompted"), ArchitectureSettings())
+    named = run(tmp_path / "named", tiny_model, ArchitectureSettings(), query_prompt="ask: ", document_prompt="text: ")
+    none = run(tmp_path / "none", tiny_model, ArchitectureSettings())
+    np.testing.assert_array_equal(own.encode("abc", prompt=""), named.encode("abc", prompt=""))
+    assert not np.array_equal(own.encode("abc", prompt=""), none.encode("abc", prompt=""))
+    assert own.prompts["query"] == "ask: "
+
+
 def test_a_decoder_becomes_bidirectional_and_stays_so_when_it_is_loaded(tmp_path: Path, tiny_decoder: str):
     architecture = ArchitectureSettings(bidirectional=True, pooling="mean", pool_prompt=False)
     model = run(tmp_path, tiny_decoder, architecture, query_prompt=INSTRUCTION)

@@ -51,6 +51,11 @@ def test_the_learning_rate_rises_then_falls():
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
 
 
+def test_a_number_of_warm_up_steps_goes_before_the_share():
+    settings = TrainingSettings(learning_rate=1.0, warmup_ratio=0.5, warmup_steps=2)
+    assert [learning_rate(step, 10, settings) for step in range(4)] == pytest.approx([0.5, 1.0, 1.0, 0.875])
+
+
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert learning_rate(0, 1, TrainingSettings(learning_rate=1.0, warmup_ratio=0.0)) == 1.0
 
