@@ -15,8 +15,8 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,8 @@ class Artifact:
         Fingerprints of what made it, and of what came out: what lies downstream depends on the latter alone.
     path, report
         Its directory, and what its build reported.
+    made_from
+        The content of every artifact that it was made from, directly or not, by key.
     """
 
     key: str
@@ -164,6 +166,7 @@ class Artifact:
     content: str
     path: Path
     report: dict[str, Any]
+    made_from: dict[str, str] = field(default_factory=dict)
 
 
 class ArtifactStore:
@@ -190,7 +193,7 @@ class ArtifactStore:
             return None
         except ValueError as error:
             raise ArtifactError(f"{directory / MANIFEST} is damaged: delete {directory} to make it again") from error
-        return Artifact(key, version, manifest["content"], directory, manifest["report"])
+        return Artifact(key, version, manifest["content"], directory, manifest["report"], manifest.get("made_from", {}))
 
     def current(self, key: str) -> Artifact:
         """Return the version of ``key`` that was finished or reused last; raise ArtifactError when there is none."""
@@ -242,18 +245,26 @@ class ArtifactStore:
             with naming_a_full_disk(key, self.root):
                 yield partial
 
-    def finish(self, key: str, version: str, report: dict[str, Any], content: str | None = None) -> Artifact:
+    def finish(
+        self,
+        key: str,
+        version: str,
+        report: dict[str, Any],
+        content: str | None = None,
+        made_from: Mapping[str, str] | None = None,
+    ) -> Artifact:
         """Publish what was built: write its manifest, rename it, make it current and prune old versions.
 
         ``content`` is a fingerprint of what was built, where equal content can be told; by default ``version``.
         """
         partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
-        artifact = Artifact(key, version, content or version, partial.with_name(version), report)
+        artifact = Artifact(key, version, content or version, partial.with_name(version), report, dict(made_from or {}))
         manifest = {
             "key": key,
             "fingerprint": version,
             "content": artifact.content,
             "finished_at": time.time(),
+            "made_from": artifact.made_from,
             "report": report,
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, CrossEncoderTeacher, MiningSettings, TeacherSettings
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
@@ -200,6 +201,9 @@ class Settings(BaseModel):
         suite = self.all_suites[self.dev_metric.suite]
         if not isinstance(suite, MtebSuite):
             _require_known("dev_metric.split is", self.dev_metric.split, "suite's splits", suite.splits)
+            _require_known(
+                "dev_metric.metric is", self.dev_metric.metric, "suite's metrics", METRICS[TYPES[suite.task]]
+            )
         return self
 
     @property

@@ -9,6 +9,7 @@ import yaml
 from conan_assets.settings import PROFILES, SettingsError, load_settings
 
 DEMO = yaml.safe_load((PROFILES / "demo.yaml").read_text())
+STS = {"kind": "folder", "path": "/data/sts", "task": "sts"}
 
 
 def write(tmp_path: Path, **changes: object) -> str:
@@ -61,6 +62,18 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
         ),
         ({"suites": {**DEMO["suites"], "cmteb": DEMO["suites"]["beir"]}}, r"two suites are called 'python_docs'"),
         ({"dev_metric": {"suite": "nope"}}, r"dev_metric\.suite is 'nope'; the suites are python_docs"),
+        (
+            {"dev_metric": {"suite": "python_docs", "metric": "ndcg@10"}},
+            r"metric is 'ndcg@10'; the suite's metrics are map_at_1000, mrr_at_10, ndcg_at_10, recall_at_100",
+        ),
+        (
+            {"suites": {"cmteb": {"graded": {**STS, "splits": ["dev"]}}}, "dev_metric": {"suite": "graded"}},
+            r"metric is 'ndcg_at_10'; the suite's metrics are cosine_pearson, cosine_spearman",
+        ),
+        (
+            {"suites": {"cmteb": {"search": {**STS, "task": "retrieval", "splits": ["validation"]}}}},
+            r"search\.folder\.splits: retrieval reads BEIR layout, .* are train, dev, test, not \['validation'\]",
+        ),
         ({"teachers": {}}, r"mining names the teacher 'bm25'"),
         (
             {"architecture": {"lora": {}}, "training": [{"dtype": "bfloat16"}, {"dtype": "float32"}]},

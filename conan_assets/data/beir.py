@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from conan_assets.artifacts import fingerprint
+from conan_assets.data.digests import Digest
 from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, read_table
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import CORPUS, PAIRS, Table, TableError, check_table
@@ -50,9 +51,10 @@ def read_beir_folder(name: str, settings: BeirSource) -> tuple[pl.DataFrame, pl.
     return assemble(name, _read(files["corpus"]), _read(files["queries"]), judgements)
 
 
-def fingerprint_beir_folder(name: str, settings: BeirSource) -> str:
+def fingerprint_beir_folder(name: str, settings: BeirSource, digest: Digest) -> str:
     """Return a fingerprint of the content of the files that :func:`read_beir_folder` reads."""
-    return fingerprint({table: fingerprint_content(path) for table, path in _beir_files(name, settings).items()})
+    files = _beir_files(name, settings)
+    return fingerprint({table: fingerprint_content(path, digest) for table, path in files.items()})
 
 
 def _beir_files(name: str, settings: BeirSource) -> dict[str, AnyPath]:

@@ -6,6 +6,7 @@ import json
 import polars as pl
 
 from conan_assets.artifacts import fingerprint
+from conan_assets.data.digests import Digest
 from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, read_table
 from conan_assets.data.settings import (
     ClassificationSource,
@@ -41,9 +42,9 @@ def read_examples(name: str, settings: FolderOfExamples) -> tuple[pl.DataFrame, 
     return assemble_examples(name, settings, tables)
 
 
-def fingerprint_examples(name: str, settings: FolderOfExamples) -> str:
+def fingerprint_examples(name: str, settings: FolderOfExamples, digest: Digest) -> str:
     """Return a fingerprint of the content of the files that :func:`read_examples` reads."""
-    return fingerprint({split: fingerprint_content(path) for split, path in _files(name, settings).items()})
+    return fingerprint({split: fingerprint_content(path, digest) for split, path in _files(name, settings).items()})
 
 
 def _files(name: str, settings: FolderOfExamples) -> dict[str, AnyPath]:

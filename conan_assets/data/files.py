@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from upath import UPath
 
-from conan_assets.artifacts import fingerprint_file
+from conan_assets.data.digests import Digest
 from conan_assets.data.tables import TableError
 
 AnyPath = Path | UPath
@@ -23,7 +23,7 @@ def locate(location: str) -> str:
 
 
 def open_folder(name: str, location: str) -> AnyPath:
-    """Return the folder of the source ``name``: a path, or a URL of any file system that fsspec knows.
+    """Return the folder of the source ``name``, as it is now: a path, or a URL of any file system that fsspec knows.
 
     Raises
     ------
@@ -32,7 +32,10 @@ def open_folder(name: str, location: str) -> AnyPath:
     """
     try:
         folder = UPath(locate(location))
-        folder = folder.expanduser() if isinstance(folder, Path) else folder
+        if isinstance(folder, Path):
+            folder = folder.expanduser()
+        else:
+            folder.fs.invalidate_cache()  # it would list what was there when this process first looked
         found = folder.is_dir()
     except Exception as error:
         # Every file system has exceptions of its own; what they all mean here is the same.
@@ -54,9 +57,9 @@ def find_table(folder: AnyPath, name: str, suffixes: tuple[str, ...]) -> AnyPath
     return found[0] if found else None
 
 
-def fingerprint_content(path: AnyPath) -> str:
-    """Return a fingerprint of a file: of its bytes, or of what a remote store says of its version."""
-    return fingerprint_file(path) if isinstance(path, Path) else f"{path.fs.checksum(path.path):x}"
+def fingerprint_content(path: AnyPath, digest: Digest) -> str:
+    """Return a fingerprint of a file: the ``digest`` of its bytes, or of what a remote store says of its version."""
+    return digest(path) if isinstance(path, Path) else f"{path.fs.checksum(path.path):x}"
 
 
 def read_table(path: AnyPath) -> pl.DataFrame:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from conan_assets.artifacts import fingerprint, fingerprint_file
+from conan_assets.artifacts import fingerprint
 from conan_assets.data.beir import BeirTable, assemble
+from conan_assets.data.digests import Digest
 from conan_assets.data.examples import HubOfExamples, assemble_examples, with_names, without_empty_texts
 from conan_assets.data.settings import HubSource, HubTable
 from conan_assets.data.tables import TableError
@@ -44,14 +45,14 @@ def read_hub_examples(name: str, settings: HubOfExamples) -> tuple[pl.DataFrame,
     return assemble_examples(name, settings, tables)
 
 
-def fingerprint_hub(name: str, settings: HubSource | HubOfExamples) -> str:
+def fingerprint_hub(name: str, settings: HubSource | HubOfExamples, digest: Digest) -> str:
     """Return a fingerprint of what is read: every repository by its commit, every local folder by its content."""
     if isinstance(settings, HubSource):
         tables = [settings.corpus, settings.queries, *settings.judgements.values()]
     else:
         tables = list(settings.tables.values())
     places = sorted({_place(settings, table) for table in tables}, key=str)
-    return fingerprint([_content(name, path, revision) for path, revision in places])
+    return fingerprint([_content(name, path, revision, digest) for path, revision in places])
 
 
 def _place(settings: HubSource | HubOfExamples, table: HubTable) -> tuple[str, str | None]:
@@ -59,11 +60,11 @@ def _place(settings: HubSource | HubOfExamples, table: HubTable) -> tuple[str, s
     return (settings.path, settings.revision) if table.path is None else (table.path, table.revision)
 
 
-def _content(name: str, path: str, revision: str | None) -> str:
+def _content(name: str, path: str, revision: str | None, digest: Digest) -> str:
     folder = Path(path).expanduser()
     if folder.is_dir():
         files = sorted(file for file in folder.rglob("*") if file.is_file())
-        return fingerprint({str(file.relative_to(folder)): fingerprint_file(file) for file in files})
+        return fingerprint({str(file.relative_to(folder)): digest(file) for file in files})
     return revision if revision and COMMIT.fullmatch(revision) else _commit(name, path, revision)
 
 

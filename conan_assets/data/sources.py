@@ -4,8 +4,9 @@ import logging
 
 import polars as pl
 
-from conan_assets.artifacts import fingerprint
+from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.data.beir import cap_train_queries, fingerprint_beir_folder, read_beir_folder
+from conan_assets.data.digests import Digest
 from conan_assets.data.examples import fingerprint_examples, read_examples
 from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_examples
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
@@ -45,10 +46,11 @@ def load_source(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.D
     return corpus, pairs
 
 
-def source_fingerprint(name: str, settings: SourceSettings) -> str:
+def source_fingerprint(name: str, settings: SourceSettings, digest: Digest = fingerprint_file) -> str:
     """Return a fingerprint of the content of a source and the settings of its reading, without parsing it.
 
-    Local files count by content, hub repositories by commit, the Python documentation by interpreter and library.
+    Local files count by the ``digest`` of their content, hub repositories by commit, the Python documentation by
+    interpreter and library.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def source_fingerprint(name: str, settings: SourceSettings) -> str:
         The source is not there.
     """
     read = settings.model_dump(mode="json", exclude={"weight"})
-    return fingerprint(name, read, _content_fingerprint(name, settings))
+    return fingerprint(name, read, _content_fingerprint(name, settings, digest))
 
 
 def _read(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -73,16 +75,16 @@ def _read(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.DataFra
             return read_hub_examples(name, settings)
 
 
-def _content_fingerprint(name: str, settings: SourceSettings) -> str:
+def _content_fingerprint(name: str, settings: SourceSettings, digest: Digest) -> str:
     match settings:
         case PythonDocsSource():
             return fingerprint_python_docs()
         case BeirSource():
-            return fingerprint_beir_folder(name, settings)
+            return fingerprint_beir_folder(name, settings, digest)
         case PairsSource() | StsSource() | ClassificationSource():
-            return fingerprint_examples(name, settings)
+            return fingerprint_examples(name, settings, digest)
         case _:
-            return fingerprint_hub(name, settings)
+            return fingerprint_hub(name, settings, digest)
 
 
 def _check_usable(name: str, settings: SourceSettings, pairs: pl.DataFrame) -> None:

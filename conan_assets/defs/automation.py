@@ -6,6 +6,7 @@ All of it is stopped until someone starts it in the UI or with ``dagster schedul
 import http.client
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -14,19 +15,27 @@ import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
 from conan_assets.artifacts import MANIFEST, Artifact, ArtifactError, fingerprint
+from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, source_fingerprints
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings
 
 RELEASE_KEY = dg.AssetKey("released_model")
 WEBHOOK_VARIABLE = "CONAN_FAILURE_WEBHOOK"
-WEBHOOK_SECONDS = 10
+WEBHOOK_SECONDS = 5.0
+WEBHOOK_ATTEMPTS = 3
+SECONDS_BETWEEN_ATTEMPTS = 5.0
 SENSOR_SECONDS = 15 * 60
 
 FRESH_RELEASE = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=15), fail_window=timedelta(days=35))
 """Two missed weeks are worth a look, a month without a release is a fault, whether or not a source changed."""
 
-FOLLOW_UPSTREAM = dg.AutomationCondition.eager().with_label("follows what it is made from")
+FOLLOW_UPSTREAM = (
+    dg.AutomationCondition.eager()
+    .ignore(dg.AssetSelection.assets(CORPUS_KEY, PAIRS_KEY))
+    .with_label("follows the checkpoint that it is made from")
+)
+"""Sources that were read again call for training, not for scores of the old checkpoints on them."""
 
 train_job = dg.define_asset_job(
     "train_job",
@@ -59,10 +68,10 @@ def build_schedule(settings: Settings) -> dg.ScheduleDefinition:
         description="Re-train every Sunday at 03:00, if a source has changed or the last run did not end in a release.",
     )
     def weekly_training(context: dg.ScheduleEvaluationContext, storage: Storage) -> dg.RunRequest | dg.SkipReason:
-        changed = changed_sources(storage, source_fingerprints(settings))
+        changed = changed_sources(storage, source_fingerprints(settings, storage))
         if changed:
             return dg.RunRequest(tags={"conan/changed_sources": ",".join(changed)})
-        if not _is_released(storage):
+        if not _is_released(settings, storage):
             return dg.RunRequest(tags={"conan/unfinished": "true"})
         return dg.SkipReason("no source has changed since the released model was made")
 
@@ -80,7 +89,7 @@ def build_source_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Train as soon as a source's files or its commit on the hub change.",
     )
     def sensor(context: dg.SensorEvaluationContext, storage: Storage) -> dg.RunRequest | dg.SkipReason:
-        current = source_fingerprints(settings)
+        current = source_fingerprints(settings, storage)
         context.update_cursor(json.dumps(current))
         changed = changed_sources(storage, current)
         if not changed:
@@ -110,11 +119,13 @@ def _last_read(storage: Storage) -> float:
     return (pairs.path / MANIFEST).stat().st_mtime if pairs else 0.0
 
 
-def _is_released(storage: Storage) -> bool:
-    """Return whether the run that last read the sources went on to the release."""
-    found = [_find(storage, key) for key in (CORPUS_KEY, PAIRS_KEY, RELEASE_KEY)]
-    times = [(artifact.path / MANIFEST).stat().st_mtime for artifact in found if artifact is not None]
-    return len(times) == len(found) and times[-1] == max(times)
+def _is_released(settings: Settings, storage: Storage) -> bool:
+    """Return whether every round was trained on the raw tables as they are now, and the release chosen among them."""
+    release = _find(storage, RELEASE_KEY)
+    rounds = [_find(storage, round_key(number, "checkpoint")) for number in range(1, settings.rounds + 1)]
+    tables = [_find(storage, key) for key in (CORPUS_KEY, PAIRS_KEY)]
+    steps = [*((checkpoint, table) for checkpoint in rounds for table in tables), *((release, each) for each in rounds)]
+    return all(made and source and made.made_from.get(source.key) == source.content for made, source in steps)
 
 
 def _find(storage: Storage, key: dg.AssetKey) -> Artifact | None:
@@ -157,6 +168,18 @@ def _first_cause(error: SerializableErrorInfo | None) -> str:
 
 
 def _post(url: str, message: Mapping[str, object]) -> None:
+    """Post a message, and again if that fails: the sensor goes on to the next failed run in any case."""
+    for attempt in range(WEBHOOK_ATTEMPTS):
+        if attempt:
+            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+        failure = _try_to_post(url, message)
+        if failure is None:
+            return
+    raise RuntimeError(f"the webhook in ${WEBHOOK_VARIABLE} did not take the message: {failure}")
+
+
+def _try_to_post(url: str, message: Mapping[str, object]) -> str | None:
+    """Post a message; return why that failed, or None."""
     body, headers = json.dumps(message).encode(), {"Content-Type": "application/json"}
     try:
         request = urllib.request.Request(url, body, headers, method="POST")
@@ -164,5 +187,5 @@ def _post(url: str, message: Mapping[str, object]) -> None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         # The address is a secret: it must not appear in the tick's error, and errors about it quote it.
         reason = f": {getattr(error, 'reason', error)}" if isinstance(error, OSError) else ""
-        what = f"{type(error).__name__}{reason}"
-        raise RuntimeError(f"the webhook in ${WEBHOOK_VARIABLE} did not take the message: {what}") from None
+        return f"{type(error).__name__}{reason}"
+    return None

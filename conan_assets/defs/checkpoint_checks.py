@@ -34,8 +34,8 @@ def _check_checkpoint(settings: Settings, number: int) -> dg.AssetChecksDefiniti
             asset=key,
             blocking=True,
             additional_deps=[CORPUS_KEY],
-            description=f"Embeddings of {SAMPLED_DOCUMENTS} documents have not collapsed: mean cosine of pairs at most "
-            f"{HIGHEST_MEAN_COSINE}, effective rank at least {LOWEST_EFFECTIVE_RANK}.",
+            description=f"Embeddings of {SAMPLED_DOCUMENTS} documents are finite and have not collapsed: mean cosine "
+            f"of pairs at most {HIGHEST_MEAN_COSINE}, effective rank at least {LOWEST_EFFECTIVE_RANK}.",
         )
     ]
     if is_trained:
@@ -64,18 +64,31 @@ def _check_checkpoint(settings: Settings, number: int) -> dg.AssetChecksDefiniti
 def _spread(settings: Settings, storage: Storage, key: dg.AssetKey) -> dg.AssetCheckResult:
     import numpy as np
 
-    from conan_assets.encoding.spread import effective_rank, mean_cosine
+    from conan_assets.encoding.spread import count_not_finite, effective_rank, mean_cosine
 
     corpus = storage.table(CORPUS_KEY).select(text=DOCUMENT_TEXT).collect()["text"].unique().sort()
     texts = corpus.sample(min(SAMPLED_DOCUMENTS, len(corpus)), seed=0).to_list()
     embeddings = storage.embeddings.embed(checkpoint_encoder(settings, storage.current(key)), texts, "document")
     rows = embeddings.rows(np.arange(len(texts)))
+    if broken := count_not_finite(rows):
+        return _not_finite(key, broken, len(texts))
     cosine = mean_cosine(rows) if len(texts) > 1 else 0.0
     rank = effective_rank(rows)
     few = len(texts) <= LOWEST_EFFECTIVE_RANK
     passed = few or (cosine <= HIGHEST_MEAN_COSINE and rank >= LOWEST_EFFECTIVE_RANK)
     metadata = {"mean_cosine": cosine, "effective_rank": rank, "documents": len(texts), "encoded": embeddings.encoded}
     return dg.AssetCheckResult(asset_key=key, check_name="embeddings_spread", passed=bool(passed), metadata=metadata)
+
+
+def _not_finite(key: dg.AssetKey, broken: int, sampled: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name="embeddings_spread",
+        passed=False,
+        description=f"{broken} of {sampled} embeddings are not finite: lower the learning rate, or set the dtype of "
+        "training and base_model to float32, and train again.",
+        metadata={"not_finite": broken, "documents": sampled},
+    )
 
 
 def _finite_loss(key: dg.AssetKey, folder: Path) -> dg.AssetCheckResult:

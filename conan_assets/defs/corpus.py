@@ -11,6 +11,7 @@ import polars as pl
 
 from conan_assets.artifacts import temporary_path
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
+from conan_assets.data.digests import remembered_digests
 from conan_assets.data.sources import load_source, source_fingerprint
 from conan_assets.data.tables import CORPUS, PAIRS, Table
 from conan_assets.defs.limits import retried
@@ -20,11 +21,13 @@ from conan_assets.settings import Settings
 
 CORPUS_KEY = dg.AssetKey("raw_corpus")
 PAIRS_KEY = dg.AssetKey("raw_pairs")
+DIGESTS = "source_digests.json"
 
 
-def source_fingerprints(settings: Settings) -> dict[str, str]:
-    """Return the fingerprint of every source as it is now, by name."""
-    return {name: source_fingerprint(name, source) for name, source in settings.sources.items()}
+def source_fingerprints(settings: Settings, storage: Storage) -> dict[str, str]:
+    """Return the fingerprint of every source as it is now, by name; local files are read if they have changed."""
+    with remembered_digests(storage.root / DIGESTS) as digest:
+        return {name: source_fingerprint(name, source, digest) for name, source in settings.sources.items()}
 
 
 def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -40,7 +43,7 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     )
     @retried
     def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
-        recipe = source_fingerprints(settings)
+        recipe = source_fingerprints(settings, storage)
         made_from = {"sources": [{"source": name, "fingerprint": value} for name, value in recipe.items()]}
 
         with contextlib.ExitStack() as stack:

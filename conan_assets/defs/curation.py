@@ -46,6 +46,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         from conan_assets.evaluation.suites import suite_files_fingerprint
 
         def build(directory: Path) -> Report:
+            scores = None if scored is None else _StoredScores(scored, storage)
             report = curate(
                 raw_pairs,
                 prompt_response_pairs,
@@ -54,8 +55,9 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
                 settings.curation,
                 directory / TABLE,
                 languages,
-                _teacher_floor(scored, storage) if scored is not None else None,
+                None if scores is None else TeacherFloor(scores, scores.floor),
             )
+            report["encoded"] = 0 if scores is None else scores.encoded
             removed = {f"{row['step']}: {row['reason']}": row["removed"] for row in report["removed_by_reason"]}
             return {"picture": plot_bars(directory / PICTURE, removed, "pairs removed"), **report}
 
@@ -127,15 +129,21 @@ def _evaluation_queries(settings: Settings, raw_pairs: pl.LazyFrame) -> dict[str
     return {name: evaluation_queries({name: suite}, judged) for name, suite in settings.all_suites.items()}
 
 
-def _teacher_floor(settings: TeacherScoreSettings, storage: Storage) -> TeacherFloor:
-    """Return the floor with what scores pairs: cosines of stored embeddings."""
-    from conan_assets.encoding.encoder import Encoder
+class _StoredScores:
+    """Scores pairs by cosines of stored embeddings, and counts the texts that had to be encoded for them."""
 
-    encoder, store = Encoder(settings.encoder), storage.embeddings
+    def __init__(self, settings: TeacherScoreSettings, storage: Storage) -> None:
+        from conan_assets.encoding.encoder import Encoder
 
-    def score(queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        sides = (store.embed(encoder, queries, "query"), store.embed(encoder, documents, "document"))
+        self._encoder = Encoder(settings.encoder)
+        self._store = storage.embeddings
+        self.floor = settings.floor
+        self.encoded = 0
+
+    def __call__(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return the cosine of each query and its document."""
+        embed, encoder = self._store.embed, self._encoder
+        sides = (embed(encoder, queries, "query"), embed(encoder, documents, "document"))
+        self.encoded += sum(side.encoded for side in sides)
         blocks = zip(*(side.blocks(ROWS_PER_PRODUCT) for side in sides), strict=True)
         return np.concatenate([np.einsum("ij,ij->i", one, other) for (_, one), (_, other) in blocks])
-
-    return TeacherFloor(score, settings.floor)

@@ -1,17 +1,22 @@
 """End the runs whose process was killed: they would stay "started" for ever, hold their pool slots and the run queue.
 
-A run that the UI or a schedule launched is ended by its code server. One that was typed on the command line has
-nobody to do it, so ``make demo`` and ``make ui`` begin with ``python -m conan_assets.defs.dead_runs``.
+``make demo`` and ``make ui`` begin with ``python -m conan_assets.defs.dead_runs``, which looks for the processes of an
+instance of this machine alone. With ``--all`` it asks for no process: `deploy/compose.yaml` calls it so before the code
+server, in which every run of that instance executes.
 """
 
+import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import dagster as dg
+import psutil
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.runs import SqliteRunStorage
 
-from conan_assets.artifacts import is_running
+SECONDS_CLOCKS_DIFFER = 60
+"""How much later than what it logged a process may seem to have begun, after its machine's clock was set."""
 
 logger = logging.getLogger("conan_assets")
 
@@ -23,28 +28,52 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     if not isinstance(instance.run_storage, SqliteRunStorage):
         return []
-    started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
-    processes = {run.run_id: _processes(instance, run) for run in started}
-    dead = [run for run in started if processes[run.run_id] and not any(map(is_running, processes[run.run_id]))]
-    for run in dead:
+    return _end(instance, [run for run in _started_runs(instance) if _is_dead(instance, run)])
+
+
+def end_all_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Report as failed every started run, free its slots, return its id; for where none can be executing any more."""
+    return _end(instance, _started_runs(instance))
+
+
+def _started_runs(instance: dg.DagsterInstance) -> Sequence[DagsterRun]:
+    return instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
+
+
+def _end(instance: dg.DagsterInstance, runs: Sequence[DagsterRun]) -> list[str]:
+    for run in runs:
         instance.report_run_failed(run, "The process of this run was killed. Run it again: what is finished is reused.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         logger.warning("ended run %s, whose process was killed", run.run_id)
-    return [run.run_id for run in dead]
+    return [run.run_id for run in runs]
 
 
-def _processes(instance: dg.DagsterInstance, run: DagsterRun) -> set[int]:
-    """Return the ids of the processes that logged that they execute the run."""
+def _is_dead(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether processes logged that they execute the run, and none of them is left."""
     events = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
-    told = [event.dagster_event.engine_event_data.metadata for event in events if event.dagster_event]
-    return {int(str(metadata["pid"].value)) for metadata in told if "pid" in metadata}
+    told = [
+        (event.timestamp, event.dagster_event.engine_event_data.metadata) for event in events if event.dagster_event
+    ]
+    processes = [(int(str(metadata["pid"].value)), logged_at) for logged_at, metadata in told if "pid" in metadata]
+    return bool(processes) and not any(_is_running(pid, logged_at) for pid, logged_at in processes)
+
+
+def _is_running(pid: int, logged_at: float) -> bool:
+    """Return whether the process that logged something at ``logged_at`` is there, not a later one with its number."""
+    try:
+        return psutil.Process(pid).create_time() < logged_at + SECONDS_CLOCKS_DIFFER
+    except psutil.NoSuchProcess:
+        return False
 
 
 def main() -> None:
     """End the dead runs of the instance in ``$DAGSTER_HOME``; without one there is nothing that outlives a run."""
+    parser = argparse.ArgumentParser(description="End the runs whose process was killed.")
+    parser.add_argument("--all", action="store_true", help="end every started run: all that could execute one are gone")
+    end = end_all_runs if parser.parse_args().all else end_dead_runs
     if os.environ.get("DAGSTER_HOME"):
         with dg.DagsterInstance.get() as instance:
-            end_dead_runs(instance)
+            end(instance)
 
 
 if __name__ == "__main__":

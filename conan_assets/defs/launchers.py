@@ -4,9 +4,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 
 from conan_assets.defs.reuse import Report
 from conan_assets.settings import LaunchSettings
+from conan_assets.training.launch import LAUNCH, open_launch, read_failure
 
 if TYPE_CHECKING:
     from conan_assets.training.config import TrainingConfig
@@ -23,7 +25,10 @@ class Launcher(dg.ConfigurableResource):
 
 
 class TorchrunLauncher(Launcher):
-    """Trains in processes started by ``torchrun``: their log lines arrive in the run, and they end with it."""
+    """Trains in processes started by ``torchrun``: their log lines and errors arrive in the run.
+
+    They end with it, also when its process is killed.
+    """
 
     processes: int
     options: list[str]
@@ -34,8 +39,14 @@ class TorchrunLauncher(Launcher):
 
         torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={self.processes}", *self.options]
         command = [*torchrun, "-m", "conan_assets.training", str(write_config(config))]
-        (report,) = dg.PipesSubprocessClient().run(command=command, context=context).get_custom_messages()
-        return dict(report)
+        with open_launch() as launch:
+            try:
+                invocation = dg.PipesSubprocessClient().run(command=command, context=context, env={LAUNCH: str(launch)})
+                (report,) = invocation.get_custom_messages()
+                return dict(report)
+            except DagsterPipesExecutionError as ended:
+                error = read_failure(launch) or ended
+        raise error
 
 
 def build_launcher(settings: LaunchSettings) -> Launcher:

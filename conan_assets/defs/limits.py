@@ -17,7 +17,9 @@ SECONDS_BETWEEN_ATTEMPTS = 30.0
 TRANSIENT_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 TRANSIENT_NAMES = {
     "APIConnectionError",  # openai
+    "ConnectionError",
     "OutOfMemoryError",  # torch: another process has filled the GPU
+    "TimeoutError",
     "TransportError",  # httpx2
 }
 
@@ -38,9 +40,7 @@ def is_transient(error: BaseException) -> bool:
 def _is_transient(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
-    return (
-        isinstance(error, ConnectionError | TimeoutError) or bool(names & TRANSIENT_NAMES) or status in TRANSIENT_STATUS
-    )
+    return bool(names & TRANSIENT_NAMES) or status in TRANSIENT_STATUS
 
 
 def retried(body: Callable[P, R]) -> Callable[P, R]:

@@ -14,7 +14,6 @@ from conan_assets.settings import Settings
 if TYPE_CHECKING:
     from conan_assets.evaluation.leaderboard import StageCost
 
-TABLES = ("raw_corpus", "raw_pairs", "prompt_response_pairs", "training_pairs")
 SOFTWARE = ("conan-assets", "mteb", "sentence-transformers", "transformers", "torch")
 WHERE_AND_HOW_LONG = {"home", "keep_versions", "keep_releases", "keep_embeddings_days", "launch", "release"}
 """Settings that change no weight."""
@@ -22,15 +21,10 @@ WHERE_AND_HOW_LONG = {"home", "keep_versions", "keep_releases", "keep_embeddings
 
 def lineage_of(settings: Settings, storage: Storage, round_name: str) -> dict[str, str]:
     """Return what made a round's checkpoint: versions of data, negatives, settings and software, by name."""
-    last = int(round_name.removeprefix("round_"))
-    keys = [
-        *(dg.AssetKey(name) for name in TABLES),
-        *(teacher_key(name) for name in settings.mining.teachers_used),
-        round_key(0, "checkpoint"),
-        *(round_key(number, name) for number in range(1, last + 1) for name in ("hard_negatives", "checkpoint")),
-    ]
+    checkpoint = storage.artifacts.current(f"{round_name}/checkpoint")
     return {
-        **{key.to_user_string(): storage.current(key).content for key in keys},
+        **checkpoint.made_from,
+        checkpoint.key: checkpoint.content,
         "settings": fingerprint(settings.model_dump(mode="json", exclude=WHERE_AND_HOW_LONG)),
         **{name: version(name) for name in SOFTWARE},
     }
@@ -56,6 +50,7 @@ def stage_versions(settings: Settings, storage: Storage) -> dict[str, str]:
 def _stages(settings: Settings) -> list[tuple[str, str, dg.AssetKey]]:
     stages = [
         ("round_0", "writing pairs", dg.AssetKey("prompt_response_pairs")),
+        ("round_0", "curation", dg.AssetKey("training_pairs")),
         *(("round_0", f"scores of {name}", teacher_key(name)) for name in settings.mining.teachers_used),
     ]
     if settings.pretraining is not None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from conan_assets.artifacts import Artifact
 from conan_assets.defs.storage import TABLE
+from conan_assets.markdown import as_table
 
 EXAMPLE_ROWS = 5
 LONGEST_CELL = 200
@@ -51,14 +52,11 @@ def _shown(value: object, artifact: Artifact) -> object:
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Return ``rows`` as a Markdown table over the columns of all of them; long cells are cut."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in rows]
-    return "\n".join(lines)
+    return as_table(columns, [[_cell(row.get(column)) for column in columns] for row in rows])
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
     return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"

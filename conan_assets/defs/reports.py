@@ -12,10 +12,13 @@ from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoin
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
+from conan_assets.evaluation.reasons import NO_EMBEDDINGS
 from conan_assets.evaluation.settings import SuiteSettings
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"
+BASELINES = ("bm25", "base_model")
+"""Models whose reports stand within the report of round 0."""
 
 
 def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
@@ -83,14 +86,23 @@ def _build_report(
             "encoder": settings.base_model,
             "mteb": version("mteb"),
         }
-        return reuse_or_build(context, storage, recipe, build, unfinished=tasks_not_run)
+        return reuse_or_build(context, storage, recipe, build, unfinished=_names_of_tasks_not_run)
 
     return report
 
 
-def tasks_not_run(report: Report) -> list[str]:
-    """Return the tasks of a report whose data could not be loaded: the next materialization tries them again."""
-    return [f"{task['suite']}/{task['task']}" for task in report["not_run"]]
+def tasks_not_run(report: Report) -> list[dict[str, str]]:
+    """Return the tasks whose data could not be loaded: the next materialization tries them again.
+
+    They are a report's own and those of the baselines in it, with the reason. What BM25 cannot do is none of them.
+    """
+    reports = {"checkpoint": report, **{name: report[name] for name in BASELINES if name in report}}
+    tasks = [{"model": name, **task} for name, part in reports.items() for task in part["not_run"]]
+    return [task for task in tasks if task["reason"] != NO_EMBEDDINGS]
+
+
+def _names_of_tasks_not_run(report: Report) -> list[str]:
+    return ["/".join(task[name] for name in ("model", "suite", "task")) for task in tasks_not_run(report)]
 
 
 def _references(settings: Settings, number: int, directory: Path, earlier: Sequence[Path]) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """The one way an asset is materialized: reuse the finished output of the same inputs and settings, or build it."""
 
 import logging
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,15 @@ def reuse_or_build(
     key = key or context.asset_key
     name = key.to_user_string()
     artifacts = storage.artifacts
-    upstream = {up.to_user_string() for up in context.assets_def.asset_deps[key]}
+    upstream = [
+        artifacts.current(up) for up in sorted(up.to_user_string() for up in context.assets_def.asset_deps[key])
+    ]
+    contents = {up.key: up.content for up in upstream}
     version = fingerprint(
         name,
         context.assets_def.code_versions_by_key[key],
         dict(recipe),
-        {up: artifacts.current(up).content for up in sorted(upstream)},
+        contents,
     )
     artifact = artifacts.find(name, version)
     reused = artifact is not None and not unfinished(artifact.report)
@@ -53,7 +57,8 @@ def reuse_or_build(
             report = build(directory)
             missing = sorted(unfinished(report))
             content = fingerprint(version, missing) if missing else _table_fingerprint(directory)
-            artifact = artifacts.finish(name, version, report, content)
+            made_from = {**ChainMap(*(up.made_from for up in upstream)), **contents}
+            artifact = artifacts.finish(name, version, report, content, made_from)
         return_freed_memory()
     metadata = {"reused": reused, "fingerprint": artifact.content, **to_metadata(artifact)}
     return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(artifact.content))

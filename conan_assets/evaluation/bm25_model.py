@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from datasets import Dataset
 from mteb.models import ModelMeta
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.evaluation.search_model import Hits, SearchModel
-from conan_assets.evaluation.texts import document_texts
 from conan_assets.lexical import BM25, K1, B
 
 
@@ -21,10 +19,8 @@ class BM25Model(SearchModel):
             {"name": "conan-assets/bm25", "revision": self.fingerprint, "model_type": ["sparse"]}
         )
 
-    def index(self, corpus: Dataset, **_: object) -> None:
-        """Build the index of a corpus."""
-        self._document_ids: Sequence[str] = list(corpus["id"])
-        self._index = BM25(document_texts(corpus))
+    def _index_texts(self, documents: list[str]) -> None:
+        self._index = BM25(documents)
 
     def _search(self, queries: Sequence[str], k: int) -> list[Hits]:
         found = (self._index.search(query, k) for query in queries)

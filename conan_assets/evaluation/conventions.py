@@ -1,13 +1,17 @@
-"""What a benchmark's mean is made of: BEIR, C-MTEB as mteb scores it today, and C-MTEB as it was published.
+"""What a benchmark's mean is made of: C-MTEB as it was published, BEIR, and any benchmark as mteb has it today.
 
 mteb no longer computes the published C-MTEB mean. It has 31 of the 35 tasks, scores pair classification by the best
 accuracy instead of the average precision of the cosine, and MultilingualSentiment on two splits instead of one. Both
-conventions are given, each under its name. A mean is given only when every task that belongs to it has run.
+conventions are given, each under its name. Any other benchmark's mean is that of its tasks' main metrics, as mteb's
+``Mean (Task)``. A mean is given only when every task that belongs to it has run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import mteb
+from mteb.abstasks import AbsTask
 
 from conan_assets.evaluation import published
 from conan_assets.evaluation.settings import MtebSuite, SuiteSettings
@@ -69,8 +73,9 @@ CONVENTIONS = {BEIR: (AS_BEIR,), CMTEB_31: (AS_MTEB, AS_PUBLISHED), CMTEB_35: (A
 def benchmark_tables(rows: Sequence[Row], suites: Mapping[str, SuiteSettings]) -> dict[str, list[Row]]:
     """Return the tables ``means`` and ``beside_published`` of the suites that are benchmarks, in points.
 
-    ``means`` has a row per type of task and one for the benchmark; ``mean`` is None unless all of its tasks ran, and
-    ``not_run`` counts those that did not. ``beside_published`` has a row per task that the suite asks for.
+    ``means`` has a row per type of task and one for the benchmark; ``ours`` is None unless all of its tasks ran, and
+    ``not_run`` counts those that did not. ``beside_published`` has a row per task that the suite asks for, of those
+    benchmarks for which there are published lines.
     """
     tables: dict[str, list[Row]] = {"means": [], "beside_published": []}
     for name, suite in suites.items():
@@ -98,7 +103,19 @@ def metric_conventions(rows: Sequence[Row], suites: Mapping[str, SuiteSettings])
 
 def conventions_of(suite: SuiteSettings) -> Sequence[Convention]:
     """Return the conventions by which a suite's mean is given; only benchmarks have any."""
-    return CONVENTIONS.get(suite.benchmark, ()) if isinstance(suite, MtebSuite) else ()
+    if not isinstance(suite, MtebSuite):
+        return ()
+    if suite.benchmark == CMTEB_35:
+        return CONVENTIONS[CMTEB_35]
+    benchmark = mteb.get_benchmark(suite.benchmark)
+    return CONVENTIONS.get(benchmark.name) or (_mean_over_tasks(benchmark.tasks),)
+
+
+def _mean_over_tasks(tasks: Sequence[AbsTask]) -> Convention:
+    by_type: dict[str, list[str]] = {}
+    for task in tasks:
+        by_type.setdefault(task.metadata.type, []).append(task.metadata.name)
+    return Convention(f"mteb, {len(tasks)} tasks", by_type)
 
 
 def task_scores(rows: Sequence[Row], convention: Convention) -> dict[str, float]:
@@ -129,7 +146,7 @@ def _mean(scores: Mapping[str, float], tasks: Sequence[str]) -> float | None:
 
 
 def _beside(scores: Mapping[str, float], convention: Convention, asked: Sequence[str]) -> Iterator[Row]:
-    for kind, tasks in convention.tasks.items():
+    for kind, tasks in convention.tasks.items() if convention.lines else ():
         for task in (task for task in tasks if task in asked or not asked):
             ours = round(scores[task], 2) if task in scores else None
             theirs = {model: line[task] for model, line in convention.lines.items()}

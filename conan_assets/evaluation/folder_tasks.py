@@ -13,7 +13,7 @@ from mteb.abstasks import (
     AbsTaskPairClassification,
     AbsTaskSTS,
 )
-from mteb.abstasks.task_metadata import TaskMetadata, TaskType
+from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.get_tasks import _TASKS_REGISTRY
 
 from conan_assets.data.beir import read_beir_folder
@@ -21,16 +21,17 @@ from conan_assets.data.files import AnyPath, find_table, locate, read_table
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import TableError
 from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.folder_columns import check_column, check_same_kind
 from conan_assets.evaluation.local_tasks import content_hash, local_task
+from conan_assets.evaluation.metrics import TYPES
 from conan_assets.evaluation.settings import FolderSuite, LocalSuite
 
 
 @dataclass(frozen=True)
 class TaskForm:
-    """mteb's class for a kind of task, its type and main metric, our columns and what they are called there."""
+    """mteb's class for a kind of task and its main metric, our columns and what they are called there."""
 
     base: type[AbsTask]
-    type: TaskType
     main_score: str
     columns: dict[str, str]
     other_splits: tuple[str, ...] = ()
@@ -42,16 +43,11 @@ SUFFIXES = (".parquet", ".jsonl")
 SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 
 FORMS = {
-    "sts": TaskForm(AbsTaskSTS, "STS", "cosine_spearman", {**SENTENCES, "score": "score"}),
-    "pair_classification": TaskForm(
-        AbsTaskPairClassification, "PairClassification", "cosine_ap", {**SENTENCES, "score": "labels"}
-    ),
-    "classification": TaskForm(
-        AbsTaskClassification, "Classification", "accuracy", {"text": "text", "label": "label"}, ("train",)
-    ),
+    "sts": TaskForm(AbsTaskSTS, "cosine_spearman", {**SENTENCES, "score": "score"}),
+    "pair_classification": TaskForm(AbsTaskPairClassification, "cosine_ap", {**SENTENCES, "score": "labels"}),
+    "classification": TaskForm(AbsTaskClassification, "accuracy", {"text": "text", "label": "label"}, ("train",)),
     "clustering": TaskForm(
         AbsTaskClustering,
-        "Clustering",
         "v_measure",
         {"text": "sentences", "label": "labels"},
         attributes=(("max_fraction_of_documents_to_embed", None),),
@@ -78,18 +74,20 @@ def folder_task(suite_name: str, suite: FolderSuite) -> AbsTask:
     Raises
     ------
     EvaluationError
-        A split's file is missing or unreadable, lacks a column, or holds an empty value.
+        A split's file is missing or unreadable, lacks a column, holds an empty value or one of a wrong type, or has
+        nothing to tell apart: one score or one label alone.
     """
     form = FORMS[suite.task]
     splits = dict.fromkeys((*form.other_splits, *suite.splits))
     frames = {split: _read_split(suite_name, suite, split, form) for split in splits}
     if suite.task == "classification":
+        check_same_kind(f"suite {suite_name!r}: {suite.path}", {name: frame["label"] for name, frame in frames.items()})
         frames = _numbered_labels(frames)
     metadata = TaskMetadata(
         name=f"folder-{suite.path.name}-{suite.task}",
         dataset={"path": suite.path.name, "revision": content_hash(list(frames.values()))},
         description=f"{suite.task} on the folder {suite.path.name}",
-        type=form.type,
+        type=TYPES[suite.task],
         eval_splits=list(suite.splits),
         eval_langs=["eng-Latn"],
         main_score=form.main_score,
@@ -124,17 +122,16 @@ def search_task(suite_name: str, suite: FolderSuite) -> AbsTask:
 
 def _read_split(suite_name: str, suite: FolderSuite, split: str, form: TaskForm) -> pl.DataFrame:
     path, frame = _find_split(suite_name, suite, split)
+    place = f"suite {suite_name!r}: {path}"
     for column in form.columns:
         if column not in frame.columns:
             raise EvaluationError(
-                f"suite {suite_name!r}: {path} lacks the column {column!r}; it has {', '.join(frame.columns)}, "
+                f"{place} lacks the column {column!r}; it has {', '.join(frame.columns)}, "
                 f"a {suite.task} suite needs {', '.join(form.columns)}"
             )
-        if frame.is_empty() or frame[column].null_count():
-            row = [number + 1 for number in frame[column].is_null().arg_true()][:1] or ["1, which is not there"]
-            raise EvaluationError(f"suite {suite_name!r}: {path}: column {column!r} is empty in row {row[0]}")
+        check_column(place, frame[column])
     if suite.task == "pair_classification" and not ((frame["score"] == 0) | (frame["score"] == 1)).all():
-        raise EvaluationError(f"suite {suite_name!r}: {path}: column 'score' must hold 0 and 1 for pair classification")
+        raise EvaluationError(f"{place}: column 'score' must hold 0 and 1 for pair classification")
     return frame.select(pl.col(ours).alias(theirs) for ours, theirs in form.columns.items())
 
 

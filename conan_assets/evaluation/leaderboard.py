@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from conan_assets.artifacts import atomic_path
 from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.metrics import listed_by_split
 
 BM25_MODEL = "BM25"
 
@@ -150,8 +151,10 @@ def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, met
     checkpoints = [entry for entry in merge_entries(entries) if not entry.baseline]
     scored = [(entry, values) for entry in checkpoints if (values := _values(entry, suite, split, metric))]
     if not scored:
+        rows = [row for entry in checkpoints for row in entry.report["rows"] if row["suite"] == suite]
         raise EvaluationError(
-            f"no checkpoint has {metric} on suite {suite!r}, split {split!r}: name a suite and split that are evaluated"
+            f"no checkpoint has {metric} on suite {suite!r}, split {split!r}: name a split and a metric that were "
+            f"measured there: {listed_by_split((row['split'], row['metric']) for row in rows)}"
         )
     tasks = set(scored[0][1])
     for entry in checkpoints:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from conan_assets.evaluation.leaderboard import LeaderboardEntry, StageCost
+from conan_assets.markdown import as_table
 
 NONE = "–"
 PLACE = ("task", "split", "metric")
@@ -39,10 +40,8 @@ def as_markdown(tables: Sequence[Section]) -> str:
     """Return the tables in Markdown."""
     parts = ["# Leaderboard"]
     for section in tables:
-        head, *lines = [[cell.replace("|", "\\|") for cell in line] for line in section.lines]
-        rows = (head, ["---"] * len(head), *lines)
-        text = "\n".join("| " + " | ".join(line) + " |" for line in rows)
-        parts += [f"## {section.title}", text, section.note]
+        head, *lines = section.lines
+        parts += [f"## {section.title}", as_table(head, lines), section.note]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -74,31 +75,42 @@ def write_model_card(path: Path, best: LeaderboardEntry, origin: Origin) -> None
     """Write the card of ``best`` to ``path``."""
     base_model = origin.base_model
     licence = base_licence(base_model)
-    is_folder = Path(base_model.model).is_dir()
-    public_name = Path(base_model.model).name if is_folder else base_model.model
+    base_name = public_name(base_model.model)
     data = ModelCardData(
         model_name=origin.name,
         **licence,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "mteb"],
-        base_model=None if is_folder else base_model.model,
+        base_model=None if is_local(base_model.model) else base_name,
         eval_results=_eval_results(best),
     )
     report = best.report
     body = BODY.format(
         name=origin.name,
-        base_model=public_name,
+        base_model=base_name,
         round=best.round,
         checkpoint=best.checkpoint,
         scores=_score_table(best),
         lineage="\n".join(f"* {what}: {value}" for what, value in origin.lineage.items()),
         lineage_file=LINEAGE_FILE,
-        licence=_licence_text(public_name, licence),
+        licence=_licence_text(base_name, licence),
         **{key: report[key] for key in ("mteb_version", "query_prompt", "document_prompt", "max_tokens", "dtype")},
     )
     with atomic_path(path) as temporary:
         temporary.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
+
+
+def is_local(place: str) -> bool:
+    """Return whether the name of a model or of data is a path on this machine and none on the Hub."""
+    return place.startswith(("/", ".", "~")) or Path(place).is_dir()
+
+
+def public_name(place: str) -> str:
+    """Return the last part of a path or of a URL, which tells nobody where it lies; a name on the Hub as it is."""
+    if "://" in place:
+        return Path(urlsplit(place).path).name
+    return Path(place).name if is_local(place) else place
 
 
 def base_licence(base_model: EncoderSettings) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 The hub's cache cannot be seeded by hand: it is refused, or for reranking silently wrong. Filling the task itself works
 for every type of task. A folder holds ``corpus.parquet`` (``_id, title, text``), ``queries.parquet`` (``_id, text``),
 ``qrels/<split>.parquet`` (``query-id, corpus-id, score``) and, for reranking, ``top_ranked/<split>.parquet``
-(``query-id, corpus-ids``); for other tasks ``<split>.parquet`` with the columns of the set on the hub.
+(``query-id, corpus-ids``); for other tasks ``<split>.parquet`` with the columns of the set on the hub. Of a task that
+has more than one subset, such as a language, each has a folder of its own in the task's.
 """
 
 from pathlib import Path
@@ -32,19 +33,36 @@ def read_from_folder(task: AbsTask, folder: Path) -> None:
 
 
 def _fill(task: AbsTask, folder: Path) -> None:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+    tables = {subset: _subset(task, place) for subset, place in _subset_folders(task, folder).items()}
     if isinstance(task, AbsTaskRetrieval):
-        splits: Any = {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
-        task.dataset = dict.fromkeys(task.hf_subsets, splits)
+        task.dataset = tables
     else:
-        tables = DatasetDict({file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))})
-        for split in task.eval_splits:
-            if split not in tables:
-                raise FileNotFoundError(f"{folder} lacks {split}.parquet")
-        task.dataset = dict.fromkeys(task.hf_subsets, tables) if task.metadata.is_multilingual else tables
+        task.dataset = tables if task.metadata.is_multilingual else tables[task.hf_subsets[0]]
         task.dataset_transform()
     task.data_loaded = True
+
+
+def _subset_folders(task: AbsTask, folder: Path) -> dict[str, Path]:
+    """Return the folder of each subset: the task's own where it has but one."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if len(task.hf_subsets) == 1:
+        return {task.hf_subsets[0]: folder}
+    for subset in task.hf_subsets:
+        if not (folder / subset).is_dir():
+            raise FileNotFoundError(f"{folder} lacks the folder {subset}; it needs {', '.join(task.hf_subsets)}")
+    return {subset: folder / subset for subset in task.hf_subsets}
+
+
+def _subset(task: AbsTask, folder: Path) -> dict[str, Any]:
+    """Return mteb's form of a subset, by split."""
+    if isinstance(task, AbsTaskRetrieval):
+        return {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
+    tables = DatasetDict({file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))})
+    for split in task.eval_splits:
+        if split not in tables:
+            raise FileNotFoundError(f"{folder} lacks {split}.parquet")
+    return tables
 
 
 def _retrieval_split(task: AbsTask, folder: Path, split: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Outcome:
             "mteb_version": mteb.__version__,
             "seconds": round(sum(data["seconds"] for data in self.data), 2),
             "texts_encoded": encoded,
-            "texts_per_second": round(encoded / self.encoding_seconds, 1) if encoded else 0.0,
+            "texts_per_second": round(encoded / self.encoding_seconds, 1) if encoded else None,
         }
 
     def all_queries(self) -> pl.DataFrame:

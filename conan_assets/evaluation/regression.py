@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,9 @@ def kept_scores(release: Path) -> Scores | None:
 def compare_with_release(ours: Scores, released: Scores, suite: str, metric: str) -> list[dict[str, Any]]:
     """Return how a checkpoint differs from a release on a suite: the mean over its tasks, paired by query.
 
+    A task made of parts counts once where the checkpoint has the metric of it as a whole, as when the best checkpoint
+    is chosen: it is the mean over its parts.
+
     Parameters
     ----------
     ours, released
@@ -61,17 +64,20 @@ def compare_with_release(ours: Scores, released: Scores, suite: str, metric: str
         ``high``, ``queries``, and ``worse`` (the whole interval is below 0). Where there are no scores per query in
         common, ``low`` and ``high`` are None, ``queries`` is 0 and ``worse`` a drop by more than ``LARGEST_DROP``.
     """
-    paired = _compare_queries(ours.queries, released.queries, suite, metric)
+    rows = [row for row in ours.rows if (row["suite"], row["metric"]) == (suite, metric)]
+    wholes = {row["task"] for row in rows}
+    paired = _compare_queries(ours.queries.filter(suite=suite), released.queries, metric, wholes)
     done = {row["split"] for row in paired}
-    return [*paired, *(row for row in _compare_values(ours, released, suite, metric) if row["split"] not in done)]
+    counted = [row for row in rows if row["part_of"] not in wholes and row["split"] not in done]
+    return [*paired, *_compare_values(counted, released.rows)]
 
 
-def _compare_values(ours: Scores, released: Scores, suite: str, metric: str) -> list[dict[str, Any]]:
+def _compare_values(rows: Sequence[dict[str, Any]], released: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compare the tasks' plain values: metrics such as ``cosine_spearman`` have none per query."""
-    before = {_place(row): row["value"] for row in released.rows}
+    before = {_place(row): row["value"] for row in released}
     gains: dict[str, list[float]] = {}
-    for row in ours.rows:
-        if (row["suite"], row["metric"]) == (suite, metric) and _place(row) in before:
+    for row in rows:
+        if _place(row) in before:
             gains.setdefault(row["split"], []).append(row["value"] - before[_place(row)])
     means = {split: float(np.mean(values)) for split, values in gains.items()}
     return [
@@ -84,21 +90,27 @@ def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row[name] for name in ("suite", "task", "subset", "split", "metric"))
 
 
-def _compare_queries(scores: pl.DataFrame, released: pl.DataFrame, suite: str, metric: str) -> list[dict[str, Any]]:
+def _compare_queries(
+    scores: pl.DataFrame, released: pl.DataFrame, metric: str, wholes: Collection[str]
+) -> list[dict[str, Any]]:
     if metric not in scores.columns:
         return []
-    both = scores.filter(suite=suite).select(*QUERY, ours=metric)
+    is_part = pl.col("part_of").is_in(list(wholes))
+    both = scores.select(*QUERY, ours=metric, counted_as=pl.when(is_part).then("part_of").otherwise("task"))
     both = both.join(released.select(*QUERY, theirs=metric), on=QUERY).sort(QUERY)
     both = both.with_columns(gain=pl.col("ours") - pl.col("theirs"))
     return [_difference(split, rows) for (split,), rows in both.group_by("split", maintain_order=True)]
 
 
 def _difference(split: object, rows: pl.DataFrame) -> dict[str, Any]:
-    gains = [task["gain"].to_numpy() for _, task in rows.group_by("task", "subset", maintain_order=True)]
+    tasks = [task.partition_by("task") for task in rows.partition_by("counted_as", "subset")]
+    parts = sum(len(task) for task in tasks)
+    # The plain mean over all parts of what is weighted so is the mean over the tasks of the mean over their parts.
+    gains = [part["gain"].to_numpy() * parts / (len(tasks) * len(task)) for task in tasks for part in task]
     low, high = bootstrap_interval(gains)
     return {
         "split": split,
-        "difference": float(np.mean([task.mean() for task in gains])),
+        "difference": float(np.mean([part.mean() for part in gains])),
         "low": low,
         "high": high,
         "queries": rows.height,

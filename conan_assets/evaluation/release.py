@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from conan_assets.artifacts import atomic_path, temporary_path
 from conan_assets.encoding.loading import load_model
@@ -13,10 +12,12 @@ from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.leaderboard import LeaderboardEntry
-from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, write_model_card
+from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, public_name, write_model_card
 
 RELEASE_FOLDER = "model"
 LAST_PUBLISHED = "last_published"
+PLACES = ("path", "folder", "data_files", "model", "base_url")
+"""Settings that say where data, a model or an endpoint is: by a path, by a URL, or by a name on the Hub."""
 
 
 def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> dict[str, Any]:
@@ -58,14 +59,13 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
     }
 
 
-def _without_folders(value: object) -> object:
+def _without_folders(value: object, name: str = "") -> object:
     """Return settings with the last part of every path and URL alone: a release tells nobody where things lie."""
     if isinstance(value, Mapping):
-        return {name: _without_folders(item) for name, item in value.items()}
+        return {key: _without_folders(item, key) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_folders(item) for item in value]
-    is_place = isinstance(value, str) and (value.startswith(("/", "~")) or "://" in value)
-    return Path(urlsplit(str(value)).path).name if is_place else value
+    return public_name(value) if name in PLACES and isinstance(value, str) else value
 
 
 def publish(folder: Path, target: Path) -> Path:

@@ -6,26 +6,17 @@ from typing import Any
 import polars as pl
 from mteb.results import TaskResult
 
+from conan_assets.evaluation.metrics import reported_metrics
 from conan_assets.evaluation.suites import SuiteTask
 
 DECIMALS = 6
 """As many as mteb keeps in a result file, so that a score read back is the score computed."""
 
-METRICS = {
-    "Retrieval": ("ndcg_at_10", "map_at_1000", "recall_at_100", "mrr_at_10"),
-    "Reranking": ("map_at_1000", "mrr_at_10", "ndcg_at_10"),
-    "STS": ("cosine_spearman", "cosine_pearson"),
-    "PairClassification": ("max_accuracy", "cosine_ap"),
-    "Classification": ("accuracy", "f1"),
-    "Clustering": ("v_measure",),
-}
-"""Metrics reported by type of task, beside the task's main one."""
-
 
 def score_rows(part: SuiteTask, result: TaskResult, queries: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield a row per split, subset and metric of one task; values from 0 to 1."""
     metadata = part.task.metadata
-    metrics = dict.fromkeys([metadata.main_score, *METRICS.get(metadata.type, ())])
+    metrics = reported_metrics(metadata.type, metadata.main_score)
     for split, subsets in result.scores.items():
         for scores in subsets:
             subset = scores["hf_subset"]

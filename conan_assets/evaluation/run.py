@@ -20,6 +20,7 @@ from conan_assets.evaluation.finished import Effort, FinishedTask, FinishedTasks
 from conan_assets.evaluation.intervals import differences
 from conan_assets.evaluation.outcome import Outcome
 from conan_assets.evaluation.per_query import SCHEMA, query_scores
+from conan_assets.evaluation.reasons import NO_EMBEDDINGS
 from conan_assets.evaluation.search_model import SearchModel
 from conan_assets.evaluation.settings import SuiteSettings
 from conan_assets.evaluation.stored_model import StoredModel
@@ -108,7 +109,7 @@ def evaluate_bm25(
     outcome = _run_all(model, searches, finished)
     for part in tasks:
         if part not in searches:
-            outcome.leave_out(part, "BM25 ranks documents and gives no embeddings")
+            outcome.leave_out(part, NO_EMBEDDINGS)
     queries = _write_queries(outcome, workdir / BM25_PER_QUERY)
     return {
         **outcome.report(tasks, suites),

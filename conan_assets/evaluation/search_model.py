@@ -7,7 +7,7 @@ from datasets import Dataset
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.texts import query_texts
+from conan_assets.evaluation.texts import document_texts, query_texts
 
 Hits = dict[str, float]
 """Scores of documents by id."""
@@ -20,6 +20,8 @@ RunKey = tuple[str, str, str]
 
 NOTHING_FOUND = {"": 0.0}
 """A query without any hit must still count as 0: mteb averages over the queries that have results."""
+
+WAY_OUT = "correct the ids in the task's data, or leave the task out of the suite's tasks"
 
 
 class SearchModel(ABC):
@@ -42,9 +44,10 @@ class SearchModel(ABC):
         self.encoded = 0
         self.encoding_seconds = 0.0
 
-    @abstractmethod
     def index(self, corpus: Dataset, **_: object) -> None:
         """Take the corpus that is searched next."""
+        self._document_ids: Sequence[str] = list(corpus["id"])
+        self._index_texts(document_texts(corpus))
 
     def search(
         self,
@@ -62,12 +65,12 @@ class SearchModel(ABC):
         Raises
         ------
         EvaluationError
-            A reranking task lists no candidates.
+            A reranking task lists no candidates, none for one of its queries, or one that is not in the corpus.
         """
         query_ids = list(queries["id"])
         texts = query_texts(queries, task_metadata)
         if top_ranked is not None:
-            hits = self._score(texts, [top_ranked.get(query_id, ()) for query_id in query_ids])
+            hits = self._score(texts, self._candidates(query_ids, top_ranked, task_metadata.name))
         elif task_metadata.type.endswith("Reranking"):
             raise EvaluationError(
                 f"{task_metadata.name} is a reranking task but its data lists no candidates (top_ranked); a search "
@@ -78,6 +81,29 @@ class SearchModel(ABC):
         run = {query_id: found or dict(NOTHING_FOUND) for query_id, found in zip(query_ids, hits, strict=True)}
         self.runs[task_metadata.name, hf_subset, hf_split] = run
         return run
+
+    def _candidates(
+        self, query_ids: Sequence[str], top_ranked: Mapping[str, Sequence[str]], task: str
+    ) -> list[Sequence[str]]:
+        """Return each query's candidates, all of them documents of the corpus."""
+        known = set(self._document_ids)
+        for query_id in query_ids:
+            if not top_ranked.get(query_id):
+                raise EvaluationError(
+                    f"{task}: the query {query_id!r} has no candidates to rerank; its data lists candidates "
+                    f"(top_ranked) of {len(top_ranked)} queries, such as {next(iter(top_ranked), None)!r}: {WAY_OUT}"
+                )
+            for document_id in top_ranked[query_id]:
+                if document_id not in known:
+                    raise EvaluationError(
+                        f"{task}: the query {query_id!r} has the candidate {document_id!r}, which is not among the "
+                        f"{len(known)} documents of the corpus: {WAY_OUT}"
+                    )
+        return [top_ranked[query_id] for query_id in query_ids]
+
+    @abstractmethod
+    def _index_texts(self, documents: list[str]) -> None:
+        """Take the texts of the corpus that is searched next."""
 
     @abstractmethod
     def _search(self, queries: Sequence[str], k: int) -> list[Hits]:

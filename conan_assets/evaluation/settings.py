@@ -1,9 +1,11 @@
 """Settings of evaluation suites: what a checkpoint is scored on."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from conan_assets.data.settings import Split
 
 
 def _expanded(path: Path) -> Path:
@@ -28,7 +30,7 @@ class LocalSuite(BaseModel):
         description="Search the whole corpus, or put BM25's candidates and the relevant documents in order.",
     )
     candidates: int = Field(default=100, ge=1, description="How many of BM25's documents are reranked for a query.")
-    splits: tuple[Literal["train", "dev", "test"], ...] = Field(
+    splits: tuple[Split, ...] = Field(
         default=("test",), min_length=1, description="Splits that are scored, each on its own."
     )
 
@@ -36,9 +38,9 @@ class LocalSuite(BaseModel):
 class FolderSuite(BaseModel):
     """A folder that is used for evaluation alone.
 
-    Labelled texts are a Parquet file per split: ``sentence1, sentence2, score`` (sts; pair_classification with scores
-    0 and 1), ``text, label`` (classification, which also needs ``train.parquet``; clustering). Retrieval and reranking
-    read BEIR layout: ``corpus``, ``queries`` and ``qrels/<split>``.
+    Labelled texts are a Parquet or JSONL file per split: ``sentence1, sentence2, score`` (sts; pair_classification with
+    scores 0 and 1), ``text, label`` (classification, which also needs the split ``train``; clustering). Retrieval and
+    reranking read BEIR layout: ``corpus``, ``queries`` and ``qrels/<split>``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +54,13 @@ class FolderSuite(BaseModel):
     splits: tuple[str, ...] = Field(
         default=("test",), min_length=1, description="Splits that are scored, each on its own."
     )
+
+    @field_validator("splits")
+    @classmethod
+    def _are_of_the_layout(cls, splits: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("task") in ("retrieval", "reranking") and not set(splits) <= set(get_args(Split)):
+            raise ValueError(f"{info.data['task']} reads BEIR layout, whose splits are {', '.join(get_args(Split))}")
+        return splits
 
 
 class MtebSuite(BaseModel):

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ScoringFunction
@@ -15,7 +14,7 @@ from conan_assets.encoding.encoder import Encoder, Role
 from conan_assets.encoding.store import Embeddings, EmbeddingStore
 from conan_assets.evaluation.search import cosines, top_k
 from conan_assets.evaluation.search_model import Hits, SearchModel
-from conan_assets.evaluation.texts import document_texts, loaded_texts
+from conan_assets.evaluation.texts import loaded_texts
 
 
 class StoredModel(SearchModel, AbsEncoder):
@@ -45,10 +44,8 @@ class StoredModel(SearchModel, AbsEncoder):
         embeddings = self._embed(loaded_texts(inputs), "query" if prompt_type == PromptType.query else "document")
         return embeddings.block(0, len(embeddings))
 
-    def index(self, corpus: Dataset, **_: object) -> None:
-        """Take the embeddings of a corpus from the store."""
-        self._document_ids: Sequence[str] = list(corpus["id"])
-        self._documents = self._embed(document_texts(corpus), "document")
+    def _index_texts(self, documents: list[str]) -> None:
+        self._documents = self._embed(documents, "document")
 
     def _search(self, queries: Sequence[str], k: int) -> list[Hits]:
         scores, positions = top_k(self._embed(queries, "query"), self._documents, k)

@@ -16,6 +16,7 @@ from conan_assets.evaluation.conventions import ADDED_TO_CMTEB_31, CMTEB_31, CMT
 from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.folder_tasks import folder_task, search_task
 from conan_assets.evaluation.local_tasks import judged_pairs, local_task
+from conan_assets.evaluation.metrics import listed_by_split, reported_metrics
 from conan_assets.evaluation.offline import folder_fingerprint, read_from_folder
 from conan_assets.evaluation.settings import FolderSuite, LocalSuite, MtebSuite, SuiteSettings
 from conan_assets.progress import logger
@@ -43,6 +44,32 @@ def suite_tasks(suites: Mapping[str, SuiteSettings], corpus: pl.DataFrame, pairs
         else:
             tasks.extend(_benchmark_tasks(name, suite))
     return tasks
+
+
+def require_measured(suite_name: str, suite: SuiteSettings, split: str, metric: str) -> None:
+    """Check that tasks of a benchmark have ``metric`` on ``split``; profiles answer for the suites of other kinds.
+
+    Raises
+    ------
+    EvaluationError
+        None of its tasks has it, or the suite names what is not there.
+    """
+    if not isinstance(suite, MtebSuite):
+        return
+    tasks = [part.task for part in _benchmark_tasks(suite_name, suite)]
+    measured = [
+        (each, name)
+        for task in tasks
+        for name in reported_metrics(task.metadata.type, task.metadata.main_score)
+        for each in task.eval_splits
+    ]
+    count = measured.count((split, metric))
+    if not count:
+        raise EvaluationError(
+            f"dev_metric: no task of suite {suite_name!r} has {metric} on split {split!r}; choose from "
+            f"{listed_by_split(measured)}"
+        )
+    logger.info("%d of %d tasks of suite %s count in the dev metric", count, len(tasks), suite_name)
 
 
 def evaluation_queries(suites: Mapping[str, SuiteSettings], pairs: pl.DataFrame) -> list[str]:

@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import polars as pl
@@ -29,7 +30,8 @@ from conan_assets.synthesis.settings import Gates
 
 logger = logging.getLogger("conan_assets")
 
-MIN_QUOTED_CHARS = 16
+MIN_QUOTED_WIDTH = 16
+"""In columns of a terminal: a Chinese character takes two, and says as much as a few letters."""
 NGRAM, CHINESE_NGRAM = 5, 2
 """Characters; a Chinese question has few, each as much as a syllable."""
 
@@ -85,7 +87,8 @@ def apply_gates(
 def quotes(query: str, passage: str) -> bool:
     """Return whether a ``query`` longer than a term stands in ``passage`` word for word."""
     words = compare_by(query).strip(" .?!。？！")
-    return len(words) >= MIN_QUOTED_CHARS and words in compare_by(passage)
+    width = sum(2 if east_asian_width(character) in "WF" else 1 for character in words)
+    return width >= MIN_QUOTED_WIDTH and words in compare_by(passage)
 
 
 def _remove(judged: pl.DataFrame, reason: str, fails: pl.Series) -> pl.DataFrame:

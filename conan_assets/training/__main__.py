@@ -8,19 +8,21 @@ import sys
 from pathlib import Path
 
 from conan_assets.training.config import read_config
+from conan_assets.training.launch import end_with_launcher, telling_launcher
 from conan_assets.training.reporting import report_to_dagster
 from conan_assets.training.run import train
 
 
 def main() -> None:
     """Train what the config says, and print the report."""
+    end_with_launcher()
     parser = argparse.ArgumentParser(prog="python -m conan_assets.training", description=__doc__)
     parser.add_argument("config", type=Path, help="config.json in the directory of the run")
     arguments = parser.parse_args()
     is_main = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main else logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        with report_to_dagster() as send:
+        with telling_launcher(), report_to_dagster() as send:
             report = train(read_config(arguments.config))
             send(report)
     except (ValueError, OSError, ArithmeticError, RuntimeError) as error:

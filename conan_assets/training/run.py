@@ -1,5 +1,6 @@
 """A training run from beginning to end, or from where a killed one stopped to the same end."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -12,6 +13,7 @@ from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_dev_samples, read_training_data
 from conan_assets.training.journal import Journal, Report
+from conan_assets.training.lock import locked
 from conan_assets.training.model import MODEL, TrainableModel
 from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
@@ -38,13 +40,17 @@ def train(config: TrainingConfig) -> Report:
         The base model cannot be changed as the config asks.
     StateError
         The directory holds the saved state of another config or other data.
+    DirectoryInUseError
+        Another process trains in the directory.
     TrainingDivergedError
         A loss or a gradient is not finite.
     """
     path = config.directory / REPORT
     if not path.exists():
-        with torch.random.fork_rng():
-            _train(config, Processes())
+        processes = Processes()
+        alone = locked(config.directory) if processes.is_main else contextlib.nullcontext()
+        with alone, torch.random.fork_rng():
+            _train(config, processes)
     report: Report = json.loads(path.read_text(encoding="utf-8"))
     if report["config_fingerprint"] != _config_fingerprint(config):
         raise StateError(
@@ -110,8 +116,8 @@ def _publish(
 
 
 def _config_fingerprint(config: TrainingConfig) -> str:
-    """Return the fingerprint of what decides the result: not who watches."""
-    return fingerprint(replace(config, trackers=()).to_json())
+    """Return the fingerprint of what decides the result: not who watches, and not the order of keys."""
+    return fingerprint(json.loads(replace(config, trackers=()).to_json()))
 
 
 def _data_files(directory: Path) -> list[Path]:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 from upath import UPath
 
 from conan_assets.data.settings import BeirSource, PairsSource
@@ -57,3 +59,35 @@ def test_a_broken_line_of_remote_jsonl_is_named(remote):
 def test_a_folder_that_cannot_be_reached_is_named(location, message):
     with pytest.raises(TableError, match=message):
         load_source("x", PairsSource(kind="pairs", path=location))
+
+
+class Listed(AbstractFileSystem):
+    """A local folder as a store that remembers its listings, as those of s3:// and gs:// do."""
+
+    protocol = "listed"
+
+    def ls(self, path: str, detail: bool = True, **_: object) -> list:
+        path = self._strip_protocol(path)
+        if path not in self.dircache:
+            self.dircache[path] = [self._entry(file) for file in Path(path).iterdir()]
+        return self.dircache[path] if detail else [entry["name"] for entry in self.dircache[path]]
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.dircache.clear()
+
+    def _entry(self, file: Path) -> dict[str, object]:
+        kind, status = "directory" if file.is_dir() else "file", file.stat()
+        return {"name": str(file), "type": kind, "size": status.st_size, "etag": status.st_mtime_ns}
+
+
+@pytest.mark.filterwarnings("ignore:UPath 'listed' filesystem not explicitly implemented")
+def test_a_change_in_a_store_that_remembers_its_listings_is_seen_by_the_same_process(beir_folder):
+    fsspec.register_implementation("listed", Listed, clobber=True)
+    settings = BeirSource(kind="beir", path=f"listed://{beir_folder}")
+    before = source_fingerprint("mine", settings)
+    assert source_fingerprint("mine", settings) == before
+    (beir_folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nc\t3\t1\n")
+    changed = source_fingerprint("mine", settings)
+    assert changed != before
+    (beir_folder / "qrels" / "dev.tsv").unlink()
+    assert source_fingerprint("mine", settings) != changed

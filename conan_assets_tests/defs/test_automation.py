@@ -1,35 +1,40 @@
-"""When the graph runs by itself: the schedule, the sensors, the webhook, what follows a checkpoint, what is stale."""
+"""When the graph runs by itself: the schedule, the sensor of sources, what follows a checkpoint, what is stale."""
 
 import json
-import threading
-import traceback
-from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from conan_assets.artifacts import ArtifactStore
+from conan_assets.data import digests
 from conan_assets.definitions import build_defs
-from conan_assets.defs.automation import RELEASE_KEY, WEBHOOK_VARIABLE, build_schedule, build_source_sensor, failed_runs
+from conan_assets.defs.automation import RELEASE_KEY, build_schedule, build_source_sensor
+from conan_assets.defs.lineage import lineage_of
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings, load_settings
-from conan_assets_tests.defs.conftest import run
+from conan_assets_tests.defs.conftest import metadata, run
+
+RAW_TABLES = 'key:"raw_corpus" or key:"raw_pairs"'
 
 
 @pytest.fixture
 def read(miniature: Settings) -> Settings:
     """A programme whose sources were read."""
-    run(miniature, 'key:"raw_corpus" or key:"raw_pairs"')
+    run(miniature, RAW_TABLES)
     return miniature
 
 
 def release(settings: Settings) -> None:
+    """Leave rounds and a release that say that they were made from the raw tables as they are."""
     store = ArtifactStore(settings.home / "assets")
-    with store.building("released_model", "made"):
-        store.finish("released_model", "made", {})
+    rounds = [f"round_{number}/checkpoint" for number in range(1, settings.rounds + 1)]
+    tables = table_versions(settings)
+    for key in (*rounds, "released_model"):
+        made_from = dict.fromkeys(rounds, "made") if key == "released_model" else tables
+        with store.building(key, "made"):
+            store.finish(key, "made", {}, made_from=made_from)
 
 
 def change_source(settings: Settings) -> None:
@@ -37,6 +42,11 @@ def change_source(settings: Settings) -> None:
     number = len(path.read_text().splitlines())
     with path.open("a") as file:
         file.write(json.dumps({"_id": f"new{number}", "title": "a yak", "text": "The yak came down."}) + "\n")
+
+
+def table_versions(settings: Settings) -> dict[str, str]:
+    store = ArtifactStore(settings.home / "assets")
+    return {name: store.current(name).content for name in ("raw_corpus", "raw_pairs")}
 
 
 def weekly(settings: Settings) -> dg.RunRequest | dg.SkipReason:
@@ -70,8 +80,32 @@ def test_the_schedule_goes_on_with_a_run_that_read_the_sources_and_never_reached
     assert weekly(read).tags["conan/unfinished"] == "true"
     release(read)
     change_source(read)
-    run(read, 'key:"raw_corpus" or key:"raw_pairs"')
+    run(read, RAW_TABLES)
     assert weekly(read).tags["conan/unfinished"] == "true"
+
+
+def test_a_release_that_is_materialized_alone_after_a_failed_training_leaves_the_new_data_to_the_schedule(
+    miniature: Settings,
+):
+    settings = miniature.model_copy(update={"rounds": 1})
+    run(settings)
+    assert isinstance(weekly(settings), dg.SkipReason)
+    change_source(settings)
+    run(settings, RAW_TABLES)
+    again = run(settings, 'key:"released_model"')
+    assert metadata(again)["released_model"]["reused"].value
+    assert weekly(settings).tags["conan/unfinished"] == "true"
+    today = table_versions(settings)
+    run(settings, 'key:"round_0/beir_report" or key:"round_1/beir_report" or key:"leaderboard" or key:"released_model"')
+    assert weekly(settings).tags["conan/unfinished"] == "true"
+    lineage = lineage_of(settings, Storage(home=str(settings.home)), "round_1")
+    assert lineage["raw_corpus"] != today["raw_corpus"], "the checkpoint was trained on the corpus before"
+
+
+def test_tables_that_were_read_again_and_came_out_the_same_are_released(read: Settings):
+    release(read)
+    run(read, RAW_TABLES)
+    assert isinstance(weekly(read), dg.SkipReason)
 
 
 def test_a_corpus_that_was_read_again_without_its_pairs_counts_as_changed(read: Settings):
@@ -97,10 +131,10 @@ def test_the_sensor_asks_again_for_a_state_that_the_sources_return_to(read: Sett
     for _ in range(2):
         change_source(read)
         keys.append(sensed(read).run_key)
-        run(read, 'key:"raw_corpus" or key:"raw_pairs"')
+        run(read, RAW_TABLES)
         path.write_text(original)
         keys.append(sensed(read).run_key)
-        run(read, 'key:"raw_corpus" or key:"raw_pairs"')
+        run(read, RAW_TABLES)
     assert len(set(keys)) == 4
 
 
@@ -109,6 +143,24 @@ def test_the_sensor_does_not_ask_again_after_a_run_that_read_half_of_the_sources
     first = sensed(read)
     run(read, 'key:"raw_corpus"')
     assert sensed(read).run_key == first.run_key
+
+
+def test_a_tick_takes_the_digest_of_a_file_that_stayed_as_it_is_from_the_last_reading(
+    miniature: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(digests, "SECONDS_TO_SETTLE", 0)
+    run(miniature, RAW_TABLES)
+    assert isinstance(sensed(miniature), dg.SkipReason)
+    file = miniature.home / "source_digests.json"
+    remembered = json.loads(file.read_text())
+    assert {Path(path).name for path in remembered} == {
+        *("corpus.jsonl", "queries.jsonl", "train.tsv", "dev.tsv", "test.tsv"),
+    }
+    file.write_text(json.dumps({path: [state, "another digest"] for path, (state, _) in remembered.items()}))
+    assert sensed(miniature).tags["conan/changed_sources"] == "animals", "what is remembered is believed"
+    assert weekly(miniature).tags["conan/changed_sources"] == "animals"
+    file.unlink()
+    assert isinstance(sensed(miniature), dg.SkipReason)
 
 
 def test_a_new_commit_on_the_hub_is_a_change(miniature: Settings, monkeypatch: pytest.MonkeyPatch):
@@ -134,89 +186,6 @@ def test_schedule_and_sensors_are_in_the_ui_run_everything_and_wait_to_be_starte
     assert job.asset_layer.asset_graph.asset_check_keys == graph.asset_check_keys
 
 
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict]]]:
-    """A loopback server's address, and the messages it was posted."""
-    messages: list[dict] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            messages.append(json.loads(body))
-            self.send_response(500 if self.path.endswith("broken") else 204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", messages
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def failed() -> Iterator[tuple[dg.DagsterInstance, dg.RunFailureSensorContext]]:
-    @dg.op
-    def training() -> None:
-        raise ValueError("the loss is not finite")
-
-    @dg.job(tags={"conan/changed_sources": "animals", "other": "secret"})
-    def train_job() -> None:
-        training()
-
-    with dg.instance_for_test() as instance:
-        result = train_job.execute_in_process(instance=instance, raise_on_error=False)
-        context = dg.build_run_status_sensor_context(
-            "failed_runs", result.get_run_failure_event(), instance, result.dagster_run
-        )
-        yield instance, context.for_run_failure()
-
-
-def test_a_failed_run_is_posted_to_the_webhook(webhook, failed, monkeypatch: pytest.MonkeyPatch):
-    address, messages = webhook
-    monkeypatch.setenv(WEBHOOK_VARIABLE, f"{address}/hook")
-    failed_runs(failed[1])
-    (message,) = messages
-    assert message["job"] == "train_job"
-    assert message["failed_steps"][0]["step"] == "training"
-    assert "the loss is not finite" in message["failed_steps"][0]["error"]
-    assert message["tags"] == {"conan/changed_sources": "animals"}
-    assert message["text"].startswith("train_job failed")
-
-
-def test_without_a_webhook_a_failed_run_is_only_logged(webhook, failed, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
-    failed_runs(failed[1])
-    assert not webhook[1]
-
-
-@pytest.mark.parametrize("path", ["/broken", None])
-def test_a_webhook_that_does_not_answer_is_an_error_that_keeps_its_address(
-    path: str | None, webhook, failed, monkeypatch: pytest.MonkeyPatch
-):
-    url = f"{webhook[0]}{path}" if path else "http://127.0.0.1:1/token-in-the-path"
-    monkeypatch.setenv(WEBHOOK_VARIABLE, url)
-    with pytest.raises(Exception, match="did not take the message") as caught:
-        failed_runs(failed[1])
-    told = "".join(traceback.format_exception(caught.value))
-    assert f"the webhook in ${WEBHOOK_VARIABLE} did not take the message" in told
-    assert "token-in-the-path" not in told
-
-
-@pytest.mark.parametrize("address", ["htp//token-in-the-path", "http://127.0.0.1:token-in-the-path/hook"])
-def test_an_address_that_is_none_is_an_error_that_does_not_quote_it(
-    address: str, failed, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv(WEBHOOK_VARIABLE, address)
-    with pytest.raises(Exception, match="did not take the message") as caught:
-        failed_runs(failed[1])
-    told = "".join(traceback.format_exception(caught.value))
-    assert "did not take the message: ValueError" in told or "did not take the message: InvalidURL" in told
-    assert "token-in-the-path" not in told
-
-
 def test_reports_and_leaderboard_follow_a_checkpoint_that_is_made_by_hand(miniature: Settings):
     definitions = build_defs(miniature)
     with dg.instance_for_test() as instance:
@@ -231,6 +200,18 @@ def test_reports_and_leaderboard_follow_a_checkpoint_that_is_made_by_hand(miniat
     assert evaluated.get_num_requested(dg.AssetKey("leaderboard")) == 1
     assert evaluated.get_num_requested(dg.AssetKey(["round_1", "beir_report"])) == 0
     assert evaluated.get_num_requested(RELEASE_KEY) == 0, "a release is asked for, by a person or the schedule"
+
+
+@pytest.mark.parametrize("table", ["raw_corpus", "raw_pairs"])
+def test_nothing_follows_a_raw_table_that_is_made_by_hand(table: str, miniature: Settings):
+    definitions = build_defs(miniature)
+    with dg.instance_for_test() as instance:
+        for key in definitions.resolve_asset_graph().get_all_asset_keys():
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
+        evaluated = dg.evaluate_automation_conditions(definitions, instance)
+        instance.report_runless_asset_event(dg.AssetMaterialization(table))
+        evaluated = dg.evaluate_automation_conditions(definitions, instance, cursor=evaluated.cursor)
+    assert evaluated.total_requested == 0
 
 
 def test_a_release_is_stale_after_a_month():

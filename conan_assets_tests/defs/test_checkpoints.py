@@ -1,24 +1,31 @@
 """Checkpoints in the graph: launched by torchrun, in stages, distilled, stopped early, with dynamic negatives."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.settings import Settings
+from conan_assets.training.metrics import read_metrics
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
+from conan_assets_tests.processes import BIN, started, wait_until
 
-ROOT = Path(__file__).parents[2]
 MINED = '+key:"round_1/hard_negatives"'
 CHECKPOINT = 'key:"round_1/checkpoint"'
+STEPS = 100
 
 
 @pytest.fixture(scope="module")
@@ -100,53 +107,80 @@ def test_distillation_without_a_teacher_and_with_one_that_mining_does_not_name_a
         changed(mined, training=stages, distillation_teacher="tiny", mining=unnamed)
 
 
-def test_cancelling_the_run_ends_all_processes_of_torchrun_and_a_next_run_goes_on(mined: Settings, tmp_path: Path):
-    stages = training(mined, {"epochs": 10_000, "max_steps": 100_000, "save_every_steps": 5})
-    settings = changed(mined, training=stages, launch={"processes": 2})
-    profile = tmp_path / "profile.yaml"
+@contextlib.contextmanager
+def training_alone(settings: Settings, folder: Path) -> Iterator[subprocess.Popen]:
+    """Materialize the checkpoint in a process of its own; yield that once its trainers have saved a state."""
+    profile = folder / "profile.yaml"
     profile.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    environment = {
-        **os.environ,
-        "CONAN_PROFILE": str(profile),
-        "DAGSTER_HOME": str(tmp_path),
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {**os.environ, "CONAN_PROFILE": str(profile), "DAGSTER_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     environment.pop("CONAN_HOME", None)
-    dagster = [str(Path(sys.executable).parent / "dagster"), "asset", "materialize", "-m", "conan_assets.definitions"]
     in_process = json.dumps({"execution": {"config": {"in_process": {}}}})
-    command = [*dagster, "--select", CHECKPOINT, "--config-json", in_process]
-    log = (tmp_path / "log").open("w")
-    run_process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    home = settings.home / "assets" / "round_1" / "checkpoint"
-    try:
-        _wait_for(lambda: list(home.glob("*.partial/state/*")), "a saved state", run_process, tmp_path / "log")
-        trainers = _trainers(home)
-        assert len(trainers) >= 2
-        run_process.send_signal(signal.SIGINT)
-        assert run_process.wait(timeout=60) != 0
-    finally:
-        run_process.kill()
-        log.close()
-    _wait_for(lambda: not any(Path(f"/proc/{process}").exists() for process in trainers), "the end of all processes")
-    assert list(home.glob("*.partial/state/*")), "a next run goes on from here"
+    command = [str(BIN / "dagster"), "asset", "materialize", "-m", "conan_assets.definitions", "--select", CHECKPOINT]
+    with started([*command, "--config-json", in_process], folder / "log", env=environment) as process:
+        wait_until(lambda: any(partial(settings).glob("state/*")), process, folder / "log")
+        assert len(trainers(settings)) >= 2
+        yield process
 
 
-def _trainers(home: Path) -> list[int]:
-    """Return the ids of the processes that train below ``home``."""
+def partial(settings: Settings) -> Path:
+    """Return the folder that the checkpoint is trained in; what stays behind there when it ends too early."""
+    found = [*(settings.home / "assets" / "round_1" / "checkpoint").glob("*.partial")]
+    return found[0] if found else settings.home
+
+
+def trainers(settings: Settings) -> list[int]:
+    """Return the ids of the processes of torchrun that work below the home."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().decode()
-        except OSError:
-            continue
-        if "conan_assets.training" in command and str(home) in command:
-            found.append(int(folder.name))
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if "conan_assets.training" in command and str(settings.home) in command:
+            found.append(process.pid)
     return found
 
 
-def _wait_for(condition, what: str, process: subprocess.Popen | None = None, log: Path | None = None) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within 90 s"
-        assert process is None or process.poll() is None, log.read_text()
-        time.sleep(0.1)
+def all_end(settings: Settings, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while trainers(settings) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not trainers(settings)
+
+
+def in_a_home_of_its_own(settings: Settings, home: Path, **values: object) -> Settings:
+    shutil.copytree(settings.home, home, symlinks=True)
+    return changed(settings, home=str(home), **values)
+
+
+def test_cancelling_the_run_ends_all_processes_of_torchrun_and_a_next_run_goes_on(mined: Settings, tmp_path: Path):
+    stages = training(mined, {"epochs": 10_000, "max_steps": 100_000, "save_every_steps": 5})
+    settings = in_a_home_of_its_own(mined, tmp_path / "home", training=stages, launch={"processes": 2})
+    with training_alone(settings, tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) != 0
+    assert all_end(settings, seconds=60)
+    assert any(partial(settings).glob("state/*")), "a next run goes on from here"
+
+
+def test_killing_the_run_ends_all_trainers_and_the_next_run_goes_on_to_the_same_weights(
+    mined: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    values = {
+        "training": training(mined, {"epochs": 10_000, "max_steps": STEPS, "save_every_steps": 5}),
+        "launch": {"processes": 2},
+    }
+    undisturbed, killed = (in_a_home_of_its_own(mined, tmp_path / name, **values) for name in ("whole", "killed"))
+    with training_alone(killed, tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert all_end(killed, seconds=10)
+    assert not (partial(killed) / "report.json").exists(), "they ended because the run was killed"
+    weights, metrics = [], []
+    for settings in (undisturbed, killed):
+        run(settings, CHECKPOINT)
+        checkpoint = ArtifactStore(settings.home / "assets").current("round_1/checkpoint")
+        weights.append(load_file(checkpoint.path / "model" / "model.safetensors"))
+        metrics.append([record | {"seconds": 0} for record in read_metrics(checkpoint.path)])
+    assert checkpoint.report["resumed_from_step"] > 0
+    assert [record["step"] for record in metrics[1]] == list(range(1, STEPS + 1))
+    assert metrics[0] == metrics[1]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

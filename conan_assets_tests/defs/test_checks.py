@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from conan_assets.artifacts import ArtifactStore
@@ -18,7 +19,7 @@ from conan_assets.defs.report_checks import REGRESSION
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.evaluation.regression import Scores
 from conan_assets.settings import Settings
-from conan_assets_tests.defs.conftest import programme, run, write_beir_folder
+from conan_assets_tests.defs.conftest import programme, run, table, write_beir_folder
 
 NOT_BLOCKING = {
     "enough_for_most_queries",
@@ -31,6 +32,8 @@ OF_THE_TEST = pl.DataFrame(
     [dict.fromkeys(PAIRS.columns, "x") | {"split": "test", "score": 1.0}],
     schema={name: PAIRS.columns[name] for name in PAIRS.columns},
 )
+
+OF_THE_QUERY = pl.col("query_id").str.replace(":q", ":")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,7 @@ def test_every_stage_is_checked_and_what_would_waste_time_further_on_stops_the_g
         ("teacher_scores/bm25", lambda t: t.filter(query_id=t["query_id"][0]), "covers_every_query", ""),
         ("round_1/hard_negatives", lambda t: t.with_columns(verdict=pl.lit("perhaps")), "schema", "kept, removed"),
         ("round_1/hard_negatives", lambda t: t.with_columns(doc_id=pl.lit("gone")), "no_empty_negative", ""),
+        ("round_1/hard_negatives", lambda t: t.with_columns(doc_id=OF_THE_QUERY), "no_positive_is_a_negative", ""),
     ],
 )
 def test_a_damaged_table_fails_its_check(
@@ -116,22 +120,69 @@ def test_an_empty_document_among_the_negatives_fails_its_check(copied: Settings)
     assert not check(copied, "round_1/hard_negatives")["no_empty_negative"].passed
 
 
+def mine_again(settings: Settings, **mining: object) -> dict[str, dg.AssetCheckEvaluation]:
+    """Mine the first round with changed settings and return what its checks find."""
+    values = settings.model_dump(mode="json")
+    changed = Settings.model_validate(values | {"mining": values["mining"] | mining})
+    result = run(changed, 'key:"round_1/hard_negatives"', raise_on_error=False)
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def names_of_failed(checks: dict[str, dg.AssetCheckEvaluation]) -> set[str]:
+    return {name for name, evaluation in checks.items() if not evaluation.passed}
+
+
+def test_rules_that_remove_everything_and_rules_that_leave_too_little_fail_their_checks(copied: Settings):
+    assert names_of_failed(check(copied, "round_1/hard_negatives")) == set()
+    everything = [{"rule": "top_k_perc_pos", "teacher": "tiny", "ratio": 0.001}]
+    found = mine_again(copied, veto=everything)
+    assert names_of_failed(found) == {"some_were_kept", "enough_for_most_queries"}
+    found = mine_again(copied, negatives_per_query=10, pool_depth=10, depth=5)
+    assert names_of_failed(found) == {"enough_for_most_queries"}
+    assert found["enough_for_most_queries"].severity == dg.AssetCheckSeverity.WARN
+
+
+def test_mining_for_a_query_that_is_evaluated_fails_its_check(copied: Settings):
+    asked = table(copied, "training_pairs")["query"][0]
+    evaluated = pl.when(pl.col("split") == "test").then(pl.lit(asked)).otherwise("query")
+    change_table(copied, "raw_pairs", lambda t: t.with_columns(query=evaluated))
+    found = mine_again(copied, depth=19)
+    assert names_of_failed(found) == {"no_query_of_an_evaluation_set"}
+    assert found["no_query_of_an_evaluation_set"].metadata["queries"].value == 1
+
+
 def test_pairs_and_corpus_of_different_revisions_fail_their_check(copied: Settings):
     change_report(copied, "raw_corpus", sources=[{"source": "animals", "fingerprint": "another"}])
     assert not check(copied, "raw_pairs")["same_sources_as_the_corpus"].passed
 
 
-def test_a_collapsed_checkpoint_fails_its_check(copied: Settings):
-    path = directory(copied, "round_1/checkpoint") / "model" / "model.safetensors"
+def change_weights(model: Path, change: Callable[[str, torch.Tensor], object]) -> None:
+    path = model / "model.safetensors"
     tensors = load_file(path)
     for name, tensor in tensors.items():
-        if "LayerNorm" in name:
-            tensor.fill_(1.0 if name.endswith("bias") else 0.0)
+        change(name, tensor)
     save_file(tensors, path, {"format": "pt"})
+
+
+def collapse(name: str, tensor: torch.Tensor) -> None:
+    if "LayerNorm" in name:
+        tensor.fill_(1.0 if name.endswith("bias") else 0.0)
+
+
+def test_a_collapsed_checkpoint_fails_its_check(copied: Settings):
+    change_weights(directory(copied, "round_1/checkpoint") / "model", collapse)
     failed = check(copied, "round_1/checkpoint")["embeddings_spread"]
     assert not failed.passed
     assert failed.metadata["mean_cosine"].value > 0.999
     assert failed.metadata["effective_rank"].value < 1.5
+
+
+def test_a_checkpoint_whose_embeddings_are_not_finite_fails_its_check_and_is_told_what_to_do(copied: Settings):
+    change_weights(directory(copied, "round_1/checkpoint") / "model", lambda _, tensor: tensor.fill_(float("nan")))
+    failed = check(copied, "round_1/checkpoint")["embeddings_spread"]
+    assert not failed.passed
+    assert failed.metadata["not_finite"].value == failed.metadata["documents"].value == 64
+    assert "64 of 64 embeddings are not finite: lower the learning rate" in failed.description
 
 
 def test_the_sample_of_a_checkpoints_corpus_is_read_from_the_shared_store(copied: Settings):
@@ -248,3 +299,10 @@ def test_a_pickle_in_the_folder_that_users_load_fails_the_check_of_the_release(c
     assert check(copied, "released_model")["loads_without_pickle"].passed
     (copied.home / "released_model" / "pytorch_model.bin").write_bytes(b"")
     assert not check(copied, "released_model")["loads_without_pickle"].passed
+
+
+def test_weights_that_are_not_those_of_its_report_fail_the_check_of_the_release(copied: Settings):
+    change_weights((copied.home / "released_model").resolve(), lambda _, tensor: tensor.mul_(2))
+    failed = check(copied, "released_model")["loads_without_pickle"]
+    assert not failed.passed
+    assert failed.metadata["pickles"].value == []

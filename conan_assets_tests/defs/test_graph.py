@@ -160,6 +160,17 @@ def test_the_leaderboard_is_made_again_when_a_stage_was_built_anew_with_other_co
     assert (first, again) == (False, True)
 
 
+def test_the_leaderboard_says_what_every_stage_took(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, _ = finished
+    costs = (settings.home / "leaderboard.md").read_text().split("## Cost\n\n")[1].split("\n\n")[0]
+    lines = {(line.split(" | ")[0], line.split(" | ")[1]): line.split(" | ")[2:4] for line in costs.splitlines()[2:]}
+    stages = ["writing pairs", "curation", "scores of bm25", "scores of tiny"]
+    rounds = [(f"| round_{number}", stage) for number in (1, 2) for stage in ("mining", "training")]
+    assert {("| round_0", stage) for stage in stages} | set(rounds) <= set(lines)
+    curation = ArtifactStore(settings.home / "assets").current("training_pairs").report
+    assert lines["| round_0", "curation"] == [str(curation["seconds"]), "0"], "no encoder scores the pairs"
+
+
 @pytest.mark.parametrize(
     ("asset", "copy"), [("leaderboard", "copyfile"), ("released_model", "copytree")], ids=["leaderboard", "release"]
 )

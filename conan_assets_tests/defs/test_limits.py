@@ -1,9 +1,5 @@
 """Pools and retries: what waits for the GPU, what is tried again, and what is not."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +13,6 @@ from conan_assets.artifacts import ArtifactError
 from conan_assets.data.tables import TableError
 from conan_assets.definitions import build_defs
 from conan_assets.defs import limits
-from conan_assets.defs.dead_runs import end_dead_runs
 from conan_assets.defs.limits import GPU_POOL, is_transient, retried
 from conan_assets.settings import Settings
 
@@ -112,34 +107,6 @@ def _is_retried(node: dg.OpDefinition) -> bool:
 def test_the_pool_has_one_place_unless_an_instance_says_otherwise():
     pools = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["pools"]
     assert pools == {"granularity": "op", "default_limit": 1}
-
-
-HELD = """
-import dagster as dg, time
-
-@dg.asset(pool="gpu")
-def holds_the_gpu():
-    print("held", flush=True)
-    time.sleep(60)
-
-dg.materialize([holds_the_gpu], instance=dg.DagsterInstance.get())
-"""
-
-
-def test_a_killed_run_gives_its_place_in_the_pool_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "dagster.yaml").write_text("concurrency: {pools: {default_limit: 1}}\ntelemetry: {enabled: false}\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    command = [sys.executable, "-c", HELD]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        with dg.DagsterInstance.get() as instance:
-            assert end_dead_runs(instance) == [], "it is alive"
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 1
-            (ended,) = end_dead_runs(instance)
-            assert instance.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
-            assert instance.get_run_by_id(ended).status == dg.DagsterRunStatus.FAILURE
 
 
 def test_written_pairs_that_an_encoder_gates_share_the_gpu(miniature: Settings):

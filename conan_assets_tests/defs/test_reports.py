@@ -7,7 +7,7 @@ import pytest
 from mteb.abstasks import AbsTaskRetrieval
 
 from conan_assets.artifacts import ArtifactStore
-from conan_assets.defs.reports import _references
+from conan_assets.defs.reports import _references, tasks_not_run
 from conan_assets.evaluation import offline
 from conan_assets.evaluation import run as evaluation
 from conan_assets.settings import Settings
@@ -30,11 +30,16 @@ def write_task(folder: Path) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder that stands for the hub: tasks that are not in it cannot be loaded now."""
+    """Return a folder that stands for the hub: tasks that are not in it cannot be loaded now.
+
+    A file ``<task>.flake`` fails the next attempt alone.
+    """
     folder = tmp_path / "hub"
 
     def load_data(task: AbsTaskRetrieval, *_: object, **__: object) -> None:
-        if not (folder / task.metadata.name).is_dir():
+        flake = folder / f"{task.metadata.name}.flake"
+        if not (folder / task.metadata.name).is_dir() or flake.exists():
+            flake.unlink(missing_ok=True)
             raise ConnectionError("the hub is away")
         offline._fill(task, folder / task.metadata.name)
 
@@ -57,13 +62,17 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def with_hub(tmp_path: Path, model: str, **suites: object) -> Settings:
+    write_beir_folder(tmp_path / "animals")
+    suites["hub"] = {"kind": "mteb", "benchmark": "BEIR", "tasks": ["SciFact", "NFCorpus"]}
+    dev_metric = {"suite": "hub", "split": "test"}
+    return programme(tmp_path / "animals", model, tmp_path / "home", suites={"beir": suites}, dev_metric=dev_metric)
+
+
 def test_tasks_that_could_not_be_loaded_are_tried_again_and_finished_ones_are_not_run_again(
     tmp_path: Path, tiny_model: str, hub: Path, evaluated: list[str]
 ):
-    write_beir_folder(tmp_path / "animals")
-    suites = {"beir": {"hub": {"kind": "mteb", "benchmark": "BEIR", "tasks": ["SciFact", "NFCorpus"]}}}
-    dev_metric = {"suite": "hub", "split": "test"}
-    settings = programme(tmp_path / "animals", tiny_model, tmp_path / "home", suites=suites, dev_metric=dev_metric)
+    settings = with_hub(tmp_path, tiny_model)
 
     def materialize() -> tuple[bool, str, list[str]]:
         values = metadata(run(settings, f'+key:"{REPORT}"'))[REPORT]
@@ -81,6 +90,40 @@ def test_tasks_that_could_not_be_loaded_are_tried_again_and_finished_ones_are_no
     assert (reused, missing, evaluated) == (False, [], ["NFCorpus", "NFCorpus"])
     assert complete != first
     assert materialize() == (True, complete, [])
+
+
+def test_a_task_that_bm25_alone_could_not_load_is_warned_of_and_tried_again_and_what_it_cannot_do_is_not(
+    tmp_path: Path, tiny_model: str, hub: Path, evaluated: list[str]
+):
+    graded = pl.DataFrame({"sentence1": ["a", "b", "c"], "sentence2": ["a", "d", "e"], "score": [3.0, 2.0, 1.0]})
+    (tmp_path / "graded").mkdir()
+    graded.write_parquet(tmp_path / "graded" / "test.parquet")
+    settings = with_hub(tmp_path, tiny_model, sts={"kind": "folder", "path": str(tmp_path / "graded"), "task": "sts"})
+    write_task(hub / "NFCorpus")
+    (hub / "NFCorpus.flake").touch()
+
+    def materialize() -> tuple[bool, list[dict[str, str]]]:
+        result = run(settings, f'+key:"{REPORT}"')
+        (check,) = [found for found in result.get_asset_check_evaluations() if found.check_name == "every_task_ran"]
+        missing = check.metadata["not_run"].value
+        assert check.passed == (not missing)
+        return metadata(result)[REPORT]["reused"].value, missing
+
+    reused, (missing,) = materialize()
+    assert not reused
+    assert (missing["model"], missing["suite"], missing["task"]) == ("bm25", "hub", "NFCorpus")
+    assert "the hub is away" in missing["reason"]
+    evaluated.clear()
+    assert materialize() == (False, [])
+    assert evaluated == ["NFCorpus"]
+    assert materialize() == (True, [])
+
+
+def test_tasks_that_the_base_model_beside_a_pretrained_round_lacks_are_tried_again():
+    missing = {"suite": "hub", "task": "NFCorpus", "reason": "its data cannot be loaded"}
+    complete = {"not_run": [], "bm25": {"not_run": []}, "base_model": {"not_run": []}}
+    assert tasks_not_run(complete) == []
+    assert tasks_not_run(complete | {"base_model": {"not_run": [missing]}}) == [{"model": "base_model", **missing}]
 
 
 def test_a_round_is_compared_with_the_base_model_itself_and_with_the_round_before(miniature: Settings):

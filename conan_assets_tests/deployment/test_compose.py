@@ -50,9 +50,11 @@ def test_the_image_installs_existing_extras_by_constraint_and_runs_without_root(
     assert f"python:{project['requires-python'].removeprefix('>=')}-slim" in instructions("FROM")
 
 
-def test_the_instance_is_the_one_of_the_repository_with_its_storage_in_postgres():
+def test_the_instance_is_the_one_of_the_repository_with_its_storage_in_postgres_and_a_queue_that_waits_for_code():
     deployed = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
     storage = {name: deployed.pop(name) for name in ("storage", "compute_logs")}
+    queue = deployed.pop("run_queue")
+    assert queue["max_user_code_failure_retries"] * queue["user_code_failure_retry_delay"] >= 120
     assert deployed == yaml.safe_load((ROOT / "dagster.yaml").read_text())
     connection = storage["storage"]["postgres"]["postgres_db"]
     assert connection.pop("scheme") == "postgresql+psycopg2"
@@ -74,6 +76,13 @@ def test_every_service_has_a_health_check_restarts_and_waits_for_what_it_needs(c
         assert set(service.get("depends_on", {})) <= set(services)
     named = {volume.split(":")[0] for service in services.values() for volume in service["volumes"]}
     assert set(compose["volumes"]) <= named
+
+
+def test_the_code_service_ends_the_runs_that_were_killed_with_it_and_passes_signals_on_to_its_server(compose: dict):
+    shell, option, script = compose["services"]["code"]["command"]
+    first, server = script.split(" && ")
+    assert (shell, option, first) == ("sh", "-c", "python -m conan_assets.defs.dead_runs --all")
+    assert server.startswith("exec dagster code-server start ")
 
 
 def test_no_secret_is_written_in_the_files_and_the_password_has_no_default(compose: dict):

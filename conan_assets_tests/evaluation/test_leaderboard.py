@@ -1,6 +1,7 @@
 """The leaderboard and the choice of the best checkpoint."""
 
 import json
+import re
 
 import polars as pl
 import pytest
@@ -19,7 +20,7 @@ def changed(entry, **report):
 
 def lines_of(path, title):
     section = path.read_text().split(f"## {title}\n\n")[1].split("\n\n")[0]
-    head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
+    head, _, *lines = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in section.splitlines()]
     return [dict(zip(head, line, strict=True)) for line in lines]
 
 
@@ -112,11 +113,11 @@ def test_a_suite_of_many_tasks_draws_all_of_them(entries, tmp_path):
 
 
 def test_a_task_that_did_not_run_is_named_with_its_reason(entries, tmp_path):
-    missing = {"suite": "hub", "task": "NFCorpus", "reason": "no <network>"}
+    missing = {"suite": "hub", "task": "NFCorpus", "reason": "401 Client Error\n\nno <network> | no https://hub"}
     report = build_leaderboard([changed(entries[1], not_run=[missing])], tmp_path)
     assert report["not_run"] == [{"round": "round_0", "model": "base", **missing}]
     (line,) = lines_of(tmp_path / "leaderboard.md", "Did not run")
-    assert line == {"model": "base", **missing}
+    assert line == {"model": "base", **missing, "reason": "401 Client Error no &lt;network> \\| no https://hub"}
     assert "no &lt;network&gt;" in (tmp_path / "leaderboard.html").read_text()
 
 
@@ -186,8 +187,11 @@ def test_a_task_made_of_parts_counts_once(entries):
 
 
 def test_a_dev_metric_that_nobody_has_is_an_error(entries):
-    with pytest.raises(EvaluationError, match="no checkpoint has accuracy"):
+    there_is = "map_at_1000, mrr_at_10, ndcg_at_10, recall_at_100"
+    with pytest.raises(EvaluationError, match=rf"no checkpoint has accuracy.*dev: {there_is}; test: {there_is}$"):
         choose_best(entries, "docs", "dev", "accuracy")
+    with pytest.raises(EvaluationError, match=r"on suite 'news'.*: nothing$"):
+        choose_best(entries, "news", "dev", "ndcg_at_10")
 
 
 def test_checkpoints_scored_on_different_tasks_cannot_be_ranked(entries):

@@ -3,6 +3,7 @@
 import errno
 from pathlib import Path
 
+import mteb
 import polars as pl
 import pytest
 
@@ -78,6 +79,62 @@ def test_a_reranking_set_without_its_candidates_does_not_run(encoder, store, cor
         evaluate_encoder(
             encoder, store, cmteb(mirror, "T2Reranking"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
         )
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (
+            {"q0": ["d0"], "q9": ["d1"]},
+            r"^T2Reranking: the query 'q1' has no candidates.* of 2 queries, such as 'q0': correct the ids",
+        ),
+        ({"q0": ["d0"], "q1": []}, r"^T2Reranking: the query 'q1' has no candidates"),
+        (
+            {"q0": ["d0", "d7"], "q1": ["d8"]},
+            r"^T2Reranking: the query 'q0' has the candidate 'd7', which is not among the 4 .*leave the task out",
+        ),
+    ],
+)
+def test_candidates_of_other_queries_or_documents_are_an_error(
+    encoder, store, corpus, pairs, mirror, tmp_path, listed, message
+):
+    rows = {"query-id": list(listed), "corpus-ids": list(listed.values())}
+    pl.DataFrame(rows).write_parquet(mirror / "T2Reranking" / "top_ranked" / "dev.parquet")
+    suites, work, finished = cmteb(mirror, "T2Reranking"), tmp_path / "work", tmp_path / "finished"
+    with pytest.raises(EvaluationError, match=message):
+        evaluate_encoder(encoder, store, suites, corpus, pairs, work, finished)
+    with pytest.raises(EvaluationError, match=message):
+        evaluate_bm25(suites, corpus, pairs, work, finished)
+
+
+def write_search_set(folder: Path, texts: list[str], query: str) -> None:
+    (folder / "qrels").mkdir(parents=True)
+    ids = [f"d{number}" for number in range(len(texts))]
+    pl.DataFrame({"_id": ids, "title": "", "text": texts}).write_parquet(folder / "corpus.parquet")
+    pl.DataFrame({"_id": ["q"], "text": [query]}).write_parquet(folder / "queries.parquet")
+    judged = pl.DataFrame({"query-id": ["q"], "corpus-id": ["d0"], "score": [1]})
+    judged.write_parquet(folder / "qrels" / "test.parquet")
+
+
+def test_every_subset_of_a_task_is_read_from_a_folder_of_its_own(corpus, pairs, tmp_path):
+    name = "MultilingualNanoSciFactRetrieval"
+    task = mteb.get_task(name)
+    suite = MtebSuite(kind="mteb", benchmark="NanoBEIR-multilingual", tasks=(name,), folder=tmp_path)
+    for number, subset in enumerate(task.hf_subsets):
+        texts = [f"apple {subset}", "blue sky"]
+        write_search_set(tmp_path / name / subset, texts, "apple" if number else "sky")
+    report = evaluate_bm25({"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    values = {row["subset"]: row["value"] for row in report["rows"] if row["main"]}
+    assert values == {subset: float(number > 0) for number, subset in enumerate(task.hf_subsets)}
+
+
+def test_a_folder_without_its_subsets_leaves_the_task_out_with_their_names(corpus, pairs, tmp_path):
+    name = "MultilingualNanoSciFactRetrieval"
+    suite = MtebSuite(kind="mteb", benchmark="NanoBEIR-multilingual", tasks=(name,), folder=tmp_path)
+    write_search_set(tmp_path / name, ["apple", "sky"], "apple")
+    report = evaluate_bm25({"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    (left_out,) = report["not_run"]
+    assert "lacks the folder ar; it needs ar, de, en, es" in left_out["reason"]
 
 
 def test_changed_files_are_scored_anew_and_an_evaluation_can_be_repeated(

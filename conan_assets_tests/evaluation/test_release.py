@@ -11,9 +11,10 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.models import DEMO_MODEL, DEMO_PACKAGE
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.folder_tasks import folder_task
-from conan_assets.evaluation.model_card import Origin, base_licence
+from conan_assets.evaluation.model_card import Origin, base_licence, public_name
 from conan_assets.evaluation.release import publish, write_release
 from conan_assets.evaluation.settings import FolderSuite
 from conan_assets.evaluation.stored_model import StoredModel
@@ -22,10 +23,51 @@ from conan_assets_tests.evaluation.plain import plain_scores
 LINEAGE = {"training_pairs": "0123", "round_1/hard_negatives": "4567"}
 SETTINGS = {
     "rounds": 2,
-    "sources": {"docs": {"path": "/srv/secret-place/docs"}},
+    "sources": {
+        "docs": {"kind": "beir", "path": "/srv/secret-place/docs"},
+        "support": {"kind": "pairs", "path": "../clients/acme/support", "weight": 2.0},
+        "bucket": {"kind": "pairs", "path": "s3://key:secret@acme/data/faq?token=1"},
+        "sample": {"kind": "sts", "path": "sample:zh/sts"},
+        "scifact": {
+            "kind": "hub",
+            "path": "mteb/scifact",
+            "revision": "refs/pr/16",
+            "corpus": {"path": "~/acme/corpus", "data_files": "parts/*.parquet"},
+        },
+    },
+    "base_model": {"model": "intfloat/e5-small", "query_prompt": "/search: "},
+    "teachers": {
+        "own": {"encoder": {"model": "/srv/secret-place/teacher", "query_prompt": "~ query: "}},
+        "cross": {"model": "BAAI/bge-reranker-base", "first_stage": {"model": "./first"}},
+    },
+    "curation": {"blocked_words": ["https://example.org/a", "/etc/passwd"]},
     "training": [{"epochs": 1}],
-    "generation": {"base_url": "http://inside:8000/v1"},
+    "generation": {"base_url": "http://user:secret@inside:8000/v1", "model": "meta/llama"},
 }
+PUBLIC = {
+    "rounds": 2,
+    "sources": {
+        "docs": {"kind": "beir", "path": "docs"},
+        "support": {"kind": "pairs", "path": "support", "weight": 2.0},
+        "bucket": {"kind": "pairs", "path": "faq"},
+        "sample": {"kind": "sts", "path": "sample:zh/sts"},
+        "scifact": {
+            "kind": "hub",
+            "path": "mteb/scifact",
+            "revision": "refs/pr/16",
+            "corpus": {"path": "corpus", "data_files": "parts/*.parquet"},
+        },
+    },
+    "base_model": {"model": "intfloat/e5-small", "query_prompt": "/search: "},
+    "teachers": {
+        "own": {"encoder": {"model": "teacher", "query_prompt": "~ query: "}},
+        "cross": {"model": "BAAI/bge-reranker-base", "first_stage": {"model": "first"}},
+    },
+    "curation": {"blocked_words": ["https://example.org/a", "/etc/passwd"]},
+    "training": [{"epochs": 1}],
+    "generation": {"base_url": "v1", "model": "meta/llama"},
+}
+"""The same without what tells where things lie: prompts, names on the Hub and words are as they were."""
 
 
 @pytest.fixture
@@ -83,9 +125,37 @@ def test_the_release_says_what_it_was_made_from_and_nothing_of_the_machine(relea
     assert "* round_1/hard_negatives: 4567" in (folder / "README.md").read_text()
     made_from = json.loads((folder / "training_lineage.json").read_text())
     assert made_from["lineage"] == LINEAGE
-    assert made_from["settings"]["training"] == [{"epochs": 1}]
-    assert made_from["settings"]["sources"] == {"docs": {"path": "docs"}}
-    assert made_from["settings"]["generation"] == {"base_url": "v1"}
+    assert made_from["settings"] == PUBLIC
+
+
+@pytest.mark.parametrize(("url", "shown"), [("https://user:secret@host", ""), ("https://host/v1/", "v1")])
+def test_of_a_url_nothing_but_the_last_part_of_its_path_is_told(url, shown):
+    assert public_name(url) == shown
+
+
+def test_a_relative_folder_is_told_by_its_last_part_and_a_name_on_the_hub_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "data" / "support").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert public_name("data/support") == "support"
+    assert public_name("intfloat/e5-small") == "intfloat/e5-small"
+
+
+def test_a_base_model_in_the_home_folder_is_no_name_on_the_hub(entries, tiny_model, tmp_path, monkeypatch):
+    shutil.copytree(tiny_model, tmp_path / "private" / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    origin = Origin("demo-model", EncoderSettings("~/private/mine"), LINEAGE, SETTINGS)
+    write_release(entries[1], EncoderSettings(tiny_model), origin, tmp_path)
+    card = tmp_path / "model" / "README.md"
+    assert ModelCard.load(card).data.get("base_model") is None
+    assert "trained by Conan Assets from `mine`" in card.read_text()
+    assert "private" not in card.read_text()
+
+
+def test_a_base_model_on_the_hub_is_named_in_the_card(entries, tiny_model, tmp_path):
+    pytest.importorskip(DEMO_PACKAGE)
+    origin = Origin("demo-model", EncoderSettings(DEMO_MODEL), LINEAGE, SETTINGS)
+    write_release(entries[1], EncoderSettings(tiny_model), origin, tmp_path)
+    assert ModelCard.load(tmp_path / "model" / "README.md").data.get("base_model") == DEMO_MODEL
 
 
 def test_the_licence_is_the_one_in_the_base_models_card(entries, tiny_model, tmp_path):

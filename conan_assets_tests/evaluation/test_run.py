@@ -50,6 +50,12 @@ def test_the_report_says_what_changes_a_score_and_what_it_cost(store, corpus, pa
     assert report["seconds"] == data["seconds"] > 0
 
 
+def test_an_evaluation_of_texts_that_were_all_stored_before_tells_no_speed(encoder, store, corpus, pairs, tmp_path):
+    evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "first", tmp_path / "finished")
+    report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "second", tmp_path / "elsewhere")
+    assert (report["texts_encoded"], report["texts_per_second"]) == (0, None)
+
+
 def test_an_evaluation_that_goes_on_says_what_all_of_it_cost(encoder, store, corpus, pairs, tmp_path):
     first = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "first", tmp_path / "finished")
     second = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "second", tmp_path / "finished")

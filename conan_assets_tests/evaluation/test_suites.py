@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.local_tasks import content_hash
 from conan_assets.evaluation.settings import LocalSuite, MtebSuite, SuiteSettings
-from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
+from conan_assets.evaluation.suites import evaluation_queries, require_measured, suite_tasks
 
 SUITE = TypeAdapter(SuiteSettings)
 
@@ -41,6 +41,30 @@ def test_a_benchmark_has_all_its_tasks_and_an_aggregate_its_parts(corpus, pairs)
     parts = [part.name for part in tasks if part.part_of == "CQADupstackRetrieval"]
     assert len(parts) == 12
     assert len(tasks) == 14 + 12
+
+
+@pytest.mark.parametrize(
+    ("tasks", "split", "metric", "there_is"),
+    [
+        ((), "validation", "ndcg_at_10", r"dev: map_at_1000, .*ndcg_at_10.*; test: map_at_1000, "),
+        ((), "test", "ndcg@10", r"dev: map_at_1000, .*; test: map_at_1000, "),
+        (("SciFact", "NFCorpus"), "dev", "ndcg_at_10", "test: map_at_1000, mrr_at_10, ndcg_at_10, recall_at_100$"),
+    ],
+)
+def test_a_dev_metric_that_no_task_of_a_benchmark_has_is_refused_with_those_that_they_have(
+    tasks, split, metric, there_is
+):
+    suite = MtebSuite(kind="mteb", benchmark="BEIR", tasks=tasks)
+    with pytest.raises(EvaluationError, match=rf"no task of suite 'en' has {metric} on split '{split}'.*{there_is}"):
+        require_measured("en", suite, split, metric)
+
+
+def test_a_dev_metric_is_told_by_how_many_tasks_of_a_benchmark_it_is_measured(caplog):
+    caplog.set_level("INFO")
+    for split in ("dev", "test"):
+        require_measured("en", MtebSuite(kind="mteb", benchmark="BEIR"), split, "ndcg_at_10")
+    counts = [record.getMessage() for record in caplog.records if "dev metric" in record.getMessage()]
+    assert [message.split(" tasks")[0] for message in counts] == ["1 of 26", "25 of 26"]
 
 
 def test_unloading_a_task_leaves_the_next_run_a_whole_one(corpus, pairs):

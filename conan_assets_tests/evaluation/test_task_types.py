@@ -6,11 +6,14 @@ import polars as pl
 import pytest
 
 from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
 from conan_assets.evaluation.settings import FolderSuite, LocalSuite
-from conan_assets.evaluation.suites import evaluation_queries
+from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
 
 SENTENCES = ["aaa bbb", "ccc ddd", "111 222", "333 444", "zzz yyy xxx", "qqq", "ppp ooo nnn", "555 666 777"]
+
+NOTHING = pl.DataFrame()
 
 
 @pytest.fixture
@@ -57,6 +60,15 @@ def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, c
     assert values["PairClassification"] > 0.55
 
 
+def test_the_metrics_that_a_profile_may_choose_by_are_those_of_the_report(
+    encoder, store, corpus, pairs, folders, tmp_path
+):
+    suites = suites_of(folders)
+    report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    for name, suite in suites.items():
+        assert {row["metric"] for row in report["rows"] if row["suite"] == name} == set(METRICS[TYPES[suite.task]])
+
+
 def test_reranking_puts_only_the_candidates_in_order(encoder, store, corpus, pairs, folders, tmp_path):
     suites = {"rerank": suites_of(folders)["rerank"]}
     evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
@@ -83,3 +95,74 @@ def test_a_missing_file_or_column_is_named(folders, corpus, pairs, tmp_path):
     wrong = FolderSuite(kind="folder", path=folders / "topics", task="sts")
     with pytest.raises(EvaluationError, match="lacks the column 'sentence1'; it has text, label"):
         evaluate_bm25({"x": wrong}, corpus, pairs, tmp_path, tmp_path / "finished")
+
+
+ROWS = {
+    "sentence1": SENTENCES,
+    "sentence2": SENTENCES[::-1],
+    "score": [float(number) for number in range(8)],
+    "text": SENTENCES,
+    "label": ["a", "b"] * 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "message"),
+    [
+        ("sts", {"score": ["1"] * 8}, r"'score' holds values of type String; it must hold numbers"),
+        ("pair_classification", {"score": ["1"] * 8}, r"'score' holds values of type String; it must hold numbers"),
+        ("pair_classification", {"score": [0.5, 1] * 4}, r"'score' must hold 0 and 1"),
+        ("pair_classification", {"score": [1] * 8}, r"'score' holds nothing but 1; nothing can be told apart"),
+        ("sts", {"score": [float("nan")] * 8}, r"'score' holds no finite number in row 1"),
+        ("sts", {"score": [2.0] * 8}, r"'score' holds nothing but 2\.0; nothing can be told apart by one score"),
+        ("sts", {"score": [1, None] * 4}, r"'score' is empty in row 2"),
+        ("sts", {"sentence1": list(range(8))}, r"'sentence1' holds values of type Int64; it must hold texts"),
+        (
+            "classification",
+            {"label": ["a"] * 8},
+            r"'label' holds nothing but 'a'; nothing can be told apart by one label",
+        ),
+        (
+            "clustering",
+            {"label": [[0], [1]] * 4},
+            r"'label' holds values of type List\(Int64\); it must hold texts or n",
+        ),
+    ],
+)
+def test_values_that_no_metric_can_be_computed_from_are_named(task, columns, message, tmp_path):
+    pl.DataFrame({**ROWS, **columns}, strict=False).write_parquet(tmp_path / "test.parquet")
+    pl.DataFrame(ROWS).write_parquet(tmp_path / "train.parquet")
+    suite = FolderSuite(kind="folder", path=tmp_path, task=task)
+    with pytest.raises(EvaluationError, match=rf"^suite 'x': {tmp_path}/test\.parquet: column {message}"):
+        suite_tasks({"x": suite}, NOTHING, NOTHING)
+
+
+def test_a_file_without_rows_is_named(tmp_path):
+    pl.DataFrame(ROWS).clear().write_parquet(tmp_path / "test.parquet")
+    with pytest.raises(EvaluationError, match=r"test\.parquet: column 'sentence1' is empty: the file has no rows"):
+        suite_tasks({"x": FolderSuite(kind="folder", path=tmp_path, task="sts")}, NOTHING, NOTHING)
+
+
+def test_scores_that_jsonl_holds_as_strings_are_named(tmp_path):
+    pl.DataFrame({**ROWS, "score": ["1", "0"] * 4}).write_ndjson(tmp_path / "test.jsonl")
+    with pytest.raises(EvaluationError, match=r"test\.jsonl: column 'score' holds values of type String"):
+        suite_tasks({"x": FolderSuite(kind="folder", path=tmp_path, task="sts")}, NOTHING, NOTHING)
+
+
+def test_labels_that_are_numbers_in_one_split_and_texts_in_another_are_named(tmp_path):
+    for split, labels in (("train", [0, 1]), ("test", ["0", "1"])):
+        pl.DataFrame({**ROWS, "label": labels * 4}).write_parquet(tmp_path / f"{split}.parquet")
+    suite = FolderSuite(kind="folder", path=tmp_path, task="classification")
+    message = rf"^suite 'x': {tmp_path}: column 'label' holds Int64 in train, String in test; give it the same type"
+    with pytest.raises(EvaluationError, match=message):
+        suite_tasks({"x": suite}, NOTHING, NOTHING)
+
+
+@pytest.mark.parametrize("labels", [[True, False], [0, 1], [0.0, 1.0], ["no", "yes"]])
+def test_labels_may_be_texts_numbers_or_truth_values(labels, encoder, store, tmp_path):
+    for split in ("train", "test"):
+        pl.DataFrame({**ROWS, "label": labels * 4}).write_parquet(tmp_path / f"{split}.parquet")
+    for task in ("classification", "clustering"):
+        suites = {"x": FolderSuite(kind="folder", path=tmp_path, task=task)}
+        report = evaluate_encoder(encoder, store, suites, NOTHING, NOTHING, tmp_path / "work", tmp_path / "finished")
+        assert all(0 <= row["value"] <= 1 for row in report["rows"])

@@ -1,6 +1,8 @@
 """Traps of mteb and of benchmark data that no other test of this room covers."""
 
 import json
+import sys
+import types
 
 import mteb
 import polars as pl
@@ -56,7 +58,13 @@ def test_a_new_revision_of_a_set_on_the_hub_is_evaluated_anew(store, encoder, co
     assert kept.find(task) is None
 
 
-def test_no_tracker_of_emissions_runs(encoder, store, corpus, pairs, tmp_path):
+def test_no_tracker_of_emissions_runs_where_one_is_installed(encoder, store, corpus, pairs, tmp_path, monkeypatch):
+    def started(**_):
+        raise AssertionError("a tracker was started")
+
+    installed = types.ModuleType("codecarbon")
+    installed.EmissionsTracker = started
+    monkeypatch.setitem(sys.modules, "codecarbon", installed)
     evaluate_encoder(encoder, store, DOCS, corpus, pairs, tmp_path, tmp_path / "finished")
     (result,) = (tmp_path / "finished").rglob("*.json")
     assert json.loads(result.read_text())["result"]["kg_co2_emissions"] is None

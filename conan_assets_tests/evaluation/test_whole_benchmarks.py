@@ -1,10 +1,13 @@
-"""Every task of C-MTEB and BEIR, from folders of tiny sets: the whole way from the data to the means."""
+"""Every task of C-MTEB, BEIR and NanoBEIR, from folders of tiny sets: the whole way from the data to the means."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from mteb.benchmarks.benchmark import BenchmarkAggregation
+from mteb.results import TaskResult
 
 from conan_assets.evaluation.run import evaluate_encoder
 from conan_assets.evaluation.settings import MtebSuite
@@ -56,7 +59,7 @@ def write_benchmark(parts: list[SuiteTask], folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("benchmark", "tasks"), [("C-MTEB", 35), ("BEIR", 15)])
+@pytest.mark.parametrize(("benchmark", "tasks"), [("C-MTEB", 35), ("BEIR", 15), ("NanoBEIR", 13)])
 def test_every_task_of_a_benchmark_runs_from_a_folder_and_gives_its_means(benchmark, tasks, encoder, store, tmp_path):
     parts = suite_tasks({"all": MtebSuite(kind="mteb", benchmark=benchmark)}, NOTHING, NOTHING)
     folder = write_benchmark(parts, tmp_path / "hub")
@@ -75,5 +78,13 @@ def test_every_task_of_a_benchmark_runs_from_a_folder_and_gives_its_means(benchm
         assert ours["BEIR, 15 tasks"] == pytest.approx(mean, abs=0.01)
         (whole,) = [row for row in mains if row["task"] == "CQADupstackRetrieval"]
         assert whole["low"] <= whole["value"] <= whole["high"]
+    elif benchmark == "NanoBEIR":
+        assert ours == {"mteb, 13 tasks": pytest.approx(mean_by_mteb(tmp_path / "finished"), abs=0.01)}
     else:
         assert ours["mteb, 31 tasks"] != ours["published, 35 tasks"]
+
+
+def mean_by_mteb(finished: Path) -> float:
+    kept = [json.loads(path.read_text()) for path in finished.rglob("*.json")]
+    results = [TaskResult.model_validate(each["result"]) for each in kept]
+    return 100 * BenchmarkAggregation.MEAN_TASK.aggregate(results)["Mean(Task)"]

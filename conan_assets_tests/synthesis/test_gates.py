@@ -58,6 +58,8 @@ def test_a_question_that_quotes_its_passage_is_removed():
 def test_a_term_that_stands_in_the_passage_is_no_quotation():
     assert not quotes("cats purr", CORPUS["text"][0])
     assert quotes("Cats purr when they are content.", CORPUS["text"][0])
+    assert not quotes("大部分时间", CORPUS["text"][3])
+    assert quotes("猫在满足的时候会打呼噜?", CORPUS["text"][3])
 
 
 def test_questions_in_another_language_than_their_passage_are_removed():

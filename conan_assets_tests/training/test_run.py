@@ -1,7 +1,6 @@
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.config import write_config
+from conan_assets.training.lock import DirectoryInUseError
 from conan_assets.training.metrics import METRICS, read_metrics
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
@@ -66,15 +66,20 @@ def start(directory: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def kill_at(directory: Path, lines: int) -> None:
-    """Start the run and kill -9 it once it has written that many lines of metrics."""
+def start_and_wait(directory: Path, lines: int) -> subprocess.Popen[bytes]:
+    """Start the run and return it once it has written that many lines of metrics."""
     process = start(directory)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and len(read_metrics(directory)) < lines:
         time.sleep(0.005)
     assert process.poll() is None, "the run ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    return process
+
+
+def kill_at(directory: Path, lines: int) -> None:
+    """Start the run and kill -9 it once it has written that many lines of metrics."""
+    with start_and_wait(directory, lines) as process:
+        process.kill()
 
 
 def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_model: str):
@@ -103,6 +108,18 @@ def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_m
         [record | {"seconds": 0} for record in read_metrics(tmp_path / name)] for name in ("undisturbed", "killed")
     ]
     assert records[0] == records[1]
+
+
+def test_a_second_run_is_refused_where_one_is_training(tmp_path: Path, tiny_model: str):
+    write_random_data(tmp_path / "data")
+    write_config(make_config(tmp_path, tiny_model, replace(QUICK, epochs=10_000)))
+    with start_and_wait(tmp_path, 1) as process:
+        message = f"another run is training in {tmp_path}: wait for it, or end process {process.pid} on"
+        try:
+            with pytest.raises(DirectoryInUseError, match=message):
+                train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
+        finally:
+            process.kill()
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path: Path, tiny_model: str):
@@ -145,13 +162,15 @@ def test_a_stage_without_dropout_of_its_own_has_the_models_again(tmp_path: Path,
     assert seen == [{0.0}, {0.1}, {0.3}]
 
 
-def test_who_watches_is_no_part_of_a_run_and_another_config_is_refused_when_it_is_finished(
+def test_who_watches_and_the_order_of_keys_are_no_part_of_a_run_and_another_config_is_refused_when_it_is_finished(
     tmp_path: Path, tiny_model: str
 ):
     write_random_data(tmp_path / "data")
     config = make_config(tmp_path, tiny_model, replace(QUICK, max_steps=2))
     report = train(config)
     assert train(replace(config, trackers=())) == report
+    reordered = replace(QUICK, max_steps=2, losses=dict(reversed(QUICK.losses.items())))
+    assert train(make_config(tmp_path, tiny_model, reordered)) == report
     with pytest.raises(StateError, match="finished run of another config"):
         train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
 

@@ -1,0 +1,128 @@
+"""Training under torchrun fails as it does in process: the same error, the same message, the same next attempt."""
+
+import errno
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import torch
+from dagster._utils.error import SerializableErrorInfo
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from conan_assets.artifacts import full_disk_error, naming_a_full_disk
+from conan_assets.defs import limits
+from conan_assets.defs.launchers import Launcher, TorchrunLauncher
+from conan_assets.defs.limits import is_transient, retried
+from conan_assets.training.config import TrainingConfig
+from conan_assets.training.launch import LAUNCH, open_launch, read_failure, telling_launcher
+from conan_assets.training.settings import TrainingSettings
+from conan_assets_tests.processes import free_port
+from conan_assets_tests.training.samples import make_config, write_random_data
+
+QUICK = TrainingSettings(
+    epochs=4, retrieval_batch_size=2, negatives_per_query=2, learning_rate=1e-3, dtype="float32", save_every_steps=1
+)
+
+
+def torchrun(processes: int) -> Launcher:
+    return TorchrunLauncher(processes=processes, options=["--standalone"])
+
+
+def fail(launcher: Launcher, config: TrainingConfig) -> tuple[int, list[SerializableErrorInfo]]:
+    """Return how many attempts an asset took that trains in vain, and its error with all causes."""
+    tried = []
+
+    @dg.asset
+    @retried
+    def checkpoint(context: dg.AssetExecutionContext) -> None:
+        tried.append(context.retry_number)
+        with naming_a_full_disk("checkpoint", config.directory):
+            launcher.train(context, config)
+
+    result = dg.materialize([checkpoint], raise_on_error=False)
+    errors = [result.failure_data_for_node("checkpoint").error]
+    while errors[-1].cause is not None:
+        errors.append(errors[-1].cause)
+    return len(tried), errors
+
+
+def test_a_run_that_diverges_names_its_samples_as_it_does_in_process(
+    tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings = replace(QUICK, learning_rate=1e30, max_gradient_norm=1e30)
+    causes = []
+    for name, launcher in {"in_process": Launcher(), "torchrun": torchrun(2)}.items():
+        write_random_data(tmp_path / name / "data", samples=4)
+        tried, errors = fail(launcher, make_config(tmp_path / name, tiny_model, settings))
+        assert tried == 1
+        causes.append((errors[-1].cls_name, errors[-1].message.split("\n")[0]))
+    assert causes[0] == causes[1]
+    assert re.search(
+        r"TrainingDivergedError: the loss of stage 1, step \d is nan: sample s\d, sample s\d", causes[1][1]
+    )
+
+
+def test_an_error_that_may_be_gone_at_the_next_attempt_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "MAX_RETRIES", 1)
+    monkeypatch.setattr(limits, "SECONDS_BETWEEN_ATTEMPTS", 0)
+    nobody = {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")}
+    for name, value in nobody.items():
+        monkeypatch.setenv(name, value)
+    write_random_data(tmp_path / "data", samples=4)
+    tried, errors = fail(torchrun(1), make_config(tmp_path, "org/model", QUICK))
+    assert tried == 2
+    assert any("the model 'org/model' is neither a folder nor on the hub" in error.message for error in errors)
+
+
+def test_a_disk_that_is_full_is_named(small_disk: Path, tiny_model: str):
+    write_random_data(small_disk / "data", samples=4)
+    (small_disk / "others").write_bytes(bytes(900_000))
+    tried, errors = fail(torchrun(1), make_config(small_disk, tiny_model, QUICK))
+    assert tried == 1
+    assert any("the disk is full: checkpoint could not be written" in error.message for error in errors)
+
+
+def told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Exception | None:
+    """Return what a launcher reads of an error that ended its trainer."""
+    with open_launch() as launch:
+        monkeypatch.setenv(LAUNCH, str(launch))
+        with pytest.raises(type(error)), telling_launcher():
+            raise error
+        return read_failure(launch)
+
+
+@pytest.mark.parametrize(
+    ("error", "transient", "full"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True, False),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), True, False),
+        (LocalEntryNotFoundError("not cached"), False, False),
+        (OSError(errno.ENOSPC, "written in vain", "/data/state"), False, True),
+        (ValueError("two\nlines"), False, False),
+    ],
+)
+def test_what_decides_over_an_error_survives_the_way_to_the_launcher(
+    error: Exception, transient: bool, full: bool, monkeypatch: pytest.MonkeyPatch
+):
+    found = told(error, monkeypatch)
+    assert str(found) == str(error)
+    assert type(found).__name__ == type(error).__name__
+    assert is_transient(found) == transient
+    assert getattr(full_disk_error(found), "filename", None) == ("/data/state" if full else None)
+
+
+def test_causes_survive_the_way_to_the_launcher_and_what_was_hidden_stays_hidden(monkeypatch: pytest.MonkeyPatch):
+    error = RuntimeError("not loaded")
+    error.__cause__ = TimeoutError("slow")
+    found = told(error, monkeypatch)
+    assert str(found.__cause__) == "slow"
+    assert is_transient(found)
+    error = RuntimeError("in use")
+    error.__context__, error.__suppress_context__ = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), True
+    found = told(error, monkeypatch)
+    assert (found.__cause__, found.__suppress_context__) == (None, True)
+    assert found.__context__.errno == errno.EAGAIN
