@@ -43,7 +43,10 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         prompt_response_pairs: pl.LazyFrame,
     ) -> dg.MaterializeResult:
         """Keep what the rounds train on: natural and written pairs, without anything that an evaluation set holds."""
-        from conan_assets.evaluation.suites import suite_files_fingerprint
+        from conan_assets.evaluation.suites import require_measured, suite_files_fingerprint
+
+        chosen_by = settings.dev_metric
+        require_measured(chosen_by.suite, settings.all_suites[chosen_by.suite], chosen_by.split, chosen_by.metric)
 
         def build(directory: Path) -> Report:
             scores = None if scored is None else _StoredScores(scored, storage)

@@ -19,7 +19,7 @@ from conan_assets.cleaning import mark_as_read
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.progress import logger
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the same model would get other scores or other files."""
 
 

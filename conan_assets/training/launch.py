@@ -71,11 +71,12 @@ def _describe(error: BaseException) -> list[dict[str, Any]]:
     while behind is not None:
         kinds = [kind for kind in type(behind).__mro__ if issubclass(kind, Exception) and kind is not Exception]
         system = behind if isinstance(behind, OSError) and behind.errno is not None else None
+        named = [system.errno, system.strerror, system.filename and str(system.filename)] if system else None
         response = getattr(behind, "response", None)
         links.append(
             {
                 "types": [(kind.__module__, kind.__name__) for kind in kinds],
-                "arguments": [system.errno, system.strerror, _text(system.filename)] if system else [str(behind)],
+                "arguments": named or [str(behind)],
                 "status_code": getattr(behind, "status_code", getattr(response, "status_code", None)),
                 "has_cause": behind.__cause__ is not None,
                 "hides_context": behind.__suppress_context__,
@@ -84,10 +85,6 @@ def _describe(error: BaseException) -> list[dict[str, Any]]:
         )
         behind = behind.__cause__ or behind.__context__
     return links
-
-
-def _text(filename: object) -> str | None:
-    return None if filename is None else str(filename)
 
 
 def _rebuild(links: list[dict[str, Any]]) -> Exception | None:

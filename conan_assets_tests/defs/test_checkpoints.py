@@ -25,7 +25,7 @@ from conan_assets_tests.processes import BIN, started, wait_until
 
 MINED = '+key:"round_1/hard_negatives"'
 CHECKPOINT = 'key:"round_1/checkpoint"'
-STEPS = 100
+STEPS = 200
 
 
 @pytest.fixture(scope="module")

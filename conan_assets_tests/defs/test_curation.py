@@ -11,6 +11,7 @@ import pytest
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.definitions import build_defs
 from conan_assets.defs.curation import build_curation_assets
+from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.settings import Settings
 from conan_assets_tests.data.frames import make_pairs
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
@@ -145,3 +146,17 @@ def test_the_weight_of_a_source_changes_checkpoints_and_nothing_before(
     again = materialize(settings.model_copy(update={"sources": sources}))
     events = again.get_asset_materialization_events()
     assert all(event.materialization.metadata["reused"].value for event in events)
+
+
+def test_a_dev_metric_that_no_task_of_a_benchmark_has_is_refused_before_anything_is_trained(
+    tmp_path: Path, tiny_model: str
+):
+    write_beir_folder(tmp_path / "animals")
+    suites = {"beir": {"hub": {"kind": "mteb", "benchmark": "BEIR", "tasks": ["SciFact"]}}}
+    settings = programme(
+        tmp_path / "animals", tiny_model, tmp_path / "home", suites=suites, dev_metric={"suite": "hub", "split": "dev"}
+    )
+    with pytest.raises(
+        EvaluationError, match=r"no task of suite 'hub' has ndcg_at_10 on split 'dev'.*test: map_at_1000"
+    ):
+        materialize(settings)

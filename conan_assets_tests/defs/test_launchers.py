@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import httpx2
 import pytest
 import torch
 from dagster._utils.error import SerializableErrorInfo
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from conan_assets.artifacts import full_disk_error, naming_a_full_disk
 from conan_assets.defs import limits
@@ -25,6 +26,8 @@ from conan_assets_tests.training.samples import make_config, write_random_data
 QUICK = TrainingSettings(
     epochs=4, retrieval_batch_size=2, negatives_per_query=2, learning_rate=1e-3, dtype="float32", save_every_steps=1
 )
+
+OVERLOADED = httpx2.Response(503, request=httpx2.Request("GET", "http://localhost"))
 
 
 def torchrun(processes: int) -> Launcher:
@@ -100,6 +103,7 @@ def told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Exception | None:
     [
         (torch.OutOfMemoryError("CUDA out of memory"), True, False),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), True, False),
+        (HfHubHTTPError("overloaded", response=OVERLOADED), True, False),
         (LocalEntryNotFoundError("not cached"), False, False),
         (OSError(errno.ENOSPC, "written in vain", "/data/state"), False, True),
         (ValueError("two\nlines"), False, False),
