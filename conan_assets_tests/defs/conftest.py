@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,23 @@ def programme(folder: Path, model: str, home: Path, **changes: object) -> Settin
         **changes,
     }
     return Settings.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Settings:
+    """Return a programme of one round that has run to its end, for tests that only look at it."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_beir_folder(folder / "animals")
+    settings = programme(folder / "animals", tiny_model, folder / "home", rounds=1)
+    assert run(settings).success
+    return settings
+
+
+@pytest.fixture
+def copied(finished: Settings, tmp_path: Path) -> Settings:
+    """Return the finished programme in a home that a test may change."""
+    shutil.copytree(finished.home, tmp_path / "home", symlinks=True)
+    return finished.model_copy(update={"home": tmp_path / "home"})
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What is checked at every stage, what stops the graph, and that each check fails on what it is for."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from conan_assets.defs.report_checks import REGRESSION
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.evaluation.regression import Scores
 from conan_assets.settings import Settings
-from conan_assets_tests.defs.conftest import programme, run, table, write_beir_folder
+from conan_assets_tests.defs.conftest import run, table
 
 NOT_BLOCKING = {
     "enough_for_most_queries",
@@ -34,22 +33,6 @@ OF_THE_TEST = pl.DataFrame(
 )
 
 OF_THE_QUERY = pl.col("query_id").str.replace(":q", ":")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Settings:
-    folder = tmp_path_factory.mktemp("checked")
-    write_beir_folder(folder / "animals")
-    settings = programme(folder / "animals", tiny_model, folder / "home", rounds=1)
-    assert run(settings).success
-    return settings
-
-
-@pytest.fixture
-def copied(finished: Settings, tmp_path: Path) -> Settings:
-    """The finished programme in a home that a test may damage."""
-    shutil.copytree(finished.home, tmp_path / "home", symlinks=True)
-    return finished.model_copy(update={"home": tmp_path / "home"})
 
 
 def check(settings: Settings, key: str) -> dict[str, dg.AssetCheckEvaluation]:
