@@ -9,7 +9,14 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-LONGEST = ("test_scifact.py", "test_faults.py", "test_start.py", "test_serve.py", "test_ui.py")
+LONGEST = (
+    "test_scifact.py",
+    "test_ui.py",
+    "test_faults.py",
+    "test_checkpoints.py",
+    "test_services.py",
+    "test_serve.py",
+)
 """Files that take minutes; they are begun first, so that no worker is left alone with one at the end."""
 
 

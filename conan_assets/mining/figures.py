@@ -34,7 +34,8 @@ def plot_histograms(panels: Mapping[str, Mapping[str, np.ndarray]], path: Path) 
         bins = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
         for kind, scores in finite.items():
             weights = np.full(len(scores), 100 / max(len(scores), 1))
-            axes.hist(scores, bins=bins, weights=weights, alpha=0.55, label=f"{kind} ({len(scores):,})")
+            label = f"{kind} ({len(scores):,})"
+            axes.hist(scores, bins=bins, weights=weights, histtype="stepfilled", alpha=0.55, label=label)
         axes.set(title=teacher, xlabel="score", ylabel="% of its kind")
         axes.legend(fontsize="small", loc="upper right")
     with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -38,6 +38,7 @@ def end_with_launcher() -> None:
 def _wait_and_end(launch: Path) -> None:
     with contextlib.suppress(FileNotFoundError), launch.open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
+    launch.unlink(missing_ok=True)
     logger.warning("the run that launched this trainer is gone, and so ends the trainer")
     os._exit(1)
 

@@ -118,7 +118,7 @@ def run(
     """Materialize the selected assets in this process, on an instance of its own if none is given."""
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
     keys = dg.AssetSelection.from_string(selection).resolve(build_defs(settings).resolve_asset_graph())
-    with contextlib.nullcontext(instance) if instance else dg.instance_for_test() as used:
+    with contextlib.nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as used:
         return job.execute_in_process(instance=used, asset_selection=list(keys), raise_on_error=raise_on_error)
 
 

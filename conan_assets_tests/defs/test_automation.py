@@ -188,7 +188,7 @@ def test_schedule_and_sensors_are_in_the_ui_run_everything_and_wait_to_be_starte
 
 def test_reports_and_leaderboard_follow_a_checkpoint_that_is_made_by_hand(miniature: Settings):
     definitions = build_defs(miniature)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         for key in definitions.resolve_asset_graph().get_all_asset_keys():
             instance.report_runless_asset_event(dg.AssetMaterialization(key))
         evaluated = dg.evaluate_automation_conditions(definitions, instance)
@@ -205,7 +205,7 @@ def test_reports_and_leaderboard_follow_a_checkpoint_that_is_made_by_hand(miniat
 @pytest.mark.parametrize("table", ["raw_corpus", "raw_pairs"])
 def test_nothing_follows_a_raw_table_that_is_made_by_hand(table: str, miniature: Settings):
     definitions = build_defs(miniature)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         for key in definitions.resolve_asset_graph().get_all_asset_keys():
             instance.report_runless_asset_event(dg.AssetMaterialization(key))
         evaluated = dg.evaluate_automation_conditions(definitions, instance)

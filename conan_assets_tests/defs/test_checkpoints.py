@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 import torch
@@ -47,12 +48,15 @@ def training(settings: Settings, *stages: dict[str, object]) -> list[dict[str, o
     return [common | stage for stage in stages]
 
 
-def test_torchrun_trains_in_processes_of_its_own_and_the_launch_changes_no_fingerprint(
+def test_torchrun_trains_in_processes_of_its_own_that_tell_the_run_and_the_launch_changes_no_fingerprint(
     mined: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     stages = training(mined, {"seed": 7})
-    launched = run(changed(mined, training=stages, launch={"processes": 2}), CHECKPOINT)
+    with dg.DagsterInstance.ephemeral() as instance:
+        launched = run(changed(mined, training=stages, launch={"processes": 2}), CHECKPOINT, instance=instance)
+        lines = [record.user_message for record in instance.all_logs(launched.run_id)]
+    assert sum("3 of 3" in line and "samples per second" in line for line in lines) == 1
     report = metadata(launched)["round_1/checkpoint"]
     assert (report["processes"].value, report["steps"].value) == (2, 3)
     assert not report["reused"].value
@@ -112,7 +116,8 @@ def training_alone(settings: Settings, folder: Path) -> Iterator[subprocess.Pope
     """Materialize the checkpoint in a process of its own; yield that once its trainers have saved a state."""
     profile = folder / "profile.yaml"
     profile.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    environment = {**os.environ, "CONAN_PROFILE": str(profile), "DAGSTER_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    places = {"CONAN_PROFILE": str(profile), "DAGSTER_HOME": str(folder), "TMPDIR": str(folder)}
+    environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
     environment.pop("CONAN_HOME", None)
     in_process = json.dumps({"execution": {"config": {"in_process": {}}}})
     command = [str(BIN / "dagster"), "asset", "materialize", "-m", "conan_assets.definitions", "--select", CHECKPOINT]
@@ -173,6 +178,7 @@ def test_killing_the_run_ends_all_trainers_and_the_next_run_goes_on_to_the_same_
         process.kill()
         process.wait()
         assert all_end(killed, seconds=10)
+    assert not list(tmp_path.glob("conan-launch-*"))
     assert not (partial(killed) / "report.json").exists(), "they ended because the run was killed"
     weights, metrics = [], []
     for settings in (undisturbed, killed):

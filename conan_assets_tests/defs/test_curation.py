@@ -20,7 +20,7 @@ from conan_assets_tests.defs.conftest import programme, write_beir_folder
 def materialize(settings: Settings, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
     definitions = build_defs(settings)
     keys = dg.AssetSelection.assets("training_pairs").upstream().resolve(definitions.resolve_asset_graph())
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         job = definitions.resolve_implicit_global_asset_job_def()
         return job.execute_in_process(instance=instance, asset_selection=list(keys), raise_on_error=raise_on_error)
 

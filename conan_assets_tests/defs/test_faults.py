@@ -1,26 +1,36 @@
 """Killed, out of disk: whatever happens to a run, the next one goes on from what is finished, to the same result."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from conan_assets.artifacts import fingerprint_file
+from conan_assets.definitions import build_defs
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
+from conan_assets_tests.forked import fork
 
 KILLS = 10
 KILLS_PER_HOME = 2
 SECONDS_FOR_A_RUN = 300
 SEED = 7
-FORKED = multiprocessing.get_context("forkserver")
+
+
+def materialize(settings: Settings) -> None:
+    """Materialize the whole graph, in a process group of its own."""
+    os.setsid()
+    job = build_defs(settings).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        job.execute_in_process(instance=instance)
 
 
 class Graph:
@@ -30,16 +40,13 @@ class Graph:
         write_beir_folder(folder / "animals")
         self.folder = folder
         self.model = model
+        self.log = folder / "log"
 
     def settings(self, home: Path) -> Settings:
         return programme(self.folder / "animals", self.model, home)
 
-    def start(self, home: Path) -> multiprocessing.Process:
-        from conan_assets_tests.defs.fault_worker import materialize
-
-        process = FORKED.Process(target=materialize, args=(self.settings(home), self.folder / "error.txt"))
-        process.start()
-        return process
+    def start(self, home: Path) -> ForkServerProcess:
+        return fork(self.log, materialize, self.settings(home))
 
     def finish(self, home: Path) -> int:
         process = self.start(home)
@@ -49,14 +56,14 @@ class Graph:
 
     @property
     def error(self) -> str:
-        return (self.folder / "error.txt").read_text() if (self.folder / "error.txt").exists() else ""
+        return self.log.read_text()
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Graph:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    FORKED.set_forkserver_preload(["conan_assets_tests.defs.fault_worker"])
-    return Graph(tmp_path_factory.mktemp("faults"), tiny_model)
+    folder = tmp_path_factory.mktemp("faults")
+    fork(folder / "log", os.getpid).join()  # what the server imports first would count as a run's time
+    return Graph(folder, tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +103,7 @@ def leftovers(home: Path) -> list[Path]:
     return [*hidden, *home.rglob("*.partial")]
 
 
-def kill(process: multiprocessing.Process) -> None:
+def kill(process: ForkServerProcess) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
 

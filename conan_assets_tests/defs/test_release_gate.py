@@ -64,7 +64,7 @@ def why_it_failed(result: dg.ExecuteInProcessResult) -> str:
 
 @pytest.fixture
 def instance():
-    with dg.instance_for_test() as each:
+    with dg.DagsterInstance.ephemeral() as each:
         yield each
 
 

@@ -34,7 +34,7 @@ def test_a_release_that_a_check_of_the_leaderboard_refused_is_refused_again_when
     for path in (copied.home / "assets" / "released_model" / earlier / "scores").glob("*.parquet"):
         pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(1.0)).write_parquet(path)
     other = named(copied, "worse")
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         assert not run(other, raise_on_error=False, instance=instance).success
         refused = run(other, "released_model", raise_on_error=False, instance=instance)
     message = refused.failure_data_for_node("released_model").error.to_string()
@@ -43,7 +43,7 @@ def test_a_release_that_a_check_of_the_leaderboard_refused_is_refused_again_when
 
 
 def test_a_check_of_a_table_that_failed_refuses_the_release(copied: Settings):
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         fail = dg.AssetCheckEvaluation(dg.AssetKey("training_pairs"), "no_evaluation_query", passed=False, metadata={})
         instance.report_runless_asset_event(fail)
         refused = run(named(copied, "leaking"), "released_model", raise_on_error=False, instance=instance)

@@ -1,22 +1,18 @@
 """W processes must compute the loss and the gradient of one, whatever is dealt to whom."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.training.batches import BatchPlan
-from conan_assets.training.config import TrainingConfig, read_config, write_config
+from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_training_data
 from conan_assets.training.metrics import read_metrics
 from conan_assets.training.model import TrainableModel
@@ -25,7 +21,7 @@ from conan_assets.training.processes import Processes
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
 from conan_assets.training.trainer import Trainer
-from conan_assets_tests.training.gradient_worker import compute
+from conan_assets_tests.forked import fork_ranks
 from conan_assets_tests.training.samples import make_config, write_random_data
 
 SETTINGS = TrainingSettings(
@@ -47,15 +43,35 @@ VARIANTS = {
     "recomputed": replace(SETTINGS, tokens_in_memory=0),
     "single task": replace(SETTINGS, balance="single_task"),
 }
-WORKER = Path(__file__).with_name("gradient_worker.py")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+STEPS = 3
 
 
-def launch(processes: int, *command: str) -> subprocess.Popen[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.Popen(
-        [*torchrun, *command], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def compute(config: TrainingConfig) -> None:
+    """Write down, for each stage and this process's rank, the loss and the gradient of the first steps."""
+    processes = Processes()
+    for variant, settings in enumerate(config.stages):
+        base = TrainableModel(config.base_model, config.architecture, "cpu", seed=0)
+        data = read_training_data(config.directory / "data", settings.tasks)
+        trainer = Trainer(0, base.model, config.base_model, data, None, settings, processes)
+        losses, gradients = [], {}
+        for step in range(STEPS):
+            losses.append(trainer.compute_gradient(trainer.plan.batch(step))["loss"])
+            for name, master in trainer.weights.masters.items():
+                if master.grad is not None:
+                    gradients[f"{step}/{name}"] = master.grad.clone()
+            trainer.optimizer.zero_grad()
+            trainer.step += 1
+        assert trainer.table is not None
+        table = {f"table/{name}": torch.from_numpy(getattr(trainer.table, name)) for name in trainer.table.STATE}
+        values = {"loss": torch.tensor(losses), **gradients, **table}
+        save_file(values, config.directory / f"variant-{variant}-rank-{processes.rank}.safetensors")
+    processes.wait()
+
+
+def assert_finished(processes: list[ForkServerProcess], log: Path) -> None:
+    for process in processes:
+        process.join()
+    assert {process.exitcode for process in processes} == {0}, log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +81,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[int,
     for count in (1, 2, 4):
         folder = folders[count] = tmp_path_factory.mktemp(f"processes_{count}")
         write_random_data(folder / "data", samples=11, pool=7, sts=7)
-        write_config(make_config(folder, tiny_model, *VARIANTS.values()))
-    compute(folders[1] / "config.json")
-    for count in (2, 4):
-        process = launch(count, str(WORKER), str(folders[count] / "config.json"))
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors + output
+        config = make_config(folder, tiny_model, *VARIANTS.values())
+        assert_finished(fork_ranks(count, folder / "log", compute, config), folder / "log")
     return folders
 
 
@@ -93,7 +105,7 @@ def test_processes_compute_the_loss_and_the_gradient_of_one(runs: dict[int, Path
 
 
 def test_the_loss_is_the_formula_over_encoded_texts(runs: dict[int, Path], tiny_model: str):
-    config = read_config(runs[1] / "config.json")
+    config = make_config(runs[1], tiny_model, SETTINGS)
     expected = naive_loss(config, tiny_model)
     found = load_file(runs[4] / "variant-0-rank-3.safetensors")["loss"]
     assert float(found[0]) == pytest.approx(expected, rel=1e-4)
@@ -123,30 +135,29 @@ def naive_loss(config: TrainingConfig, tiny_model: str) -> float:
 
 
 def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_path: Path, tiny_model: str):
-    for name in ("one", "two"):
-        write_random_data(tmp_path / name / "data", samples=11, pool=7, sts=7)
-        write_config(make_config(tmp_path / name, tiny_model, replace(SETTINGS, epochs=20)))
-    train(read_config(tmp_path / "one" / "config.json"))
-    command = ("-m", "conan_assets.training", str(tmp_path / "two" / "config.json"))
-    process = launch(2, *command)
+    one, two = (make_config(tmp_path / name, tiny_model, replace(SETTINGS, epochs=20)) for name in ("one", "two"))
+    for config in (one, two):
+        write_random_data(config.directory / "data", samples=11, pool=7, sts=7)
+    train(one)
+    log = tmp_path / "log"
+    killed = fork_ranks(2, log, train, two)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and len(read_metrics(tmp_path / "two")) < 8:
+    while time.monotonic() < deadline and killed[0].is_alive() and len(read_metrics(two.directory)) < 8:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert len(read_metrics(tmp_path / "two")) >= 8, errors
-    assert not (tmp_path / "two" / "report.json").exists()
+    for process in killed:
+        process.kill()
+        process.join()
+    assert len(read_metrics(two.directory)) >= 8, log.read_text()
+    assert not (two.directory / "report.json").exists()
 
-    process = launch(2, *command)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    report = json.loads(output)
+    assert_finished(fork_ranks(2, log, train, two), log)
+    report = train(two)
     assert report["processes"] == 2
     assert report["resumed_from_step"] >= 5
     assert report["negatives_replaced"] > 0
-    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=1e-2, atol=1e-4)
+    expected, found = (load_file(config.directory / "model" / "model.safetensors") for config in (one, two))
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-2, atol=1e-4)
 
 
 def test_more_sts_processes_than_there_are_is_refused(tmp_path: Path, tiny_model: str):

@@ -1,10 +1,9 @@
 import json
 import logging
-import os
-import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,21 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from conan_assets.training.__main__ import main
 from conan_assets.training.columns import TrainingDataError
-from conan_assets.training.config import write_config
+from conan_assets.training.config import TrainingConfig, write_config
 from conan_assets.training.lock import DirectoryInUseError
 from conan_assets.training.metrics import METRICS, read_metrics
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
 from conan_assets.training.state import StateError
 from conan_assets.training.trainer import Trainer, TrainingDivergedError
+from conan_assets_tests.forked import fork
 from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval
 
 QUICK = TrainingSettings(
     epochs=4, retrieval_batch_size=6, sts_batch_size=6, negatives_per_query=2, learning_rate=1e-3, temperature=0.1
 )
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def weights_of(directory: Path) -> dict[str, torch.Tensor]:
@@ -61,43 +61,45 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path, tiny_model: str):
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == stamp
 
 
-def start(directory: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "conan_assets.training", str(directory / "config.json")]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(config: TrainingConfig) -> ForkServerProcess:
+    return fork(config.directory / "log", train, config)
 
 
-def start_and_wait(directory: Path, lines: int) -> subprocess.Popen[bytes]:
+def start_and_wait(config: TrainingConfig, lines: int) -> ForkServerProcess:
     """Start the run and return it once it has written that many lines of metrics."""
-    process = start(directory)
+    process = start(config)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and len(read_metrics(directory)) < lines:
+    while time.monotonic() < deadline and process.is_alive() and len(read_metrics(config.directory)) < lines:
         time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be killed"
+    assert process.is_alive(), "the run ended before it could be killed"
     return process
 
 
-def kill_at(directory: Path, lines: int) -> None:
+def kill(process: ForkServerProcess) -> None:
+    process.kill()
+    process.join()
+
+
+def kill_at(config: TrainingConfig, lines: int) -> None:
     """Start the run and kill -9 it once it has written that many lines of metrics."""
-    with start_and_wait(directory, lines) as process:
-        process.kill()
+    kill(start_and_wait(config, lines))
 
 
 def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_model: str):
     dynamic = DynamicNegativeSettings(rule="v2", v2_floor=0.9, v2_ceiling=1.0)
     first = replace(QUICK, epochs=40, save_every_steps=7, tasks=("retrieval",), dynamic_negatives=dynamic)
     stages = (first, replace(QUICK, epochs=20, average_last=0.5, dynamic_negatives=replace(dynamic, rule="v1")))
-    for name in ("undisturbed", "killed"):
-        write_random_data(tmp_path / name / "data", sts=20)
-        write_config(make_config(tmp_path / name, tiny_model, *stages))
-    undisturbed = start(tmp_path / "undisturbed")
-    kill_at(tmp_path / "killed", 25)
-    kill_at(tmp_path / "killed", 165)
-    killed = start(tmp_path / "killed")
-    reports = []
-    for process in (undisturbed, killed):
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        reports.append(json.loads(output))
+    configs = [make_config(tmp_path / name, tiny_model, *stages) for name in ("undisturbed", "killed")]
+    for config in configs:
+        write_random_data(config.directory / "data", sts=20)
+    undisturbed = start(configs[0])
+    kill_at(configs[1], 25)
+    kill_at(configs[1], 165)
+    killed = start(configs[1])
+    for process, config in zip((undisturbed, killed), configs, strict=True):
+        process.join()
+        assert process.exitcode == 0, (config.directory / "log").read_text()
+    reports = [train(config) for config in configs]
     assert reports[0]["negatives_replaced"] == reports[1]["negatives_replaced"] > 0
     assert "resumed_from_step" not in reports[0]
     assert reports[1]["resumed_from_step"] > 0
@@ -112,21 +114,19 @@ def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_m
 
 def test_a_second_run_is_refused_where_one_is_training(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data")
-    write_config(make_config(tmp_path, tiny_model, replace(QUICK, epochs=10_000)))
-    with start_and_wait(tmp_path, 1) as process:
-        message = f"another run is training in {tmp_path}: wait for it, or end process {process.pid} on"
-        try:
-            with pytest.raises(DirectoryInUseError, match=message):
-                train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
-        finally:
-            process.kill()
+    process = start_and_wait(make_config(tmp_path, tiny_model, replace(QUICK, epochs=10_000)), 1)
+    message = f"another run is training in {tmp_path}: wait for it, or end process {process.pid} on"
+    try:
+        with pytest.raises(DirectoryInUseError, match=message):
+            train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
+    finally:
+        kill(process)
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data")
     settings = replace(QUICK, save_every_steps=1)
-    write_config(make_config(tmp_path, tiny_model, replace(settings, epochs=300)))
-    kill_at(tmp_path, 3)
+    kill_at(make_config(tmp_path, tiny_model, replace(settings, epochs=300)), 3)
     with pytest.raises(StateError, match="another config or other data; delete"):
         train(make_config(tmp_path, tiny_model, settings))
 
@@ -252,24 +252,23 @@ def test_progress_says_loss_speed_and_time_left(tmp_path: Path, tiny_model: str,
     assert any("2 of 2" in line and "s left, loss" in line and "tokens per second" in line for line in caplog.messages)
 
 
-def test_a_wrong_config_ends_the_command_with_its_message(tmp_path: Path):
+def test_the_command_prints_the_report(
+    tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_random_data(tmp_path / "data")
+    path = write_config(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
+    monkeypatch.setattr(sys, "argv", ["conan_assets.training", str(path)])
+    main()
+    assert json.loads(capsys.readouterr().out)["steps"] == 1
+
+
+def test_a_wrong_config_ends_the_command_with_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "config.json").write_text("{}")
-    process = start(tmp_path)
-    _, errors = process.communicate()
-    assert process.returncode == 1
-    assert b"the key 'base_model' is missing" in errors
+    monkeypatch.setattr(sys, "argv", ["conan_assets.training", str(tmp_path / "config.json")])
+    with pytest.raises(SystemExit, match="the key 'base_model' is missing"):
+        main()
 
 
 def test_metrics_of_a_killed_run_lose_their_torn_line(tmp_path: Path):
     (tmp_path / METRICS).write_text('{"stage": 0, "step": 1}\n{"stage": 0, "st')
     assert read_metrics(tmp_path) == [{"stage": 0, "step": 1}]
-
-
-def test_the_trainer_needs_only_the_lean_packages():
-    code = (
-        "import sys, conan_assets.training.run\n"
-        "ours = {name for name in sys.modules if name.startswith('conan_assets.')}\n"
-        "print([name for name in ours if name.split('.')[1] not in ('training', 'encoding', 'artifacts', 'progress')])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
