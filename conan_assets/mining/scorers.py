@@ -45,12 +45,16 @@ class Effort:
 
 
 def effort_report(efforts: Iterable[Effort]) -> dict[str, float]:
-    """Return texts encoded, texts per second and, after approximate searches, the lowest recall."""
+    """Return texts encoded; texts per second if there were any; the lowest recall after approximate searches."""
     efforts = list(efforts)
     encoded, seconds = sum(effort.encoded for effort in efforts), sum(effort.seconds for effort in efforts)
     recalls = [effort.recall for effort in efforts if effort.recall is not None]
-    report = {"encoded": encoded, "texts_per_second": round(encoded / seconds, 1) if seconds else 0.0}
-    return report | ({"recall_of_exact": min(recalls)} if recalls else {})
+    report: dict[str, float] = {"encoded": encoded}
+    if encoded:
+        report["texts_per_second"] = round(encoded / seconds, 1)
+    if recalls:
+        report["recall_of_exact"] = min(recalls)
+    return report
 
 
 class Scorer(Protocol):
