@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.st_trainer import build_st_trainer
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.columns import Lists
 from conan_assets.training.negatives import NegativeTable, Replacements
@@ -41,7 +42,6 @@ CONTENDERS = ("ours", "ours_float32", "st_cached", "st_cached_bfloat16", "st_pla
 MEMORY_BATCHES = (32, 128, 512)
 MEMORY_SAMPLES = 1_024
 WARM_UP_STEPS = 2
-ST_MINI_BATCH = 32
 
 Result = dict[str, float]
 
@@ -116,14 +116,7 @@ def train_ours(arguments: argparse.Namespace, dtype: TrainingDtype) -> Result:
 def train_st(arguments: argparse.Namespace, cached: bool, bfloat16: bool) -> Result:
     """Train with sentence-transformers' trainer and return its figures."""
     import pyarrow.parquet as pq
-    import torch
-    from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
+    from sentence_transformers import SentenceTransformer
     from transformers import TrainerCallback
 
     from conan_assets.encoding.models import locate_model
@@ -135,12 +128,6 @@ def train_st(arguments: argparse.Namespace, cached: bool, bfloat16: bool) -> Res
         columns[f"negative_{rank}"] = [texts[ids[rank]] for ids in samples["candidates"]]
     model = SentenceTransformer(str(locate_model(MODEL)))
     model.max_seq_length = arguments.max_tokens
-    options: dict[str, Any] = {"scale": 1 / arguments.temperature}
-    loss = (
-        CachedMultipleNegativesRankingLoss(model, mini_batch_size=ST_MINI_BATCH, **options)
-        if cached
-        else MultipleNegativesRankingLoss(model, **options)
-    )
     stamps: list[float] = []
     losses: list[float] = []
 
@@ -154,24 +141,16 @@ def train_st(arguments: argparse.Namespace, cached: bool, bfloat16: bool) -> Res
         def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
             losses.extend([logs["loss"]] if logs and "loss" in logs else [])
 
-    SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(
-            output_dir=str(arguments.folder / "st"),
-            per_device_train_batch_size=arguments.batch_size,
-            max_steps=arguments.steps,
-            learning_rate=arguments.learning_rate,
-            warmup_ratio=0.05,
-            weight_decay=0.001,
-            bf16=bfloat16,
-            use_cpu=not torch.cuda.is_available(),
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_dict(columns),
-        loss=loss,
+    build_st_trainer(
+        model,
+        columns,
+        arguments.folder / "st",
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        temperature=arguments.temperature,
+        cached=cached,
+        bfloat16=bfloat16,
         callbacks=[Clock()],
     ).train()
     starts, ends = stamps[::2], stamps[1::2]

@@ -31,9 +31,15 @@ def fork(log: Path, target: Callable[..., object], *arguments: object, **environ
     """Start ``target`` in a process of its own; what it prints, and the error that ends it, is added to ``log``."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     CONTEXT.set_forkserver_preload(PRELOADED)
-    process = CONTEXT.Process(target=_run, args=(log, environment, target, arguments))
+    process = CONTEXT.Process(target=_run, args=(log, environment, target, arguments), daemon=True)
     process.start()
     return process
+
+
+def kill(process: ForkServerProcess) -> None:
+    """End a process as the system does when memory runs out."""
+    process.kill()
+    process.join()
 
 
 def _run(

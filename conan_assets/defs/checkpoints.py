@@ -36,6 +36,8 @@ SCRATCH_NOTE = (
 )
 DATA = "data"
 REPLACEMENT_WINDOW = 10
+SEEDS_BETWEEN_ROUNDS = 1_000_000
+"""So far apart that no round of one seed is a round of another."""
 
 
 def round_key(number: int, name: str) -> dg.AssetKey:
@@ -107,6 +109,7 @@ def _make_base_model(scratch: CharacterBertSettings, corpus: pl.DataFrame, pairs
 def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
     """Return the checkpoint of round ``number`` (from 1)."""
     start = round_key(0 if settings.start_from == "base_model" else number - 1, "checkpoint")
+    stages = stages_of(settings, number)
     inputs = {"hard_negatives": dg.AssetIn(round_key(number, "hard_negatives"))}
     if settings.distillation_teacher is not None:
         inputs["teacher_scores"] = dg.AssetIn(teacher_key(settings.distillation_teacher))
@@ -142,16 +145,22 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
                 judgements_of(training_pairs, raw_pairs).collect(),
                 negatives,
                 directory / DATA,
-                dev=_dev_pairs(settings, raw_pairs, settings.training),
+                dev=_dev_pairs(settings, raw_pairs, stages),
                 teacher_scores=_learnt_scores(settings, negatives, **teacher),
                 weights=_source_weights(settings),
             )
             model = str(storage.current(start).path / MODEL)
-            return counts | _train(context, launcher, settings, settings.training, model, directory)
+            return counts | _train(context, launcher, settings, stages, model, directory)
 
-        return reuse_or_build(context, storage, _recipe(settings, settings.training), build)
+        return reuse_or_build(context, storage, _recipe(settings, stages), build)
 
     return checkpoint
+
+
+def stages_of(settings: Settings, number: int) -> tuple[TrainingSettings, ...]:
+    """Return the stages of round ``number``: with seeds of its own, or each round would begin with the same samples."""
+    added = (number - 1) * SEEDS_BETWEEN_ROUNDS
+    return tuple(replace(stage, seed=stage.seed + added) for stage in settings.training)
 
 
 def _recipe(settings: Settings, stages: tuple[TrainingSettings, ...]) -> Mapping[str, object]:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from multiprocessing.context import ForkServerProcess
@@ -17,7 +16,7 @@ from conan_assets.artifacts import fingerprint_file
 from conan_assets.definitions import build_defs
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
-from conan_assets_tests.forked import fork
+from conan_assets_tests.forked import fork, kill
 
 KILLS = 10
 KILLS_PER_HOME = 2
@@ -26,8 +25,6 @@ SEED = 7
 
 
 def materialize(settings: Settings) -> None:
-    """Materialize the whole graph, in a process group of its own."""
-    os.setsid()
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         job.execute_in_process(instance=instance)
@@ -101,11 +98,6 @@ def outcome(home: Path) -> dict[str, object]:
 def leftovers(home: Path) -> list[Path]:
     hidden = [path for path in home.rglob(".*") if path.name != ".lock"]
     return [*hidden, *home.rglob("*.partial")]
-
-
-def kill(process: ForkServerProcess) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.join()
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(graph: Graph, undisturbed: tuple[Path, float]):

@@ -21,7 +21,7 @@ from conan_assets.training.processes import Processes
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
 from conan_assets.training.trainer import Trainer
-from conan_assets_tests.forked import fork_ranks
+from conan_assets_tests.forked import fork_ranks, kill
 from conan_assets_tests.training.samples import make_config, write_random_data
 
 SETTINGS = TrainingSettings(
@@ -44,6 +44,7 @@ VARIANTS = {
     "single task": replace(SETTINGS, balance="single_task"),
 }
 STEPS = 3
+SECONDS_TO_TRAIN = 120
 
 
 def compute(config: TrainingConfig) -> None:
@@ -70,7 +71,7 @@ def compute(config: TrainingConfig) -> None:
 
 def assert_finished(processes: list[ForkServerProcess], log: Path) -> None:
     for process in processes:
-        process.join()
+        process.join(SECONDS_TO_TRAIN)
     assert {process.exitcode for process in processes} == {0}, log.read_text()
 
 
@@ -141,12 +142,11 @@ def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_p
     train(one)
     log = tmp_path / "log"
     killed = fork_ranks(2, log, train, two)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + SECONDS_TO_TRAIN
     while time.monotonic() < deadline and killed[0].is_alive() and len(read_metrics(two.directory)) < 8:
         time.sleep(0.01)
     for process in killed:
-        process.kill()
-        process.join()
+        kill(process)
     assert len(read_metrics(two.directory)) >= 8, log.read_text()
     assert not (two.directory / "report.json").exists()
 

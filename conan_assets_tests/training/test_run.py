@@ -22,12 +22,13 @@ from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
 from conan_assets.training.state import StateError
 from conan_assets.training.trainer import Trainer, TrainingDivergedError
-from conan_assets_tests.forked import fork
+from conan_assets_tests.forked import fork, kill
 from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval
 
 QUICK = TrainingSettings(
     epochs=4, retrieval_batch_size=6, sts_batch_size=6, negatives_per_query=2, learning_rate=1e-3, temperature=0.1
 )
+SECONDS_TO_TRAIN = 120
 
 
 def weights_of(directory: Path) -> dict[str, torch.Tensor]:
@@ -68,16 +69,11 @@ def start(config: TrainingConfig) -> ForkServerProcess:
 def start_and_wait(config: TrainingConfig, lines: int) -> ForkServerProcess:
     """Start the run and return it once it has written that many lines of metrics."""
     process = start(config)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + SECONDS_TO_TRAIN
     while time.monotonic() < deadline and process.is_alive() and len(read_metrics(config.directory)) < lines:
         time.sleep(0.005)
     assert process.is_alive(), "the run ended before it could be killed"
     return process
-
-
-def kill(process: ForkServerProcess) -> None:
-    process.kill()
-    process.join()
 
 
 def kill_at(config: TrainingConfig, lines: int) -> None:
@@ -97,7 +93,7 @@ def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_m
     kill_at(configs[1], 165)
     killed = start(configs[1])
     for process, config in zip((undisturbed, killed), configs, strict=True):
-        process.join()
+        process.join(SECONDS_TO_TRAIN)
         assert process.exitcode == 0, (config.directory / "log").read_text()
     reports = [train(config) for config in configs]
     assert reports[0]["negatives_replaced"] == reports[1]["negatives_replaced"] > 0
