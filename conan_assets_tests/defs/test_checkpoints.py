@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.artifacts import ArtifactStore
+from conan_assets.defs.checkpoints import stages_of
 from conan_assets.settings import Settings
 from conan_assets.training.metrics import read_metrics
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
@@ -62,6 +63,12 @@ def test_torchrun_trains_in_processes_of_its_own_that_tell_the_run_and_the_launc
     assert not report["reused"].value
     again = metadata(run(changed(mined, training=stages), CHECKPOINT))["round_1/checkpoint"]
     assert again["reused"].value
+
+
+def test_every_round_draws_its_samples_in_an_order_of_its_own(mined: Settings):
+    seeds = [stage.seed for number in (1, 2, 3) for stage in stages_of(mined, number)]
+    assert seeds[0] == mined.training[0].seed
+    assert len(set(seeds)) == 3
 
 
 def test_stages_of_their_own_settings_distil_stop_early_and_add_a_head(mined: Settings):
