@@ -29,9 +29,10 @@ import dagster as dg
 import polars as pl
 
 from benchmarks.st_trainer import build_st_trainer
-from conan_assets.artifacts import ArtifactStore
+from conan_assets.artifacts import ArtifactStore, fingerprint
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.definitions import build_defs
+from conan_assets.defs.storage import TABLE
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.store import EmbeddingStore
@@ -66,13 +67,15 @@ def ways(settings: Settings, steps: int, seed: int) -> dict[str, Settings]:
     }
 
 
-def run_graph(settings: Settings) -> None:
-    """Materialize a programme up to its leaderboard."""
+def score_graph(settings: Settings, model: str) -> Scores:
+    """Materialize a programme up to its leaderboard; return the scores of a model there."""
     definitions = build_defs(settings)
     keys = dg.AssetSelection.assets("leaderboard").upstream().resolve(definitions.resolve_asset_graph())
     job = definitions.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         job.execute_in_process(instance=instance, asset_selection=list(keys))
+    rows = json.loads((settings.home / "leaderboard.json").read_text())
+    return scores_of(rows, settings, model=model)
 
 
 def scores_of(rows: list[dict[str, Any]], settings: Settings, **where: str) -> Scores:
@@ -82,21 +85,13 @@ def scores_of(rows: list[dict[str, Any]], settings: Settings, **where: str) -> S
     return {row["split"]: round(100 * row["value"], 2) for row in found}
 
 
-def score_graph(settings: Settings, model: str) -> Scores:
-    """Run a programme; return the scores of a model on its leaderboard."""
-    run_graph(settings)
-    rows = json.loads((settings.home / "leaderboard.json").read_text())
-    return scores_of(rows, settings, model=model)
-
-
 def score_sentence_transformers(settings: Settings, steps: int, seed: int) -> Scores:
     """Mine and train with sentence-transformers on a programme's training pairs; return the scores."""
     assets = ArtifactStore(settings.home / "assets")
-    corpus, raw_pairs, pairs = (
-        pl.read_parquet(assets.current(name).path / "table.parquet")
-        for name in ("raw_corpus", "raw_pairs", "training_pairs")
-    )
-    folder = settings.home / f"sentence_transformers_{steps}_{seed}"
+    tables = [assets.current(name) for name in ("raw_corpus", "raw_pairs", "training_pairs")]
+    corpus, raw_pairs, pairs = (pl.read_parquet(table.path / TABLE) for table in tables)
+    recipe = (settings.base_model, settings.training, steps, seed, *(table.content for table in tables))
+    folder = settings.home / "sentence_transformers" / fingerprint(*recipe)
     if not (folder / "model").exists():
         train_sentence_transformers(settings, corpus, pairs, steps, seed, folder)
     encoder = Encoder(replace(settings.base_model, model=str(folder / "model"), revision=None))
@@ -116,7 +111,8 @@ def train_sentence_transformers(
 
     (stage,) = settings.training
     texts = corpus.select("doc_id", positive=DOCUMENT_TEXT)
-    trained = pairs.filter(pl.col("task") == "retrieval").join(texts, on="doc_id", maintain_order="left")
+    trained = pairs.filter(pl.col("task") == "retrieval").join(texts, on="doc_id", how="left", maintain_order="left")
+    trained = trained.with_columns(positive=pl.coalesce("positive", "text"))
     model = SentenceTransformer(str(locate_model(settings.base_model.model)))
     model.max_seq_length = stage.max_tokens or settings.base_model.max_tokens or model.max_seq_length
     mined = mine_hard_negatives(
@@ -186,6 +182,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = arguments.home or Path(temporary)
         settings = load_settings(arguments.profile, {}).model_copy(update={"home": home, "keep_versions": 1_000})
+        if len(settings.training) > 1:
+            parser.error(
+                f"the profile {arguments.profile} trains in {len(settings.training)} stages; give one with one"
+            )
         scores = compare(settings, arguments.steps, arguments.seeds)
     print(table(scores))
     print(json.dumps(scores))

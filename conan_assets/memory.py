@@ -7,12 +7,8 @@ import sys
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system; does nothing where the C library is not glibc.
-
-    What is alive now, most of it modules, is not looked at when it is called again: that takes most of the time.
-    """
+    """Give freed memory back to the system; does nothing where the C library is not glibc."""
     gc.collect()
-    gc.freeze()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)

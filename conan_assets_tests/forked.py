@@ -1,5 +1,6 @@
 """Processes that a test may kill and that begin at once: forked from a server that has imported what takes seconds."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping
@@ -49,6 +50,7 @@ def _run(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
+    gc.freeze()  # each asset collects garbage, among all that the server has imported
     target(*arguments)
 
 

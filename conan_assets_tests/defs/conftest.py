@@ -1,6 +1,7 @@
 """A whole programme in miniature: a BEIR folder, a tiny model, two rounds of a few steps."""
 
 import contextlib
+import gc
 import json
 import random
 import shutil
@@ -118,6 +119,7 @@ def run(
     """Materialize the selected assets in this process, on an instance of its own if none is given."""
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
     keys = dg.AssetSelection.from_string(selection).resolve(build_defs(settings).resolve_asset_graph())
+    gc.freeze()  # each asset collects garbage, among all that other tests have imported
     with contextlib.nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as used:
         return job.execute_in_process(instance=used, asset_selection=list(keys), raise_on_error=raise_on_error)
 
