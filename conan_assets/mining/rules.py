@@ -24,22 +24,38 @@ def top_k(scores: np.ndarray, anchors: np.ndarray, ranks: np.ndarray) -> np.ndar
 
 
 def top_k_shifted(scores: np.ndarray, anchors: np.ndarray, ranks: np.ndarray, *, shift: int) -> np.ndarray:
-    """Keep d iff rank > N: the best N are skipped, relevant or not. Published best N = 10."""
+    """Keep d iff rank > N: the best N are skipped, relevant or not. Published best N = 10.
+
+    >>> top_k_shifted(np.array([0.9, 0.8, 0.7]), np.array([0.8, 0.8, 0.8]), np.array([1, 2, 3]), shift=1)
+    array([False,  True,  True])
+    """
     return ranks > shift
 
 
 def top_k_abs(scores: np.ndarray, anchors: np.ndarray, ranks: np.ndarray, *, threshold: float) -> np.ndarray:
-    """Keep d iff s < T. Published best T = 0.7."""
+    """Keep d iff s < T. Published best T = 0.7.
+
+    >>> top_k_abs(np.array([0.9, 0.7, 0.6]), np.array([0.8, 0.8, 0.8]), np.array([1, 2, 3]), threshold=0.7)
+    array([False, False,  True])
+    """
     return scores < threshold
 
 
 def top_k_margin_pos(scores: np.ndarray, anchors: np.ndarray, ranks: np.ndarray, *, margin: float) -> np.ndarray:
-    """Keep d iff s < p - m. Published best m = 0.05."""
+    """Keep d iff s < p - m. Published best m = 0.05.
+
+    >>> top_k_margin_pos(np.array([0.9, 0.78, 0.6]), np.array([0.8, 0.8, 0.8]), np.array([1, 2, 3]), margin=0.05)
+    array([False, False,  True])
+    """
     return scores < anchors - margin
 
 
 def top_k_perc_pos(scores: np.ndarray, anchors: np.ndarray, ranks: np.ndarray, *, ratio: float) -> np.ndarray:
-    """Keep d iff s < p - |p| (1 - r), which is r p for p > 0. Published best r = 0.95."""
+    """Keep d iff s < p - |p| (1 - r), which is r p for p > 0. Published best r = 0.95.
+
+    >>> top_k_perc_pos(np.array([0.8, 0.7, -0.3]), np.array([0.8, 0.8, -0.2]), np.array([1, 2, 1]), ratio=0.95)
+    array([False,  True,  True])
+    """
     return scores < anchors - np.abs(anchors) * (1 - ratio)
 
 
