@@ -48,6 +48,7 @@ def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, 
         ('"""Module."""\n\nprint("hello")\n', "T201"),
         ('"""Module."""\n\n\ndef public(number: int) -> int:\n    return number\n', "D103"),
         ('"""Module."""\n\n\ndef _f(number):  # untyped\n    return number\n', "ANN001"),
+        ('"""Module."""\n\nfrom dagster._core.events import DagsterEvent\n', "TID251"),
         (
             '"""Module."""\n\n\ndef _f(n: int) -> int:\n'
             + "".join(f"    if n == {i}:\n        n += 1\n" for i in range(9)),
@@ -55,7 +56,9 @@ def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, 
         ),
     ],
 )
-def test_ruff_refuses_prints_missing_docstrings_missing_types_and_complexity(copy: Path, code: str, rule: str):
+def test_ruff_refuses_prints_missing_docstrings_and_types_complexity_and_the_inside_of_dagster(
+    copy: Path, code: str, rule: str
+):
     (copy / "conan_assets" / "broken.py").write_text(code)
     result = run([str(BIN / "ruff"), "check", "--no-cache", "conan_assets/broken.py"], copy)
     assert result.returncode == 1

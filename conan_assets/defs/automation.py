@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
 
 from conan_assets.artifacts import MANIFEST, Artifact, ArtifactError, fingerprint
 from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, source_fingerprints
+from conan_assets.defs.dagster_internals import SerializableErrorInfo
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import dagster as dg
 import psutil
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.storage.runs import SqliteRunStorage
+
+from conan_assets.defs.dagster_internals import SqliteRunStorage
 
 SECONDS_CLOCKS_DIFFER = 60
 """How much later than what it logged a process may seem to have begun, after its machine's clock was set."""

@@ -4,8 +4,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.errors import DagsterPipesExecutionError
 
+from conan_assets.defs.dagster_internals import DagsterPipesExecutionError
 from conan_assets.defs.reuse import Report
 from conan_assets.settings import LaunchSettings
 from conan_assets.training.launch import LAUNCH, open_launch, read_failure

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+
+from conan_assets.defs.dagster_internals import AssetCheckExecutionRecord
 
 logger = logging.getLogger("conan_assets")
 
