@@ -10,10 +10,9 @@ from conan_assets.data.blocks import BLOCK_ROWS, read_blocks
 from conan_assets.data.documents import Documents
 from conan_assets.data.judged import JudgedPairs, numbered
 from conan_assets.data.near_duplicates import ComparedTexts, near_to_known
-from conan_assets.data.rules import text_key
 from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import characters
-from conan_assets.data.text import cleaned
+from conan_assets.data.text import cleaned, text_key
 
 WAYS = {
     "evaluation_query": "exact",

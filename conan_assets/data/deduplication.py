@@ -6,7 +6,7 @@ import polars as pl
 from conan_assets.data.judged import JudgedPairs
 from conan_assets.data.near_duplicates import ComparedTexts, representatives
 from conan_assets.data.settings import NearDuplicateSettings
-from conan_assets.data.shingles import characters, words_or_characters
+from conan_assets.data.shingles import characters, words
 
 COMPARED_WITHIN = (
     pl.col("task"),
@@ -41,7 +41,7 @@ def _with_document_groups(judged: JudgedPairs, settings: NearDuplicateSettings) 
     """Return the pairs still left with ``group``, the same number for pairs whose documents are near-equal."""
     pairs = judged.left("near_duplicate", "row", "task", "dataset", "query_key", "document_key", "document")
     different = pairs.select(pl.col("document_key", "document").filter(pl.col("document_key").is_first_distinct()))
-    documents = ComparedTexts(judged.passages, different["document"].to_numpy(), words_or_characters)
+    documents = ComparedTexts(judged.passages, different["document"].to_numpy(), words)
     groups = pl.Series(representatives(documents, settings).astype(np.uint32))
     numbered = different.select("document_key", group=groups)
     return pairs.drop("document").join(numbered, on="document_key", how="left", maintain_order="left")

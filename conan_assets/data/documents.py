@@ -5,9 +5,10 @@ from pathlib import Path
 import polars as pl
 
 from conan_assets.data.blocks import read_blocks
-from conan_assets.data.rules import bits, document_faults, query_faults, text_key
+from conan_assets.data.rules import bits, document_faults, query_faults
 from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import DOCUMENT_TEXT, TableError
+from conan_assets.data.text import text_key
 from conan_assets.data.text_file import TextFile
 
 MEASURES = {"document": pl.UInt32, "document_key": pl.UInt64, "document_faults": pl.UInt32}

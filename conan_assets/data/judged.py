@@ -8,10 +8,10 @@ import polars as pl
 
 from conan_assets.data.blocks import read_blocks, write_blocks
 from conan_assets.data.documents import Documents
-from conan_assets.data.rules import REASONS, bit, bits, query_faults, text_key
+from conan_assets.data.rules import REASONS, bit, bits, query_faults
 from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import PAIRS, TableError
-from conan_assets.data.text import cleaned
+from conan_assets.data.text import cleaned, text_key
 from conan_assets.data.text_file import TextFile
 
 NUMBERS: dict[str, pl.DataType | type[pl.DataType]] = {

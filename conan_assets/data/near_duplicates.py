@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from conan_assets.data.settings import NearDuplicateSettings
-from conan_assets.data.shingles import Shingles, Terms, jaccard, shingles
+from conan_assets.data.shingles import Shingles, Terms, sorted_distinct
 from conan_assets.data.text_file import TextFile, blocks_by_size
 from conan_assets.progress import Progress
 
@@ -63,7 +63,7 @@ class ComparedTexts:
     def shingles(self, rows: np.ndarray, size: int) -> Shingles:
         """Return the n-grams of the texts at ``rows``."""
         salts = None if self.salts is None else self.salts[rows]
-        return shingles(self.terms(self.texts.gather(self.numbers[rows])), size, salts)
+        return Shingles.of(self.terms(self.texts.gather(self.numbers[rows])), size, salts)
 
     def blocks(self, *rows: np.ndarray) -> Iterator[slice]:
         """Yield slices over ``rows`` whose texts together take no more than BLOCK_BYTES."""
@@ -110,7 +110,7 @@ def _near(
             file.seek(band * len(compared) * 8)
             keys = np.frombuffer(file.read(len(compared) * 8), np.uint64)
             found = [later.astype(np.uint64) << _32 | earlier.astype(np.uint64) for earlier, later in mates(keys)]
-            codes = np.unique(np.concatenate([codes, *found]))
+            codes = sorted_distinct(np.concatenate([codes, *found]))
     earlier, later = (codes & np.uint64(0xFFFFFFFF)).astype(np.int64), (codes >> _32).astype(np.int64)
     near = _are_near(compared, earlier, later, settings)
     return earlier[near], later[near]
@@ -123,7 +123,7 @@ def _write_bands(compared: ComparedTexts, settings: NearDuplicateSettings, file:
     for block in compared.blocks(rows):
         found = compared.shingles(rows[block], settings.ngram)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            found.hashes, found.offsets, settings.permutations, settings.seed
+            found.hashes.astype(np.uint64), found.offsets.astype(np.uint64), settings.permutations, settings.seed
         )
         halves = np.array(matrix.to_rows(), dtype=np.uint32).view(np.uint64)
         keys = (halves[:, 0::2] * _MIXER) ^ halves[:, 1::2]
@@ -164,8 +164,6 @@ def _are_near(
     for block in compared.blocks(earlier, later):
         rows, places = np.unique([earlier[block], later[block]], return_inverse=True)
         found = compared.shingles(rows, settings.ngram)
-        sets = [found.distinct(text) for text in range(len(rows))]
-        near[block] = [
-            jaccard(sets[one], sets[other]) >= settings.min_jaccard for one, other in zip(*places, strict=True)
-        ]
+        common = found.common(*places)
+        near[block] = common / (found.sizes[places].sum(axis=0) - common) >= settings.min_jaccard
     return near

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from conan_assets.data.settings import CurationSettings, PersonalData
-from conan_assets.data.text import cleaned, comparison_key
+from conan_assets.data.text import cleaned
 
 STEPS = {
     "format": ("judged_irrelevant", "broken_text"),
@@ -86,11 +86,6 @@ def document_faults(text: pl.Expr, settings: CurationSettings) -> dict[str, pl.E
         "boilerplate": _boilerplate(text, settings),
         **_any_text_faults(text, settings),
     }
-
-
-def text_key(text: pl.Expr) -> pl.Expr:
-    """Return a UInt64 that is equal for texts that differ in case, width and white space alone."""
-    return comparison_key(text).hash()
 
 
 def _any_text_faults(text: pl.Expr, settings: CurationSettings) -> dict[str, pl.Expr]:

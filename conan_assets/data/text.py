@@ -17,6 +17,11 @@ def comparison_key(text: pl.Expr) -> pl.Expr:
     return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
 
 
+def text_key(text: pl.Expr) -> pl.Expr:
+    """Return a UInt64 that is equal for texts that differ in case, width and white space alone."""
+    return comparison_key(text).hash()
+
+
 def compare_by(text: str) -> str:
     """Return :func:`comparison_key` of one text."""
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())

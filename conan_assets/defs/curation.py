@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 
 from conan_assets.data.curation import TeacherFloor, curate
-from conan_assets.data.rules import text_key
-from conan_assets.data.text import cleaned
+from conan_assets.data.text import cleaned, text_key
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, reuse_or_build

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conan_assets.data import near_duplicates
 from conan_assets.data.near_duplicates import ComparedTexts
 from conan_assets.data.settings import NearDuplicateSettings
-from conan_assets.data.shingles import characters, jaccard, shingles, words_or_characters
+from conan_assets.data.shingles import Shingles, characters, words
 from conan_assets.data.text_file import TextFile, blocks_by_size
 
 SETTINGS = NearDuplicateSettings()
@@ -34,25 +34,26 @@ def representatives(texts, terms):
 
 
 def similarity(one: str, other: str, terms) -> float:
-    found = shingles(terms(pl.Series([one, other])), SETTINGS.ngram)
-    return jaccard(found.distinct(0), found.distinct(1))
+    found = Shingles.of(terms(pl.Series([one, other])), SETTINGS.ngram)
+    common = found.common(np.array([0]), np.array([1]))
+    return float(common[0] / (found.sizes.sum() - common[0]))
 
 
-def write_text(chance: random.Random, words: int = 80) -> str:
-    return " ".join(f"word{chance.randrange(5_000)}" for _ in range(words))
+def write_text(chance: random.Random, count: int = 80) -> str:
+    return " ".join(f"word{chance.randrange(5_000)}" for _ in range(count))
 
 
 def change_one_word(text: str, chance: random.Random) -> str:
-    words = text.split()
-    words[chance.randrange(len(words))] = "changed"
-    return " ".join(words)
+    changed = text.split()
+    changed[chance.randrange(len(changed))] = "changed"
+    return " ".join(changed)
 
 
 def test_planted_near_duplicates_are_found_and_nothing_else():
     chance = random.Random(0)
     texts = [write_text(chance) for _ in range(500)]
     planted = [change_one_word(text, chance) for text in texts[:200]]
-    found = near_pairs([*texts, *planted], words_or_characters)
+    found = near_pairs([*texts, *planted], words)
     expected = {(position, 500 + position) for position in range(200)}
     assert len(expected & set(found)) >= 0.95 * len(expected)
     assert set(found) <= expected
@@ -87,7 +88,7 @@ def test_case_width_and_punctuation_make_no_difference():
 def test_chinese_documents_are_compared_by_characters():
     text = "猫在满足的时候会发出呼噜声，这种声音来自喉部肌肉的快速振动，也可能是在安抚自己。"
     texts = [text, text.replace("快速", "迅速"), "狗会对陌生人叫，也会看守房屋。"]
-    assert near_pairs(texts, words_or_characters) == [(0, 1)]
+    assert near_pairs(texts, words) == [(0, 1)]
 
 
 def test_texts_with_different_salts_are_never_near():
@@ -101,18 +102,18 @@ def test_known_texts_are_found_among_the_others_and_the_others_are_not_compared(
 
 
 def test_a_chain_of_small_changes_does_not_remove_its_far_end():
-    words = [f"w{number}" for number in range(100)]
-    chain = [" ".join(["x"] * changed + words[changed:]) for changed in (0, 15, 30)]
-    assert representatives(chain, words_or_characters).tolist() == [0, 0, 2]
+    line = [f"w{number}" for number in range(100)]
+    chain = [" ".join(["x"] * changed + line[changed:]) for changed in (0, 15, 30)]
+    assert representatives(chain, words).tolist() == [0, 0, 2]
 
 
 def test_a_thousand_copies_are_one_text():
-    assert set(representatives(["the same text again and again"] * 1_000, words_or_characters)) == {0}
+    assert set(representatives(["the same text again and again"] * 1_000, words)) == {0}
 
 
 @pytest.mark.parametrize("texts", [[], ["one"], ["", ""]])
 def test_few_and_empty_texts_pass(texts):
-    assert len(representatives(texts, words_or_characters)) == len(texts)
+    assert len(representatives(texts, words)) == len(texts)
 
 
 @settings(max_examples=30, deadline=None)
