@@ -9,7 +9,7 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 
-.PHONY: demo test lint ui screenshots format
+.PHONY: demo test lint ui screenshots docs format
 
 demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
 	@$(BIN)/python -m conan_assets.defs.dead_runs
@@ -42,6 +42,9 @@ ui: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Open the graph on http://127.0.
 
 screenshots: $(INSTALLED) ## Take the README's pictures of a finished demo, in Chromium
 	$(BIN)/python -m conan_assets_tests.ui.screenshots docs/images
+
+docs: $(INSTALLED) ## Write the tables of settings from the schema of a profile
+	$(BIN)/python -m conan_assets_tests.settings_page
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; call make PYTHON=python3.11") if sys.version_info < (3, 11) else None'

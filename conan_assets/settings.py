@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, CrossEncoderTeacher, MiningSettings, TeacherSettings
+from conan_assets.schema import keys_at, kinds_at
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.config import Tracker
@@ -47,9 +48,11 @@ class DevMetric(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    suite: str
-    split: str = "dev"
-    metric: str = "ndcg_at_10"
+    suite: str = Field(description="One of `suites`; of a benchmark of several tasks the mean counts.")
+    split: str = Field(default="dev", description="One of the suite's splits.")
+    metric: str = Field(
+        default="ndcg_at_10", description="One of the metrics of the suite's task, from 0 to 1: docs/evaluation.md."
+    )
 
 
 class LaunchSettings(BaseModel):
@@ -71,8 +74,10 @@ class TeacherScoreSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    encoder: EncoderSettings
-    floor: float = Field(default=0.4, ge=-1, le=1, description="The threshold of Conan-embedding, section 2.1.")
+    encoder: EncoderSettings = Field(description="The encoder that scores.")
+    floor: float = Field(
+        default=0.4, ge=-1, le=1, description="Least cosine of a pair that trains (Conan-embedding, section 2.1)."
+    )
 
 
 class ProgrammeCuration(CurationSettings):
@@ -128,7 +133,7 @@ class Settings(BaseModel):
     )
     launch: LaunchSettings = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
     suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
-    dev_metric: DevMetric
+    dev_metric: DevMetric = Field(description="The figure by which the best checkpoint is chosen.")
     release: ReleaseSettings = Field(
         default=ReleaseSettings(), description="Where a release goes beside the storage root: to the Hub, if asked."
     )
@@ -262,67 +267,20 @@ def _profile_path(profile: str) -> Path:
 
 
 def _explain(profile: str, path: Path, error: ValidationError) -> str:
+    schema = Settings.model_json_schema()
     lines = [f"profile {profile!r} ({path}) is wrong:"]
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = f"unknown key; accepted here: {', '.join(_accepted(problem['loc'][:-1]))}"
+            message = f"unknown key; accepted here: {', '.join(keys_at(schema, problem['loc'][:-1]))}"
         elif problem["type"] == "union_tag_not_found":
-            message = f"the key {problem['ctx']['discriminator']} is missing; it chooses one of {_tags(problem['loc'])}"
+            kinds = ", ".join(kinds_at(schema, problem["loc"]))
+            message = f"the key {problem['ctx']['discriminator']} is missing; it chooses one of {kinds}"
         elif problem["type"] != "missing" and location:
             message += f", not {problem['input']!r}"
         lines.append(f"  {'.'.join(location) or 'profile'}: {message}")
     return "\n".join(lines)
-
-
-def _accepted(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the schema accepts at ``location``."""
-    return sorted({key for variant in _schemas_at(location) for key in variant.get("properties", {})})
-
-
-def _schemas_at(location: tuple[int | str, ...]) -> list[dict[str, Any]]:
-    """Return what the schema accepts at ``location``, each variant on its own."""
-    schema = Settings.model_json_schema()
-    nodes = [schema]
-    for part in location:
-        nodes = [child for node in nodes for child in _children(schema, node, part)]
-    return [variant for node in nodes for variant in _variants(schema, node)]
-
-
-def _tags(location: tuple[int | str, ...]) -> str:
-    """Return the values that choose between the variants at ``location``."""
-    constants = (
-        value["const"]
-        for variant in _schemas_at(location)
-        for value in variant.get("properties", {}).values()
-        if "const" in value
-    )
-    return ", ".join(constants)
-
-
-def _children(schema: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:
-    """Return the sub-schemas one step down: a property, an item, a mapping's value, or the variant tagged ``part``."""
-    found = []
-    for variant in _variants(schema, node):
-        if part in variant.get("properties", {}):
-            found.append(variant["properties"][part])
-        elif "patternProperties" in variant:
-            found.extend(variant["patternProperties"].values())
-        elif isinstance(variant.get("additionalProperties"), dict):
-            found.append(variant["additionalProperties"])
-        elif isinstance(part, int) and "items" in variant:
-            found.append(variant["items"])
-        elif any(value.get("const") == part for value in variant.get("properties", {}).values()):
-            found.append(variant)
-    return found
-
-
-def _variants(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
-    if "$ref" in node:
-        return _variants(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
-    options = node.get("oneOf") or node.get("anyOf")
-    return [variant for option in options for variant in _variants(schema, option)] if options else [node]
 
 
 def main() -> None:

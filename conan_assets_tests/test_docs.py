@@ -18,6 +18,7 @@ from conan_assets.settings import SettingsError, load_settings
 from conan_assets.training.config import read_config
 from conan_assets_tests.conftest import build_tiny_model
 from conan_assets_tests.markdown import PAGES, ROOT, Block, anchors_of, blocks_of, prose_of
+from conan_assets_tests.settings_page import PAGE, settings_page
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 UNCHECKED = {"docs/deployment.md": 1}
@@ -141,6 +142,10 @@ def test_commands_that_are_shown_exist(page: Path):
         assert found is not None, module
     for target in re.findall(r"`make (\w+)|^make (\w+)", content, re.MULTILINE):
         assert re.search(rf"^{''.join(target)}:", targets, re.MULTILINE), target
+
+
+def test_the_tables_of_settings_are_those_of_the_schema():
+    assert PAGE.read_text() == settings_page(), "docs/settings.md is out of date: call `make docs`"
 
 
 def modules_with_examples() -> list[str]:
