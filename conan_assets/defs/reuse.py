@@ -19,6 +19,14 @@ logger = logging.getLogger("conan_assets")
 Report = dict[str, Any]
 
 
+def code_version(**algorithms: int) -> str:
+    """Return an asset's ``code_version``: the versions of all the algorithms that decide what comes out of it.
+
+    Each is a constant beside its algorithm, such as ``ENCODING_VERSION``, and is raised with what the algorithm gives.
+    """
+    return ", ".join(f"{name} {version}" for name, version in sorted(algorithms.items()))
+
+
 def reuse_or_build(
     context: dg.AssetExecutionContext,
     storage: Storage,

@@ -10,9 +10,10 @@ from conan_assets.data.training_files import judgements_of
 from conan_assets.defs.checkpoints import build_checkpoint, checkpoint_encoder, round_key
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.negatives_checks import check_negatives
-from conan_assets.defs.reuse import Report, reuse_or_build, write_table
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
+from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
@@ -38,7 +39,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         deps=[student],
         group_name=f"round_{number}",
         kinds={"faiss", "polars"},
-        code_version="1",
+        code_version=code_version(encoding=ENCODING_VERSION),
         description=f"Candidates of round {number - 1}'s checkpoint for every training query, with verdicts.",
         pool=GPU_POOL,
     )

@@ -10,13 +10,16 @@ from conan_assets.artifacts import ArtifactError
 from conan_assets.cleaning import RELEASES
 from conan_assets.defs.checkpoints import MODEL, build_pretrained, round_key
 from conan_assets.defs.limits import retried
-from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.settings import Settings
 
 KEY = round_key(0, "checkpoint")
+
+START_VERSION = 1
+"""Raise it when the same model and release give another start of the rounds."""
 
 
 def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -26,7 +29,7 @@ def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
     if settings.start_from == "released_model":
         return [_build_warm_start(settings)]
 
-    @dg.asset(key=KEY, group_name="round_0", kinds={"pytorch"}, code_version="1")
+    @dg.asset(key=KEY, group_name="round_0", kinds={"pytorch"}, code_version=code_version(start=START_VERSION))
     @retried
     def base_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Take the base model as it is."""
@@ -48,7 +51,7 @@ def _build_warm_start(settings: Settings) -> dg.AssetsDefinition:
         deps=["training_pairs"],
         group_name="round_0",
         kinds={"pytorch"},
-        code_version="1",
+        code_version=code_version(start=START_VERSION),
     )
     @retried
     def released_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:

@@ -6,9 +6,10 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.defs.limits import GPU_POOL, retried
-from conan_assets.defs.reuse import Report, reuse_or_build, write_table
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model
+from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.mining.settings import BiEncoderTeacher, CrossEncoderTeacher, TeacherSettings
 from conan_assets.settings import Settings
 
@@ -28,7 +29,7 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
         key=teacher_key(name),
         group_name="teachers",
         kinds={"faiss" if teacher.kind == "bi_encoder" else teacher.kind},
-        code_version="1",
+        code_version=code_version(encoding=ENCODING_VERSION),
         description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",
         pool=None if teacher.kind == "bm25" else GPU_POOL,
     )

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from conan_assets.encoding.loading import cast_parameters, load_model
 from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.prompts import Prompts, prompts_of
-from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.encoding.settings import ENCODING_VERSION, EncoderSettings
 from conan_assets.progress import Progress
 
 Role = Literal["query", "document"]
@@ -65,7 +65,8 @@ class Encoder:
 
     def namespace(self, role: Role) -> str:
         """Return the fingerprint of all that decides an embedding but the text: the store's key to its rows."""
-        decides = [self.weights_fingerprint, self.prompt(role), self.settings.max_tokens, str(self.dtype)]
+        text = [self.prompt(role), self.settings.max_tokens]
+        decides = [ENCODING_VERSION, self.weights_fingerprint, *text, str(self.dtype)]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:

@@ -5,6 +5,10 @@ from typing import ClassVar, Literal
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+ENCODING_VERSION = 2
+"""Raise it when the same weights and settings give other embeddings: no stored one is read again, nor what was made
+with it. Version 2 keeps rotary positions exact."""
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
