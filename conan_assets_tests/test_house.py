@@ -31,6 +31,10 @@ def copy(tmp_path: Path) -> Path:
         ("training/__init__.py", "import conan_assets.mining.settings", "never import one another"),
         ("encoding/__init__.py", "import polars", "run in a lean image"),
         ("data/__init__.py", "import conan_assets.evaluation", "stand below the rooms"),
+        ("data/tables.py", "import conan_assets.data.curation", "imports in a circle"),
+        ("evaluation/leaderboard_table.py", "import conan_assets.evaluation.leaderboard", "imports in a circle"),
+        ("evaluation/report.py", "import conan_assets.evaluation.run", "every arrow points down"),
+        ("evaluation/conventions.py", "import conan_assets.evaluation.leaderboard", "every arrow points down"),
     ],
 )
 def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, line: str, contract: str):

@@ -1,7 +1,6 @@
 """What a round was made from and what its stages took, read from the assets' reports."""
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,10 +8,8 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
+from conan_assets.evaluation.report import StageCost
 from conan_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from conan_assets.evaluation.leaderboard import StageCost
 
 SOFTWARE = ("conan-assets", "mteb", "sentence-transformers", "transformers", "torch")
 WHERE_AND_HOW_LONG = {"home", "keep_versions", "keep_releases", "keep_embeddings_days", "launch", "release"}
@@ -30,10 +27,8 @@ def lineage_of(settings: Settings, storage: Storage, round_name: str) -> dict[st
     }
 
 
-def stage_costs(settings: Settings, storage: Storage) -> list["StageCost"]:
+def stage_costs(settings: Settings, storage: Storage) -> list[StageCost]:
     """Return what every stage but the evaluations took, when it was built."""
-    from conan_assets.evaluation.leaderboard import StageCost
-
     costs = []
     for round_name, stage, key in _stages(settings):
         report = storage.current(key).report

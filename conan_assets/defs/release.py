@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -16,13 +15,11 @@ from conan_assets.defs.limits import retried
 from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs, stage_versions
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.release_gate import require_passed_checks
-from conan_assets.defs.reports import report_keys
+from conan_assets.defs.reports import current_report, report_keys
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
+from conan_assets.evaluation.report import BM25_MODEL, LeaderboardEntry, as_json
 from conan_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from conan_assets.evaluation.leaderboard import LeaderboardEntry
 
 logger = logging.getLogger("conan_assets")
 
@@ -88,8 +85,8 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
             origin = Origin(settings.name, base_model, lineage_of(settings, storage, best.round), programme)
             report = write_release(best, weights, origin, directory)
             reports = [storage.current(key).path for key in reports_of(settings, best.round)]
-            keep_scores(reports, best.report["rows"], directory)
-            return {**report, "evaluated_on": best.report["data"]}
+            keep_scores(reports, best.report.rows, directory)
+            return as_json(report)
 
         recipe = {"dev_metric": settings.dev_metric, "name": settings.name}
         result = reuse_or_build(context, storage, recipe, build)
@@ -125,18 +122,14 @@ def reports_of(settings: Settings, round_name: str) -> list[dg.AssetKey]:
     return [key for key in report_keys(settings) if key.path[0] == round_name]
 
 
-def leaderboard_entries(settings: Settings, storage: Storage) -> list["LeaderboardEntry"]:
+def leaderboard_entries(settings: Settings, storage: Storage) -> list[LeaderboardEntry]:
     """Return the reports of all rounds, in order, after those of BM25 and the base model."""
-    from conan_assets.evaluation.leaderboard import BM25_MODEL, LeaderboardEntry
-
     entries = []
     for key, (number, _) in report_keys(settings).items():
-        report = storage.current(key).report
-        for part, model in (("bm25", BM25_MODEL), ("base_model", BASE_MODEL)):
-            if part in report:
-                baseline = report[part]
-                fingerprint_of_weights = baseline["checkpoint_fingerprint"]
-                entries.append(LeaderboardEntry("round_0", model, fingerprint_of_weights, baseline, baseline=True))
+        report = current_report(storage, key)
+        for model, baseline in ((BM25_MODEL, report.bm25), (BASE_MODEL, report.base_model)):
+            if baseline is not None:
+                entries.append(LeaderboardEntry("round_0", model, baseline, baseline=True))
         label = BASE_MODEL if number == 0 and settings.starts_from_base_model else f"round {number}"
-        entries.append(LeaderboardEntry(f"round_{number}", label, report["checkpoint_fingerprint"], report))
+        entries.append(LeaderboardEntry(f"round_{number}", label, report))
     return entries

@@ -4,7 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from conan_assets.cleaning import EVALUATIONS, RELEASES
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.release import leaderboard_entries, reports_of
-from conan_assets.defs.reports import report_keys, tasks_not_run
+from conan_assets.defs.reports import current_report, report_keys
 from conan_assets.defs.storage import Storage
+from conan_assets.evaluation.report import ReleaseReport, TaskData, parse
 from conan_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from conan_assets.evaluation.regression import Scores
+    from conan_assets.evaluation.regression import Regression, Scores
 
 LEADERBOARD_KEY = dg.AssetKey("leaderboard")
 RELEASE_KEY = dg.AssetKey("released_model")
@@ -54,22 +55,22 @@ def _check_report(key: dg.AssetKey, number: int) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"{'_'.join(key.path)}_checks", specs=specs)
     def checks(storage: Storage) -> Iterator[dg.AssetCheckResult]:
-        report = storage.current(key).report
-        wrong = [row for row in report["rows"] if not (math.isfinite(row["value"]) and abs(row["value"]) <= 1)]
-        yield _result(key, "scores_are_numbers", bool(report["rows"]) and not wrong, {"wrong": wrong})
-        left_out = tasks_not_run(report)
+        report = current_report(storage, key)
+        wrong = [asdict(row) for row in report.rows if not (math.isfinite(row.value) and abs(row.value) <= 1)]
+        yield _result(key, "scores_are_numbers", bool(report.rows) and not wrong, {"wrong": wrong})
+        left_out = report.tasks_not_run()
         yield _result(key, "every_task_ran", not left_out, {"not_run": left_out}, warn=True)
         if number:
-            changed = _changed_data(storage.current(first).report["data"], report["data"])
+            changed = _changed_data(current_report(storage, first).data, report.data)
             yield _result(key, "same_data_as_round_0", not changed, {"changed": changed})
 
     return checks
 
 
-def _changed_data(before: list[dict[str, str]], after: list[dict[str, str]]) -> list[dict[str, str]]:
+def _changed_data(before: list[TaskData], after: list[TaskData]) -> list[dict[str, Any]]:
     """Return the tasks in both lists whose data have another revision."""
-    known = {(row["suite"], row["task"]): row["revision"] for row in before}
-    rows = [{**row, "before": known.get((row["suite"], row["task"]), row["revision"])} for row in after]
+    known = {(task.suite, task.task): task.revision for task in before}
+    rows = [{**asdict(task), "before": known.get((task.suite, task.task), task.revision)} for task in after]
     return [row for row in rows if row["before"] != row["revision"]]
 
 
@@ -89,8 +90,8 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
     @retried
     def check(storage: Storage) -> Iterator[dg.AssetCheckResult]:
         from conan_assets.evaluation.leaderboard import choose_best
+        from conan_assets.evaluation.per_query import PER_QUERY
         from conan_assets.evaluation.regression import Scores, compare_with_release, kept_scores
-        from conan_assets.evaluation.run import PER_QUERY
 
         release = storage.release
         if release is None:
@@ -98,10 +99,10 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
             return
         best = choose_best(leaderboard_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
         tables = [storage.current(key).path / PER_QUERY for key in reports_of(settings, best.round)]
-        ours = Scores(pl.concat(map(pl.read_parquet, tables)), best.report["rows"])
+        ours = Scores(pl.concat(map(pl.read_parquet, tables)), best.report.rows)
         made_by = storage.artifacts.find(RELEASE_KEY.to_user_string(), release.name)
-        changed = _changed_data(made_by.report["evaluated_on"], best.report["data"]) if made_by else []
-        is_other_data = any(row["suite"] == chosen_by.suite for row in changed)
+        before = parse(ReleaseReport, made_by.report, made_by.key).evaluated_on if made_by else []
+        is_other_data = any(row["suite"] == chosen_by.suite for row in _changed_data(before, best.report.data))
         kept = kept_scores(made_by.path) if made_by and not is_other_data else None
         rows = compare_with_release(ours, kept, chosen_by.suite, chosen_by.metric) if kept else []
         what = f"{best.round} against the release {release.name}"
@@ -117,8 +118,9 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
 def _score_again(settings: Settings, storage: Storage, release: Path) -> "Scores":
     """Score a released model on the suite of the dev metric as it is now, with the prompts of its own."""
     from conan_assets.encoding.encoder import Encoder
+    from conan_assets.evaluation.per_query import PER_QUERY
     from conan_assets.evaluation.regression import Scores
-    from conan_assets.evaluation.run import PER_QUERY, evaluate_encoder
+    from conan_assets.evaluation.run import evaluate_encoder
 
     prompts = json.loads((release / "config_sentence_transformers.json").read_text(encoding="utf-8"))["prompts"]
     encoder = Encoder(
@@ -138,19 +140,20 @@ def _score_again(settings: Settings, storage: Storage, release: Path) -> "Scores
         report = evaluate_encoder(
             encoder, storage.embeddings, suites, corpus, pairs, Path(folder), storage.root / EVALUATIONS
         )
-        return Scores(pl.read_parquet(Path(folder) / PER_QUERY), report["rows"])
+        return Scores(pl.read_parquet(Path(folder) / PER_QUERY), report.rows)
 
 
-def _compared(what: str, rows: list[dict[str, Any]]) -> dg.AssetCheckResult:
+def _compared(what: str, rows: "list[Regression]") -> dg.AssetCheckResult:
     """Return the verdict on what was compared; a warning when nothing could be."""
     from conan_assets.evaluation.regression import LARGEST_DROP
 
     if not rows:
         what = "not compared: the model released before has no score in common with the best round"
-    elif not all(row["queries"] for row in rows):
+    elif not all(row.queries for row in rows):
         what += f"; without scores per query a drop by more than {LARGEST_DROP} counts as worse"
-    passed = bool(rows) and not any(row["worse"] for row in rows)
-    return _result(LEADERBOARD_KEY, REGRESSION, passed, {"compared": what, "differences": rows}, warn=not rows)
+    passed = bool(rows) and not any(row.worse for row in rows)
+    seen = {"compared": what, "differences": [asdict(row) for row in rows]}
+    return _result(LEADERBOARD_KEY, REGRESSION, passed, seen, warn=not rows)
 
 
 def _check_release() -> dg.AssetChecksDefinition:
@@ -162,10 +165,11 @@ def _check_release() -> dg.AssetChecksDefinition:
     def check(storage: Storage) -> dg.AssetCheckResult:
         from conan_assets.encoding.models import fingerprint_model, pickles_in
 
-        folder = storage.root / RELEASES / storage.current(RELEASE_KEY).fingerprint
+        released = storage.current(RELEASE_KEY)
+        folder = storage.root / RELEASES / released.fingerprint
         pickles = [path.name for path in pickles_in(folder)]
         weights = fingerprint_model(str(folder))
-        same = weights == storage.current(RELEASE_KEY).report["weights_fingerprint"]
+        same = weights == parse(ReleaseReport, released.report, released.key).weights_fingerprint
         return dg.AssetCheckResult(passed=same and not pickles, metadata={"weights": weights, "pickles": pickles})
 
     return check

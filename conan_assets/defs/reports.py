@@ -12,13 +12,11 @@ from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoin
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
-from conan_assets.evaluation.reasons import NO_EMBEDDINGS
+from conan_assets.evaluation.report import EVALUATION_VERSION, RoundReport, as_json, parse
 from conan_assets.evaluation.settings import SuiteSettings
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"
-BASELINES = ("bm25", "base_model")
-"""Models whose reports stand within the report of round 0."""
 
 
 def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
@@ -49,7 +47,7 @@ def _build_report(
         deps=[checkpoint, *earlier],
         group_name=f"round_{number}",
         kinds={"mteb"},
-        code_version="2",
+        code_version="3",
         description=f"nDCG@10 and more of round {number}'s checkpoint on {', '.join(suites)}.",
         pool=GPU_POOL,
     )
@@ -64,12 +62,11 @@ def _build_report(
         def build(directory: Path) -> Report:
             corpus, pairs = raw_corpus.collect(), raw_pairs.collect()
             finished = storage.root / EVALUATIONS
-            baselines = {}
-            if number == 0:
-                baselines["bm25"] = evaluate_bm25(suites, corpus, pairs, directory, finished)
+            bm25 = evaluate_bm25(suites, corpus, pairs, directory, finished) if number == 0 else None
+            base_model = None
             if number == 0 and not settings.starts_from_base_model:
                 base = Encoder(base_model_of(settings, storage.current(checkpoint)))
-                baselines["base_model"] = evaluate_encoder(
+                base_model = evaluate_encoder(
                     base, storage.embeddings, suites, corpus, pairs, directory / BASE_MODEL_FOLDER, finished
                 )
             encoder = checkpoint_encoder(settings, storage.current(checkpoint))
@@ -77,32 +74,29 @@ def _build_report(
             scored = evaluate_encoder(
                 encoder, storage.embeddings, suites, corpus, pairs, directory, finished, references
             )
-            scored |= baselines
-            return scored if settings.from_scratch is None else {"note": SCRATCH_NOTE, **scored}
+            note = None if settings.from_scratch is None else SCRATCH_NOTE
+            return as_json(RoundReport(**vars(scored), bm25=bm25, base_model=base_model, note=note))
 
         recipe = {
             "suites": suites,
             "files": suite_files_fingerprint(suites),
             "encoder": settings.base_model,
             "mteb": version("mteb"),
+            "evaluation": EVALUATION_VERSION,
         }
         return reuse_or_build(context, storage, recipe, build, unfinished=_names_of_tasks_not_run)
 
     return report
 
 
-def tasks_not_run(report: Report) -> list[dict[str, str]]:
-    """Return the tasks whose data could not be loaded: the next materialization tries them again.
-
-    They are a report's own and those of the baselines in it, with the reason. What BM25 cannot do is none of them.
-    """
-    reports = {"checkpoint": report, **{name: report[name] for name in BASELINES if name in report}}
-    tasks = [{"model": name, **task} for name, part in reports.items() for task in part["not_run"]]
-    return [task for task in tasks if task["reason"] != NO_EMBEDDINGS]
+def current_report(storage: Storage, key: dg.AssetKey) -> RoundReport:
+    """Return the report of a round; raise EvaluationError if its manifest is another version's."""
+    return parse(RoundReport, storage.current(key).report, key.to_user_string())
 
 
 def _names_of_tasks_not_run(report: Report) -> list[str]:
-    return ["/".join(task[name] for name in ("model", "suite", "task")) for task in tasks_not_run(report)]
+    tasks = parse(RoundReport, report, "the round").tasks_not_run()
+    return ["/".join(task[name] for name in ("model", "suite", "task")) for task in tasks]
 
 
 def _references(settings: Settings, number: int, directory: Path, earlier: Sequence[Path]) -> dict[str, Path]:

@@ -8,15 +8,13 @@ conventions are given, each under its name. Any other benchmark's mean is that o
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import mteb
 from mteb.abstasks import AbsTask
 
 from conan_assets.evaluation import published
+from conan_assets.evaluation.report import BenchmarkMean, BenchmarkTask, CountedMetric, ScoreRow
 from conan_assets.evaluation.settings import MtebSuite, SuiteSettings
-
-Row = dict[str, Any]
 
 BEIR = "BEIR"
 CMTEB_31 = "MTEB(cmn, v1)"
@@ -70,29 +68,36 @@ AS_BEIR = Convention(
 CONVENTIONS = {BEIR: (AS_BEIR,), CMTEB_31: (AS_MTEB, AS_PUBLISHED), CMTEB_35: (AS_MTEB, AS_PUBLISHED)}
 
 
-def benchmark_tables(rows: Sequence[Row], suites: Mapping[str, SuiteSettings]) -> dict[str, list[Row]]:
-    """Return the tables ``means`` and ``beside_published`` of the suites that are benchmarks, in points.
-
-    ``means`` has a row per type of task and one for the benchmark; ``ours`` is None unless all of its tasks ran, and
-    ``not_run`` counts those that did not. ``beside_published`` has a row per task that the suite asks for, of those
-    benchmarks for which there are published lines.
-    """
-    tables: dict[str, list[Row]] = {"means": [], "beside_published": []}
-    for name, suite in suites.items():
-        for convention in conventions_of(suite):
-            scores = task_scores([row for row in rows if row["suite"] == name], convention)
-            label = {"suite": name, "convention": convention.name}
-            asked = getattr(suite, "tasks", ())
-            tables["means"].extend({**label, **row} for row in _means(scores, convention))
-            tables["beside_published"].extend({**label, **row} for row in _beside(scores, convention, asked))
-    return tables
-
-
-def metric_conventions(rows: Sequence[Row], suites: Mapping[str, SuiteSettings]) -> list[Row]:
-    """Return by which metric each type of task counts: the task's main one, and those of benchmarks' conventions."""
-    mains = dict.fromkeys((row["suite"], row["type"], row["metric"]) for row in rows if row["main"])
+def benchmark_means(rows: Sequence[ScoreRow], suites: Mapping[str, SuiteSettings]) -> list[BenchmarkMean]:
+    """Return the means of the suites that are benchmarks, by convention: of each type of task and of all tasks."""
     return [
-        {"suite": suite, "type": kind, "convention": name, "metric": metric}
+        mean
+        for name, suite in suites.items()
+        for convention in conventions_of(suite)
+        for mean in _means(name, task_scores(_of_suite(rows, name), convention), convention)
+    ]
+
+
+def beside_published(rows: Sequence[ScoreRow], suites: Mapping[str, SuiteSettings]) -> list[BenchmarkTask]:
+    """Return the tasks that the suites ask for beside published scores, of benchmarks for which there are any."""
+    return [
+        line
+        for name, suite in suites.items()
+        for convention in conventions_of(suite)
+        for line in _beside(name, task_scores(_of_suite(rows, name), convention), convention)
+        if not (asked := getattr(suite, "tasks", ())) or line.task in asked
+    ]
+
+
+def _of_suite(rows: Sequence[ScoreRow], name: str) -> list[ScoreRow]:
+    return [row for row in rows if row.suite == name]
+
+
+def metric_conventions(rows: Sequence[ScoreRow], suites: Mapping[str, SuiteSettings]) -> list[CountedMetric]:
+    """Return by which metric each type of task counts: the task's main one, and those of benchmarks' conventions."""
+    mains = dict.fromkeys((row.suite, row.type, row.metric) for row in rows if row.main)
+    return [
+        CountedMetric(suite=suite, type=kind, convention=name, metric=metric)
         for suite, kind, main in mains
         for name, metric in {
             "main metric": main,
@@ -118,26 +123,32 @@ def _mean_over_tasks(tasks: Sequence[AbsTask]) -> Convention:
     return Convention(f"mteb, {len(tasks)} tasks", by_type)
 
 
-def task_scores(rows: Sequence[Row], convention: Convention) -> dict[str, float]:
+def task_scores(rows: Sequence[ScoreRow], convention: Convention) -> dict[str, float]:
     """Return each task's score in points: the convention's metric, the mean over splits and subsets."""
     counted = {task for tasks in convention.tasks.values() for task in tasks}
     values: dict[str, list[float]] = {}
     for row in rows:
-        if row["part_of"] or row["task"] not in counted:
+        if row.part_of or row.task not in counted:
             continue
-        wanted = convention.metrics.get(row["type"])
-        split = convention.splits.get(row["task"], row["split"])
-        if (row["metric"] == wanted if wanted else row["main"]) and row["split"] == split:
-            values.setdefault(row["task"], []).append(100 * row["value"])
+        wanted = convention.metrics.get(row.type)
+        split = convention.splits.get(row.task, row.split)
+        if (row.metric == wanted if wanted else row.main) and row.split == split:
+            values.setdefault(row.task, []).append(100 * row.value)
     return {task: sum(scores) / len(scores) for task, scores in values.items()}
 
 
-def _means(scores: Mapping[str, float], convention: Convention) -> Iterator[Row]:
+def _means(suite: str, scores: Mapping[str, float], convention: Convention) -> Iterator[BenchmarkMean]:
     every_task = [task for tasks in convention.tasks.values() for task in tasks]
     for kind, tasks in {**convention.tasks, "all": every_task}.items():
-        missing = sum(task not in scores for task in tasks)
-        theirs = {model: _mean(line, tasks) for model, line in convention.lines.items()}
-        yield {"of": kind, "tasks": len(tasks), "not_run": missing, "ours": _mean(scores, tasks), **theirs}
+        yield BenchmarkMean(
+            suite=suite,
+            convention=convention.name,
+            of=kind,
+            tasks=len(tasks),
+            not_run=sum(task not in scores for task in tasks),
+            ours=_mean(scores, tasks),
+            published={model: _mean(line, tasks) for model, line in convention.lines.items()},
+        )
 
 
 def _mean(scores: Mapping[str, float], tasks: Sequence[str]) -> float | None:
@@ -145,9 +156,14 @@ def _mean(scores: Mapping[str, float], tasks: Sequence[str]) -> float | None:
     return round(sum(scores[task] for task in tasks) / len(tasks), 2) if complete else None
 
 
-def _beside(scores: Mapping[str, float], convention: Convention, asked: Sequence[str]) -> Iterator[Row]:
+def _beside(suite: str, scores: Mapping[str, float], convention: Convention) -> Iterator[BenchmarkTask]:
     for kind, tasks in convention.tasks.items() if convention.lines else ():
-        for task in (task for task in tasks if task in asked or not asked):
-            ours = round(scores[task], 2) if task in scores else None
-            theirs = {model: line[task] for model, line in convention.lines.items()}
-            yield {"type": kind, "task": task, "ours": ours, **theirs}
+        for task in tasks:
+            yield BenchmarkTask(
+                suite=suite,
+                convention=convention.name,
+                type=kind,
+                task=task,
+                ours=round(scores[task], 2) if task in scores else None,
+                published={model: line[task] for model, line in convention.lines.items()},
+            )

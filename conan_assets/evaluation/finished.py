@@ -17,14 +17,12 @@ from mteb.results import TaskResult
 from conan_assets.artifacts import atomic_path, fingerprint
 from conan_assets.cleaning import mark_as_read
 from conan_assets.evaluation.per_query import SCHEMA
+from conan_assets.evaluation.report import EVALUATION_VERSION
 from conan_assets.progress import logger
-
-FORMAT = 3
-"""Raise it when the same model would get other scores or other files."""
 
 
 @dataclass(frozen=True)
-class Effort:
+class TaskCost:
     """What a task took when it ran: seconds in all, texts that had to be encoded, seconds that encoding them took."""
 
     seconds: float
@@ -37,7 +35,7 @@ class FinishedTask(NamedTuple):
 
     result: TaskResult
     queries: pl.DataFrame
-    effort: Effort
+    cost: TaskCost
 
 
 class FinishedTasks:
@@ -55,7 +53,7 @@ class FinishedTasks:
         try:
             kept = json.loads(scores_path.read_text(encoding="utf-8"))
             result = TaskResult.model_validate(kept["result"])
-            return FinishedTask(result, pl.read_parquet(queries_path).select(*SCHEMA), Effort(**kept["effort"]))
+            return FinishedTask(result, pl.read_parquet(queries_path).select(*SCHEMA), TaskCost(**kept["cost"]))
         except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
             logger.warning("%s cannot be read and is computed again: %s", scores_path, error)
             return None
@@ -63,13 +61,13 @@ class FinishedTasks:
     def save(self, task: AbsTask, finished: FinishedTask) -> None:
         """Keep what came out of ``task``."""
         scores_path, queries_path = self._paths(task)
-        kept = {"effort": asdict(finished.effort), "result": finished.result.model_dump(mode="json")}
+        kept = {"cost": asdict(finished.cost), "result": finished.result.model_dump(mode="json")}
         with atomic_path(queries_path) as path:
             finished.queries.write_parquet(path)
         with atomic_path(scores_path) as path:
             path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
     def _paths(self, task: AbsTask) -> tuple[Path, Path]:
-        defined_by = (task.metadata.revision, list(task.eval_splits), list(task.hf_subsets), mteb.__version__, FORMAT)
-        name = f"{task.metadata.name.replace('/', '__')}-{fingerprint(*defined_by)}"
+        defined_by = (task.metadata.revision, list(task.eval_splits), list(task.hf_subsets), mteb.__version__)
+        name = f"{task.metadata.name.replace('/', '__')}-{fingerprint(*defined_by, EVALUATION_VERSION)}"
         return self._folder / f"{name}.json", self._folder / f"{name}.queries.parquet"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.settings import EvaluationError
 
 TEXTS, NUMBERS, TRUTH_VALUES = "texts", "numbers", "truth values"
 ACCEPTED = {"score": (NUMBERS,), "label": (TEXTS, NUMBERS, TRUTH_VALUES)}

@@ -1,8 +1,8 @@
 """mteb tasks over folders: STS, pair classification, classification, clustering, and retrieval in BEIR layout."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from datasets import Dataset, DatasetDict
@@ -14,17 +14,16 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 from mteb.abstasks.task_metadata import TaskMetadata
-from mteb.get_tasks import _TASKS_REGISTRY
 
 from conan_assets.data.beir import read_beir_folder
 from conan_assets.data.files import AnyPath, find_table, locate, read_table
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import TableError
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.folder_columns import check_column, check_same_kind
 from conan_assets.evaluation.local_tasks import content_hash, local_task
 from conan_assets.evaluation.metrics import TYPES
-from conan_assets.evaluation.settings import FolderSuite, LocalSuite
+from conan_assets.evaluation.mteb_privates import registered_task
+from conan_assets.evaluation.settings import EvaluationError, FolderSuite, LocalSuite
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class TaskForm:
     main_score: str
     columns: dict[str, str]
     other_splits: tuple[str, ...] = ()
-    attributes: tuple[tuple[str, Any], ...] = ()
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 SUFFIXES = (".parquet", ".jsonl")
@@ -50,22 +49,9 @@ FORMS = {
         AbsTaskClustering,
         "v_measure",
         {"text": "sentences", "label": "labels"},
-        attributes=(("max_fraction_of_documents_to_embed", None),),
+        attributes={"max_fraction_of_documents_to_embed": None},
     ),
 }
-
-
-class FolderTask:
-    """A task whose tables are given instead of loaded; mixed into one of mteb's classes."""
-
-    tables: dict[str, Dataset]
-    dataset: Any
-    data_loaded: bool
-
-    def load_data(self, *_: object, **__: object) -> None:
-        """Take the tables that the task was made of."""
-        self.dataset = DatasetDict(self.tables)
-        self.data_loaded = True
 
 
 def folder_task(suite_name: str, suite: FolderSuite) -> AbsTask:
@@ -94,10 +80,11 @@ def folder_task(suite_name: str, suite: FolderSuite) -> AbsTask:
         category="t2t",
     )
     tables = {split: Dataset.from_dict(frame.to_dict(as_series=False)) for split, frame in frames.items()}
-    members = {"metadata": metadata, "tables": tables, **dict(form.attributes)}
-    task_class = type(metadata.name, (FolderTask, form.base), members)
-    _TASKS_REGISTRY[metadata.name] = task_class
-    return task_class()
+
+    def load_data(task: AbsTask, *_: object, **__: object) -> None:
+        task.dataset, task.data_loaded = DatasetDict(tables), True
+
+    return registered_task(form.base, metadata, load_data=load_data, **form.attributes)
 
 
 def search_task(suite_name: str, suite: FolderSuite) -> AbsTask:

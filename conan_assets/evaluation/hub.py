@@ -6,8 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.settings import ReleaseSettings
+from conan_assets.evaluation.settings import EvaluationError, ReleaseSettings
 from conan_assets.progress import logger
 
 TOKEN_VARIABLE = "HF_TOKEN"

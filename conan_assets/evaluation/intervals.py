@@ -1,17 +1,17 @@
 """Confidence intervals by bootstrap over queries, of a score and of the difference between two models."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
+
+from conan_assets.evaluation.report import Difference, ScoreRow
 
 RESAMPLES = 1_000
 RESAMPLES_AT_ONCE = 50
 CONFIDENCE = 0.95
 SEED = 20_240
-
-PLACE = ("suite", "task", "subset", "split")
 
 
 def bootstrap_interval(strata: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -34,19 +34,19 @@ def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.n
     return means
 
 
-def with_intervals(rows: Sequence[dict[str, Any]], queries: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield ``rows`` with the columns ``low`` and ``high``, None where there are no scores per query."""
+def with_intervals(rows: Sequence[ScoreRow], queries: pl.DataFrame) -> Iterator[ScoreRow]:
+    """Yield ``rows`` with their intervals, where there are scores per query."""
     for row in rows:
-        metric = row["metric"]
-        strata = [part[metric].to_numpy() for part in _parts(row, queries)] if metric in queries.columns else []
+        scored = row.metric in queries.columns
+        strata = [part[row.metric].to_numpy() for part in _parts(row, queries)] if scored else []
         low, high = bootstrap_interval(strata) if strata else (None, None)
-        yield {**row, "low": low, "high": high}
+        yield replace(row, low=low, high=high)
 
 
 def differences(
-    rows: Sequence[dict[str, Any]], queries: pl.DataFrame, references: Mapping[str, pl.DataFrame]
-) -> list[dict[str, Any]]:
-    """Return how each main metric differs from other models', paired by query.
+    rows: Sequence[ScoreRow], queries: pl.DataFrame, references: Mapping[str, pl.DataFrame]
+) -> list[Difference]:
+    """Return how each main metric differs from other models', over the queries that both were scored on.
 
     Parameters
     ----------
@@ -54,42 +54,36 @@ def differences(
         A report's rows and its scores per query.
     references
         Scores per query of the models to compare with, by the name shown (``"base model"``, ``"previous round"``).
-
-    Returns
-    -------
-    list of dict
-        A row per reference and task: ``difference`` (this model minus the reference), its 95 % interval ``low`` to
-        ``high``, ``queries`` that both models were scored on, ``beyond_chance`` (the interval leaves out 0).
     """
     return [
-        {"reference": name, **difference}
+        difference
         for name, reference in references.items()
         for row in rows
-        if row["main"] and row["metric"] in queries.columns and (difference := _difference(row, queries, reference))
+        if row.main and row.metric in queries.columns and (difference := _difference(row, queries, name, reference))
     ]
 
 
-def _difference(row: dict[str, Any], queries: pl.DataFrame, reference: pl.DataFrame) -> dict[str, Any] | None:
-    metric, key = row["metric"], ["suite", "task", "subset", "split", "query_id"]
-    theirs = reference.select(*key, theirs=metric)
+def _difference(row: ScoreRow, queries: pl.DataFrame, name: str, reference: pl.DataFrame) -> Difference | None:
+    key = ["suite", "task", "subset", "split", "query_id"]
+    theirs = reference.select(*key, theirs=row.metric)
     both = [part.join(theirs, on=key).sort("query_id") for part in _parts(row, queries)]
     if not both or any(part.is_empty() for part in both):
         return None
-    gains = [(part[metric] - part["theirs"]).to_numpy() for part in both]
+    gains = [(part[row.metric] - part["theirs"]).to_numpy() for part in both]
     low, high = bootstrap_interval(gains)
-    return {
-        **{name: row[name] for name in PLACE},
-        "metric": metric,
-        "difference": float(np.mean([part.mean() for part in gains])),
-        "low": low,
-        "high": high,
-        "queries": sum(len(part) for part in gains),
-        "beyond_chance": low > 0 or high < 0,
-    }
+    return Difference(
+        **vars(row.measure),
+        reference=name,
+        difference=float(np.mean([part.mean() for part in gains])),
+        low=low,
+        high=high,
+        queries=sum(len(part) for part in gains),
+        beyond_chance=low > 0 or high < 0,
+    )
 
 
-def _parts(row: dict[str, Any], queries: pl.DataFrame) -> list[pl.DataFrame]:
+def _parts(row: ScoreRow, queries: pl.DataFrame) -> list[pl.DataFrame]:
     """Return the queries that a row's score is the mean of: the task's, or those of each task that is part of it."""
-    of_task = (pl.col("task") == row["task"]) | (pl.col("part_of") == row["task"])
-    place = {name: row[name] for name in ("suite", "subset", "split")}
+    of_task = (pl.col("task") == row.task) | (pl.col("part_of") == row.task)
+    place = {"suite": row.suite, "subset": row.subset, "split": row.split}
     return queries.filter(of_task, **place).partition_by("task", maintain_order=True)

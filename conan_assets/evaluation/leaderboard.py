@@ -2,64 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from conan_assets.artifacts import atomic_path
-from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
+from conan_assets.evaluation.leaderboard_table import as_html, as_markdown, sections
 from conan_assets.evaluation.metrics import listed_by_split
+from conan_assets.evaluation.report import EvaluationReport, LeaderboardEntry, StageCost
+from conan_assets.evaluation.settings import EvaluationError
 
-BM25_MODEL = "BM25"
-
-COLUMNS = (
-    "suite",
-    "task",
-    "type",
-    "part_of",
-    "subset",
-    "split",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "main",
-    "queries",
-)
-LISTS = ("rows", "means", "beside_published", "differences", "not_run", "data")
-
-
-class LeaderboardEntry(NamedTuple):
-    """A report of one model.
-
-    Attributes
-    ----------
-    round
-        Name of the round, such as ``"round_1"``.
-    model
-        Label shown for the model.
-    checkpoint
-        Fingerprint of its weights.
-    report
-        What :func:`conan_assets.evaluation.run.evaluate_encoder` or ``evaluate_bm25`` returned.
-    baseline
-        Whether it is there to compare with and is never released: BM25, or the base model of pretrained rounds.
-    """
-
-    round: str
-    model: str
-    checkpoint: str
-    report: dict[str, Any]
-    baseline: bool = False
-
-
-class StageCost(NamedTuple):
-    """What a stage of a round took beside its evaluation; all None where a stage does not say."""
-
-    round: str
-    stage: str
-    seconds: float | None
-    texts_encoded: int | None
-    llm_tokens: int | None
+JOINED = ("rows", "means", "beside_published", "differences", "not_run", "data", "seconds", "texts_encoded")
+"""What of two reports of one model is put together."""
 
 
 def build_leaderboard(
@@ -71,9 +26,6 @@ def build_leaderboard(
     from 0 to 1; ``llm_tokens`` is all that was spent up to that round. The other files show the main metrics in
     points, 0 to 100, the means of benchmarks beside published ones, differences, costs, and what did not run.
     """
-    from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
-    from conan_assets.evaluation.leaderboard_table import as_html, as_markdown, sections
-
     entries = merge_entries(entries)
     if not entries:
         raise EvaluationError("the leaderboard has no report to show: evaluate at least one round")
@@ -93,13 +45,17 @@ def build_leaderboard(
         "plot": "leaderboard.png",
         "models": len(entries),
         "llm_tokens": sum(cost.llm_tokens or 0 for cost in costs),
-        "main_scores": [{**row, "value": round(100 * row["value"], 2)} for row in rows if row["main"]],
+        "main_scores": [_in_points(row) for row in rows if row["main"]],
         "not_run": [
-            {"round": entry.round, "model": entry.model, **task}
+            {"round": entry.round, "model": entry.model, **asdict(task)}
             for entry in entries
-            for task in entry.report["not_run"]
+            for task in entry.report.not_run
         ],
     }
+
+
+def _in_points(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {name: None if row[name] is None else round(100 * row[name], 2) for name in ("value", "low", "high")}
 
 
 def merge_entries(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
@@ -112,9 +68,8 @@ def merge_entries(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]
     return list(merged.values())
 
 
-def _merge_reports(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    joined = {key: first.get(key, []) + second.get(key, []) for key in LISTS}
-    return {**first, **joined, **{key: first[key] + second[key] for key in ("seconds", "texts_encoded")}}
+def _merge_reports(first: EvaluationReport, second: EvaluationReport) -> EvaluationReport:
+    return replace(first, **{name: getattr(first, name) + getattr(second, name) for name in JOINED})
 
 
 def leaderboard_rows(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> list[dict[str, Any]]:
@@ -124,14 +79,14 @@ def leaderboard_rows(entries: Sequence[LeaderboardEntry], costs: Sequence[StageC
         {
             "round": entry.round,
             "model": entry.model,
-            "checkpoint_fingerprint": entry.checkpoint,
-            **{column: row[column] for column in COLUMNS},
-            "seconds": entry.report["seconds"],
-            "texts_encoded": entry.report["texts_encoded"],
+            "checkpoint_fingerprint": entry.report.checkpoint_fingerprint,
+            **asdict(row),
+            "seconds": entry.report.seconds,
+            "texts_encoded": entry.report.texts_encoded,
             "llm_tokens": _tokens_until(entry.round, rounds, costs),
         }
         for entry in entries
-        for row in entry.report["rows"]
+        for row in entry.report.rows
     ]
 
 
@@ -151,10 +106,10 @@ def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, met
     checkpoints = [entry for entry in merge_entries(entries) if not entry.baseline]
     scored = [(entry, values) for entry in checkpoints if (values := _values(entry, suite, split, metric))]
     if not scored:
-        rows = [row for entry in checkpoints for row in entry.report["rows"] if row["suite"] == suite]
+        rows = [row for entry in checkpoints for row in entry.report.rows if row.suite == suite]
         raise EvaluationError(
             f"no checkpoint has {metric} on suite {suite!r}, split {split!r}: name a split and a metric that were "
-            f"measured there: {listed_by_split((row['split'], row['metric']) for row in rows)}"
+            f"measured there: {listed_by_split((row.split, row.metric) for row in rows)}"
         )
     tasks = set(scored[0][1])
     for entry in checkpoints:
@@ -169,8 +124,6 @@ def choose_best(entries: Sequence[LeaderboardEntry], suite: str, split: str, met
 
 def _values(entry: LeaderboardEntry, suite: str, split: str, metric: str) -> dict[str, float]:
     """Return the values of a suite's tasks; a task made of parts counts once where it has the metric as a whole."""
-    rows = [
-        row for row in entry.report["rows"] if (row["suite"], row["split"], row["metric"]) == (suite, split, metric)
-    ]
-    whole = {row["task"] for row in rows}
-    return {f"{row['task']}/{row['subset']}": row["value"] for row in rows if row["part_of"] not in whole}
+    rows = [row for row in entry.report.rows if (row.suite, row.split, row.metric) == (suite, split, metric)]
+    whole = {row.task for row in rows}
+    return {f"{row.task}/{row.subset}": row.value for row in rows if row.part_of not in whole}

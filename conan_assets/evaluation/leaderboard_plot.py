@@ -2,21 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from conan_assets.artifacts import atomic_path
-from conan_assets.evaluation.leaderboard import LeaderboardEntry
-from conan_assets.evaluation.leaderboard_table import task_label
+from conan_assets.evaluation.report import LeaderboardEntry, ScoreRow
 
 NAMED_AT_MOST = 10
 INCHES_PER_SUITE = 4.0
 BAR_SHIFT = 0.015
 """So that the bars of several tasks in a round do not hide one another."""
-
-Score = dict[str, Any]
 
 
 def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
@@ -24,7 +20,7 @@ def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
 
     Bars are 95 % intervals, dashed lines the baselines. A suite of more than ten tasks has thin lines without names.
     """
-    suites = list(dict.fromkeys(row["suite"] for entry in entries for row in _main_rows(entry)))
+    suites = list(dict.fromkeys(row.suite for entry in entries for row in _main_rows(entry)))
     figure = Figure(figsize=(9, INCHES_PER_SUITE * max(len(suites), 1)), layout="constrained")
     panels = figure.subplots(max(len(suites), 1), 1, squeeze=False)[:, 0]
     for panel, suite in zip(panels, suites, strict=False):
@@ -33,16 +29,16 @@ def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _main_rows(entry: LeaderboardEntry) -> list[Score]:
-    return [row for row in entry.report["rows"] if row["main"] and not row["part_of"]]
+def _main_rows(entry: LeaderboardEntry) -> list[ScoreRow]:
+    return [row for row in entry.report.rows if row.main and not row.part_of]
 
 
 def _draw_suite(axes: Axes, entries: Sequence[LeaderboardEntry], suite: str) -> None:
     rounds = list(dict.fromkeys(entry.round for entry in entries))
-    scores: dict[str, list[tuple[LeaderboardEntry, Score]]] = {}
+    scores: dict[str, list[tuple[LeaderboardEntry, ScoreRow]]] = {}
     for entry in entries:
         for row in _main_rows(entry):
-            if row["suite"] == suite:
+            if row.suite == suite:
                 scores.setdefault(_label(row), []).append((entry, row))
     named = len(scores) <= NAMED_AT_MOST
     for number, (label, scored) in enumerate(scores.items()):
@@ -55,17 +51,17 @@ def _draw_suite(axes: Axes, entries: Sequence[LeaderboardEntry], suite: str) -> 
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _label(row: Score) -> str:
-    return f"{task_label(row)} {row['split']} {row['metric']}"
+def _label(row: ScoreRow) -> str:
+    return f"{row.label} {row.split} {row.metric}"
 
 
 def _draw_task(
-    axes: Axes, rounds: list[str], scored: Sequence[tuple[LeaderboardEntry, Score]], number: int, label: str
+    axes: Axes, rounds: list[str], scored: Sequence[tuple[LeaderboardEntry, ScoreRow]], number: int, label: str
 ) -> None:
     colour = f"C{number % 10}"
     checkpoints = [(rounds.index(entry.round), row) for entry, row in scored if not entry.baseline]
     places = [place + (BAR_SHIFT * number if label else 0.0) for place, _ in checkpoints]
-    values = [100 * row["value"] for _, row in checkpoints]
+    values = [100 * row.value for _, row in checkpoints]
     if not label:
         axes.plot(places, values, marker=".", linewidth=0.8, color=colour)
         return
@@ -74,11 +70,11 @@ def _draw_task(
     )
     for entry, row in scored:
         if entry.baseline:
-            axes.axhline(100 * row["value"], linestyle="--", linewidth=1, color=colour, label=f"{entry.model}, {label}")
+            axes.axhline(100 * row.value, linestyle="--", linewidth=1, color=colour, label=f"{entry.model}, {label}")
 
 
-def _bars(rows: Sequence[Score]) -> list[list[float]]:
+def _bars(rows: Sequence[ScoreRow]) -> list[list[float]]:
     """Return how far each interval goes below and above its value, in points; 0 where there is none."""
-    below = [100 * (row["value"] - (row["value"] if row["low"] is None else row["low"])) for row in rows]
-    above = [100 * ((row["value"] if row["high"] is None else row["high"]) - row["value"]) for row in rows]
+    below = [100 * (row.value - (row.value if row.low is None else row.low)) for row in rows]
+    above = [100 * ((row.value if row.high is None else row.high) - row.value) for row in rows]
     return [[max(size, 0.0) for size in sizes] for sizes in (below, above)]

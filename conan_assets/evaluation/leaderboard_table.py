@@ -3,9 +3,9 @@
 import base64
 import html
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from conan_assets.evaluation.leaderboard import LeaderboardEntry, StageCost
+from conan_assets.evaluation.report import BenchmarkMean, BenchmarkTask, LeaderboardEntry, Measure, ScoreRow, StageCost
 from conan_assets.markdown import as_table
 
 NONE = "–"
@@ -25,7 +25,7 @@ class Section(NamedTuple):
 
 def sections(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> list[Section]:
     """Return all tables: scores by suite, benchmarks beside published lines, differences, costs, what did not run."""
-    suites = list(dict.fromkeys(row["suite"] for entry in entries for row in entry.report["rows"]))
+    suites = list(dict.fromkeys(row.suite for entry in entries for row in entry.report.rows))
     tables = [
         *(_suite(entries, suite) for suite in suites),
         *_benchmarks(entries),
@@ -69,11 +69,7 @@ def _html_row(tag: str, cells: Sequence[str]) -> str:
 
 def _suite(entries: Sequence[LeaderboardEntry], suite: str) -> Section:
     scores = [
-        {
-            _place(row): row
-            for row in entry.report["rows"]
-            if row["suite"] == suite and row["main"] and not row["part_of"]
-        }
+        {_place(row): row for row in entry.report.rows if row.suite == suite and row.main and not row.part_of}
         for entry in entries
     ]
     places = dict.fromkeys(place for rows in scores for place in rows)
@@ -81,37 +77,31 @@ def _suite(entries: Sequence[LeaderboardEntry], suite: str) -> Section:
     return Section(suite, [[*PLACE, *(entry.model for entry in entries)], *lines], INTERVALS)
 
 
-def _place(row: dict[str, Any]) -> tuple[str, ...]:
-    return task_label(row), row["split"], row["metric"]
+def _place(row: Measure) -> tuple[str, ...]:
+    return row.label, row.split, row.metric
 
 
-def task_label(row: dict[str, Any]) -> str:
-    """Return the name of a row's task, with its subset where it has any."""
-    return row["task"] if row["subset"] == "default" else f"{row['task']} ({row['subset']})"
-
-
-def _score(row: dict[str, Any] | None) -> str:
+def _score(row: ScoreRow | None) -> str:
     if row is None:
         return NONE
-    interval = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-    return f"{100 * row['value']:.2f}{interval}"
+    interval = "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"
+    return f"{100 * row.value:.2f}{interval}"
 
 
 def _benchmarks(entries: Sequence[LeaderboardEntry]) -> Iterator[Section]:
     """Yield a table per suite and convention: our tasks and means by model, then the published lines."""
-    lines = [row for entry in entries for row in entry.report["beside_published"] + entry.report["means"]]
-    for suite, convention in dict.fromkeys((row["suite"], row["convention"]) for row in lines):
+    means = [mean for entry in entries for mean in entry.report.means]
+    for suite, convention in dict.fromkeys((mean.suite, mean.convention) for mean in means):
         tables = [_benchmark_lines(entry, suite, convention) for entry in entries]
-        every_line: dict[str, dict[str, Any]] = {}
+        every_line: dict[str, BenchmarkTask | BenchmarkMean] = {}
         for table in tables:
             every_line |= table
-        known = {"suite", "convention", "type", "task", "of", "tasks", "not_run", "ours"}
-        models = [name for name in next(iter(every_line.values())) if name not in known]
+        models = list(next(iter(every_line.values())).published)
         body = [
             [
                 label,
-                *(_points(table.get(label, {}).get("ours")) for table in tables),
-                *(_points(row[m]) for m in models),
+                *(_points(table[label].ours if label in table else None) for table in tables),
+                *(_points(row.published[model]) for model in models),
             ]
             for label, row in every_line.items()
         ]
@@ -119,11 +109,11 @@ def _benchmarks(entries: Sequence[LeaderboardEntry]) -> Iterator[Section]:
         yield Section(f"{suite}: {convention}", [head, *body], PUBLISHED)
 
 
-def _benchmark_lines(entry: LeaderboardEntry, suite: str, convention: str) -> dict[str, dict[str, Any]]:
-    report, place = entry.report, (suite, convention)
-    tasks = [row for row in report["beside_published"] if (row["suite"], row["convention"]) == place]
-    means = [row for row in report["means"] if (row["suite"], row["convention"]) == place]
-    return {row["task"]: row for row in tasks} | {f"mean, {row['of']} ({row['tasks']} tasks)": row for row in means}
+def _benchmark_lines(entry: LeaderboardEntry, suite: str, convention: str) -> dict[str, BenchmarkTask | BenchmarkMean]:
+    place = (suite, convention)
+    tasks = [row for row in entry.report.beside_published if (row.suite, row.convention) == place]
+    means = [row for row in entry.report.means if (row.suite, row.convention) == place]
+    return {row.task: row for row in tasks} | {f"mean, {row.of} ({row.tasks} tasks)": row for row in means}
 
 
 def _points(value: float | None) -> str:
@@ -134,22 +124,20 @@ def _differences(entries: Sequence[LeaderboardEntry]) -> Section:
     lines = [
         [
             entry.model,
-            row["reference"],
-            " ".join(dict.fromkeys((row["suite"], *_place(row)))),
-            f"{100 * row['difference']:+.2f}{'*' if row['beyond_chance'] else ''}",
-            f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
+            row.reference,
+            " ".join(dict.fromkeys((row.suite, *_place(row)))),
+            f"{100 * row.difference:+.2f}{'*' if row.beyond_chance else ''}",
+            f"{100 * row.low:+.2f} to {100 * row.high:+.2f}",
         ]
         for entry in entries
-        for row in entry.report.get("differences", [])
+        for row in entry.report.differences
     ]
     return Section("Differences", [["model", "against", "where", "difference", "interval"], *lines], PAIRED)
 
 
 def _costs(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> Section:
     reports = [
-        StageCost(
-            entry.round, f"evaluation of {entry.model}", entry.report["seconds"], entry.report["texts_encoded"], 0
-        )
+        StageCost(entry.round, f"evaluation of {entry.model}", entry.report.seconds, entry.report.texts_encoded, 0)
         for entry in entries
     ]
     rounds = list(dict.fromkeys([*(cost.round for cost in costs), *(entry.round for entry in entries)]))
@@ -163,9 +151,5 @@ def _costs(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) -> S
 
 
 def _not_run(entries: Sequence[LeaderboardEntry]) -> Section:
-    lines = [
-        [entry.model, task["suite"], task["task"], task["reason"]]
-        for entry in entries
-        for task in entry.report["not_run"]
-    ]
+    lines = [[entry.model, task.suite, task.task, task.reason] for entry in entries for task in entry.report.not_run]
     return Section("Did not run", [["model", "suite", "task", "reason"], *lines])

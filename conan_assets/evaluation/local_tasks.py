@@ -8,12 +8,10 @@ import polars as pl
 from datasets import Dataset
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
-from mteb.get_tasks import _TASKS_REGISTRY
 
 from conan_assets.artifacts import fingerprint
-from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.settings import LocalSuite
-from conan_assets.evaluation.texts import document_texts
+from conan_assets.evaluation.mteb_privates import document_texts, registered_task
+from conan_assets.evaluation.settings import EvaluationError, LocalSuite
 from conan_assets.lexical import BM25
 
 JUDGED = (pl.col("task") == "retrieval") & pl.col("doc_id").is_not_null()
@@ -72,9 +70,7 @@ def local_task(suite_name: str, suite: LocalSuite, corpus: pl.DataFrame, pairs: 
         index = BM25(document_texts(shared))
         for split_data in data.values():
             split_data["top_ranked"] = _candidates(index, split_data, suite.candidates)
-    task_class = type(metadata.name, (LocalRetrieval,), {"metadata": metadata, "data": data})
-    _TASKS_REGISTRY[metadata.name] = task_class
-    return task_class()
+    return registered_task(LocalRetrieval, metadata, data=data)
 
 
 def content_hash(frames: Sequence[pl.DataFrame]) -> str:

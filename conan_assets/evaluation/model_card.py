@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.evaluation.leaderboard import LeaderboardEntry
+from conan_assets.evaluation.report import LeaderboardEntry
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
 LINEAGE_FILE = "training_lineage.json"
@@ -90,12 +90,16 @@ def write_model_card(path: Path, best: LeaderboardEntry, origin: Origin) -> None
         name=origin.name,
         base_model=base_name,
         round=best.round,
-        checkpoint=best.checkpoint,
+        checkpoint=report.checkpoint_fingerprint,
         scores=_score_table(best),
         lineage="\n".join(f"* {what}: {value}" for what, value in origin.lineage.items()),
         lineage_file=LINEAGE_FILE,
         licence=_licence_text(base_name, licence),
-        **{key: report[key] for key in ("mteb_version", "query_prompt", "document_prompt", "max_tokens", "dtype")},
+        mteb_version=report.mteb_version,
+        query_prompt=report.query_prompt,
+        document_prompt=report.document_prompt,
+        max_tokens=report.max_tokens,
+        dtype=report.dtype,
     )
     with atomic_path(path) as temporary:
         temporary.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
@@ -124,28 +128,31 @@ def base_licence(base_model: EncoderSettings) -> dict[str, Any]:
 
 def _eval_results(best: LeaderboardEntry) -> list[EvalResult]:
     """Return the scores in the Hub's format, in points and named as mteb's results there are."""
-    data = {(row["suite"], row["task"]): row for row in best.report["data"]}
-    return [
-        EvalResult(
-            task_type=row["type"],
-            dataset_type=data.get((row["suite"], row["task"]), {}).get("dataset", row["task"]),
-            dataset_name=f"MTEB {row['task']}",
-            dataset_config=row["subset"],
-            dataset_split=row["split"],
-            dataset_revision=data.get((row["suite"], row["task"]), {}).get("revision"),
-            metric_type=row["metric"],
-            metric_value=round(100 * row["value"], 3),
+    data = {(task.suite, task.task): task for task in best.report.data}
+    results = []
+    for row in best.report.rows:
+        task = data.get((row.suite, row.task))
+        results.append(
+            EvalResult(
+                task_type=row.type,
+                dataset_type=task.dataset if task else row.task,
+                dataset_name=f"MTEB {row.task}",
+                dataset_config=row.subset,
+                dataset_split=row.split,
+                dataset_revision=task.revision if task else None,
+                metric_type=row.metric,
+                metric_value=round(100 * row.value, 3),
+            )
         )
-        for row in best.report["rows"]
-    ]
+    return results
 
 
 def _score_table(best: LeaderboardEntry) -> str:
     lines = ["| suite | task | split | metric | points | interval |", "| --- | --- | --- | --- | --: | --- |"]
-    for row in best.report["rows"]:
-        interval = "" if row["low"] is None else f"{100 * row['low']:.2f} to {100 * row['high']:.2f}"
-        place = " | ".join(row[column] for column in ("suite", "task", "split", "metric"))
-        lines.append(f"| {place} | {100 * row['value']:.2f} | {interval} |")
+    for row in best.report.rows:
+        interval = "" if row.low is None or row.high is None else f"{100 * row.low:.2f} to {100 * row.high:.2f}"
+        place = " | ".join((row.suite, row.label, row.split, row.metric))
+        lines.append(f"| {place} | {100 * row.value:.2f} | {interval} |")
     return "\n".join(lines)
 
 

@@ -8,11 +8,17 @@ import pytrec_eval
 from datasets import Dataset
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from conan_assets.evaluation.mteb_privates import document_texts, query_texts
+from conan_assets.evaluation.report import WorstQuery
 from conan_assets.evaluation.search_model import Run
-from conan_assets.evaluation.texts import document_texts, query_texts
+
+PER_QUERY = "per_query.parquet"
+BM25_PER_QUERY = "bm25_per_query.parquet"
 
 FOUND_KEPT = 10
 CHARS_KEPT = 200
+WORST_PER_TASK = 5
+CHARS_SHOWN = 120
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "suite": pl.String,
@@ -92,3 +98,24 @@ def _texts_of(corpus: Dataset, wanted: set[str | None]) -> dict[str | None, str]
     positions = [position for position, document_id in enumerate(corpus["id"]) if document_id in wanted]
     shown = corpus.select(positions)
     return {key: text[:CHARS_KEPT] for key, text in zip(shown["id"], document_texts(shown), strict=True)}
+
+
+def worst_queries(queries: pl.DataFrame) -> list[WorstQuery]:
+    """Return the lowest nDCG@10 of every task and split, below 1, with the texts of the query and of two documents."""
+    worst = (
+        queries.filter(pl.col("ndcg_at_10") < 1)
+        .sort("ndcg_at_10", "recall_at_100", "query_id")
+        .group_by("suite", "task", "subset", "split", maintain_order=True)
+        .head(WORST_PER_TASK)
+    )
+    expected = pl.coalesce("expected_text", pl.col("expected").list.first(), pl.lit("nothing"))
+    shown = worst.select(
+        "suite",
+        "task",
+        "split",
+        pl.col("query").str.slice(0, CHARS_SHOWN),
+        pl.col("ndcg_at_10", "recall_at_100").round(3),
+        expected=expected.str.slice(0, CHARS_SHOWN),
+        instead=pl.col("instead_text").fill_null("nothing").str.slice(0, CHARS_SHOWN),
+    )
+    return [WorstQuery(**row) for row in shown.iter_rows(named=True)]

@@ -4,15 +4,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from conan_assets.artifacts import atomic_path, temporary_path
 from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.evaluation.leaderboard import LeaderboardEntry
 from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, public_name, write_model_card
+from conan_assets.evaluation.report import LeaderboardEntry, ReleaseReport
 
 RELEASE_FOLDER = "model"
 LAST_PUBLISHED = "last_published"
@@ -20,7 +19,7 @@ PLACES = ("path", "folder", "data_files", "model", "base_url")
 """Settings that say where data, a model or an endpoint is: by a path, by a URL, or by a name on the Hub."""
 
 
-def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> dict[str, Any]:
+def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> ReleaseReport:
     """Write ``model/`` with its card and lineage into ``workdir`` and return the report.
 
     The folder carries the prompts, the length limit and the unit length that the checkpoint was scored with, so that
@@ -50,13 +49,14 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
     with atomic_path(folder / LINEAGE_FILE) as path:
         made_from = {"lineage": dict(origin.lineage), "settings": _without_folders(origin.settings)}
         path.write_text(json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8")
-    return {
-        "model": origin.name,
-        "round": best.round,
-        "checkpoint": best.checkpoint,
-        "weights_fingerprint": fingerprint_model(str(folder)),
-        "model_card": f"{RELEASE_FOLDER}/README.md",
-    }
+    return ReleaseReport(
+        model=origin.name,
+        round=best.round,
+        checkpoint=best.report.checkpoint_fingerprint,
+        weights_fingerprint=fingerprint_model(str(folder)),
+        model_card=f"{RELEASE_FOLDER}/README.md",
+        evaluated_on=best.report.data,
+    )
 
 
 def _without_folders(value: object, name: str = "") -> object:

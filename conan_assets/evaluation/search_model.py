@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datasets import Dataset
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.texts import document_texts, query_texts
+from conan_assets.evaluation.mteb_privates import document_texts, query_texts
+from conan_assets.evaluation.settings import EvaluationError
 
 Hits = dict[str, float]
 """Scores of documents by id."""

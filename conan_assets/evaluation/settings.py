@@ -8,6 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from conan_assets.data.settings import Split
 
 
+class EvaluationError(ValueError):
+    """A suite cannot be evaluated; the message names the suite, what was found and what to do."""
+
+
 def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
@@ -17,21 +21,27 @@ def _expanded(path: Path) -> Path:
 
 Folder = Annotated[Path, AfterValidator(_expanded)]
 
+CANDIDATES = Field(
+    default=100,
+    ge=1,
+    description="How many of BM25's documents are reranked for a query; 100 as in BEIR (arXiv 2104.08663, section 5).",
+)
+
 
 class LocalSuite(BaseModel):
     """The judged pairs of one of the programme's sources."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["local"] = "local"
+    kind: Literal["local"] = Field(default="local", description="A suite of the programme's own judgements.")
     dataset: str = Field(min_length=1, description="Name of the source whose corpus and judgements are used.")
     task: Literal["retrieval", "reranking"] = Field(
         default="retrieval",
         description="Search the whole corpus, or put BM25's candidates and the relevant documents in order.",
     )
-    candidates: int = Field(default=100, ge=1, description="How many of BM25's documents are reranked for a query.")
+    candidates: int = CANDIDATES
     splits: tuple[Split, ...] = Field(
-        default=("test",), min_length=1, description="Splits that are scored, each on its own."
+        default=("test",), min_length=1, description="Splits that are scored, each on its own; at least one."
     )
 
 
@@ -45,14 +55,14 @@ class FolderSuite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["folder"]
-    path: Folder = Field(description="The folder.")
+    kind: Literal["folder"] = Field(description="A suite of a folder that is used for evaluation alone.")
+    path: Folder = Field(description="The folder; sample:NAME is one that the package brings.")
     task: Literal["sts", "pair_classification", "classification", "clustering", "retrieval", "reranking"] = Field(
-        description="What is scored."
+        description="What is scored: one of the six types of task of C-MTEB (arXiv 2309.07597)."
     )
-    candidates: int = Field(default=100, ge=1, description="How many of BM25's documents are reranked for a query.")
+    candidates: int = CANDIDATES
     splits: tuple[str, ...] = Field(
-        default=("test",), min_length=1, description="Splits that are scored, each on its own."
+        default=("test",), min_length=1, description="Splits that are scored, each on its own; at least one."
     )
 
     @field_validator("splits")
@@ -68,7 +78,7 @@ class MtebSuite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["mteb"]
+    kind: Literal["mteb"] = Field(description="A suite of a benchmark that mteb knows.")
     benchmark: str = Field(min_length=1, description="Name in mteb, such as BEIR, NanoBEIR or MTEB(cmn, v1).")
     tasks: tuple[str, ...] = Field(default=(), description="Names of the tasks to run; empty runs all of them.")
     folder: Folder | None = Field(

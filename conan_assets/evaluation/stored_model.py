@@ -12,9 +12,9 @@ from mteb.types import PromptType
 from conan_assets.artifacts import fingerprint
 from conan_assets.encoding.encoder import Encoder, Role
 from conan_assets.encoding.store import Embeddings, EmbeddingStore
+from conan_assets.evaluation.mteb_privates import loaded_texts
 from conan_assets.evaluation.search import cosines, top_k
 from conan_assets.evaluation.search_model import Hits, SearchModel
-from conan_assets.evaluation.texts import loaded_texts
 
 
 class StoredModel(SearchModel, AbsEncoder):

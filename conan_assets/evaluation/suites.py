@@ -13,12 +13,11 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.files import locate
 from conan_assets.evaluation.conventions import ADDED_TO_CMTEB_31, CMTEB_31, CMTEB_35
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.folder_tasks import folder_task, search_task
 from conan_assets.evaluation.local_tasks import judged_pairs, local_task
 from conan_assets.evaluation.metrics import listed_by_split, reported_metrics
 from conan_assets.evaluation.offline import folder_fingerprint, read_from_folder
-from conan_assets.evaluation.settings import FolderSuite, LocalSuite, MtebSuite, SuiteSettings
+from conan_assets.evaluation.settings import EvaluationError, FolderSuite, LocalSuite, MtebSuite, SuiteSettings
 from conan_assets.progress import logger
 
 

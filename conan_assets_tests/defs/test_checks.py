@@ -271,7 +271,8 @@ def test_a_metric_without_scores_per_query_may_fall_by_a_hundredth(copied: Setti
 def test_a_release_that_has_no_score_in_common_is_a_warning(copied: Settings, monkeypatch: pytest.MonkeyPatch):
     nothing = Scores(pl.DataFrame(schema=SCHEMA), [])
     monkeypatch.setattr(report_checks, "_score_again", lambda *_: nothing)
-    change_report(copied, "released_model", evaluated_on=[{"suite": "animals", "task": "animals", "revision": "old"}])
+    data = ArtifactStore(copied.home / "assets").current("released_model").report["evaluated_on"]
+    change_report(copied, "released_model", evaluated_on=[{**task, "revision": "old"} for task in data])
     compared = check(copied, "leaderboard")[REGRESSION]
     assert not compared.passed
     assert compared.severity == dg.AssetCheckSeverity.WARN

@@ -11,7 +11,7 @@ import pytest
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.definitions import build_defs
 from conan_assets.defs.curation import build_curation_assets
-from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.settings import EvaluationError
 from conan_assets.settings import Settings
 from conan_assets_tests.data.frames import make_pairs
 from conan_assets_tests.defs.conftest import programme, write_beir_folder

@@ -1,5 +1,6 @@
 """Reports of which some tasks could not run, and what a round is compared with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -7,9 +8,10 @@ import pytest
 from mteb.abstasks import AbsTaskRetrieval
 
 from conan_assets.artifacts import ArtifactStore
-from conan_assets.defs.reports import _references, tasks_not_run
+from conan_assets.defs.reports import _references
 from conan_assets.evaluation import offline
 from conan_assets.evaluation import run as evaluation
+from conan_assets.evaluation.report import EvaluationReport, RoundReport, TaskNotRun
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
 
@@ -121,9 +123,12 @@ def test_a_task_that_bm25_alone_could_not_load_is_warned_of_and_tried_again_and_
 
 def test_tasks_that_the_base_model_beside_a_pretrained_round_lacks_are_tried_again():
     missing = {"suite": "hub", "task": "NFCorpus", "reason": "its data cannot be loaded"}
-    complete = {"not_run": [], "bm25": {"not_run": []}, "base_model": {"not_run": []}}
-    assert tasks_not_run(complete) == []
-    assert tasks_not_run(complete | {"base_model": {"not_run": [missing]}}) == [{"model": "base_model", **missing}]
+    scored = {"model": "m", "checkpoint_fingerprint": "f", "rows": [], "mteb_version": "2"}
+    one = EvaluationReport(**scored, seconds=0.0, texts_encoded=0)
+    complete = RoundReport(**vars(one), bm25=one, base_model=one)
+    assert complete.tasks_not_run() == []
+    lacking = replace(complete, base_model=replace(one, not_run=[TaskNotRun(**missing)]))
+    assert lacking.tasks_not_run() == [{"model": "base_model", **missing}]
 
 
 def test_a_round_is_compared_with_the_base_model_itself_and_with_the_round_before(miniature: Settings):

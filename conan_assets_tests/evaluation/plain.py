@@ -37,6 +37,6 @@ def assert_equal_to_plain(rows: list[dict], plain: dict[tuple[str, str, str], fl
     """
     assert rows
     for row in rows:
-        tolerance = ONE_PREDICTION if row["type"] == "Classification" else 1e-6
-        expected = plain[row["split"], row["subset"], row["metric"]]
-        assert abs(row["value"] - expected) <= tolerance, (row["task"], row["metric"], row["value"], expected)
+        tolerance = ONE_PREDICTION if row.type == "Classification" else 1e-6
+        expected = plain[row.split, row.subset, row.metric]
+        assert abs(row.value - expected) <= tolerance, (row.task, row.metric, row.value, expected)

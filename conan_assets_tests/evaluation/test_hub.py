@@ -9,9 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from pydantic import ValidationError
 from sentence_transformers import SentenceTransformer
 
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.hub import hub_token, push_release
-from conan_assets.evaluation.settings import ReleaseSettings
+from conan_assets.evaluation.settings import EvaluationError, ReleaseSettings
 from conan_assets_tests.evaluation.hub_server import Hub, running_hub
 
 PUSHED = ReleaseSettings(push_to="org/model")

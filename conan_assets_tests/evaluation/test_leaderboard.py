@@ -2,20 +2,22 @@
 
 import json
 import re
+from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
 from PIL import Image
 
-from conan_assets.evaluation.errors import EvaluationError
-from conan_assets.evaluation.leaderboard import StageCost, build_leaderboard, choose_best
+from conan_assets.evaluation.leaderboard import build_leaderboard, choose_best
 from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
+from conan_assets.evaluation.report import BenchmarkMean, BenchmarkTask, StageCost, TaskNotRun
 from conan_assets.evaluation.run import evaluate_encoder
+from conan_assets.evaluation.settings import EvaluationError
 from conan_assets_tests.evaluation.conftest import DOCS
 
 
 def changed(entry, **report):
-    return entry._replace(report={**entry.report, **report})
+    return entry._replace(report=replace(entry.report, **report))
 
 
 def lines_of(path, title):
@@ -28,18 +30,22 @@ def test_the_leaderboard_has_a_row_for_every_score_of_every_model(entries, tmp_p
     report = build_leaderboard(entries, tmp_path)
     rows = json.loads((tmp_path / "leaderboard.json").read_text())
     assert len(rows) == 3 * 2 * 4
-    for row, expected in zip(rows, [row for entry in entries for row in entry.report["rows"]], strict=True):
-        for column in ("suite", "task", "subset", "split", "metric", "value", "low", "high", "main"):
-            assert row[column] == expected[column]
+    for row, expected in zip(rows, [row for entry in entries for row in entry.report.rows], strict=True):
+        assert row.items() >= asdict(expected).items()
         assert row["low"] <= row["value"] <= row["high"]
-    assert {row["checkpoint_fingerprint"] for row in rows} == {entry.checkpoint for entry in entries}
-    assert len(report["main_scores"]) == 6
+    assert {row["checkpoint_fingerprint"] for row in rows} == {entry.report.checkpoint_fingerprint for entry in entries}
+    mains = [row for row in rows if row["main"]]
+    assert len(report["main_scores"]) == len(mains) == 6
+    for shown, row in zip(report["main_scores"], mains, strict=True):
+        assert [shown[name] for name in ("value", "low", "high")] == pytest.approx(
+            [100 * row[name] for name in ("value", "low", "high")], abs=0.005
+        )
 
 
 def test_the_tables_show_points_with_intervals_a_line_per_task_and_a_column_per_model(entries, tmp_path):
     build_leaderboard(entries, tmp_path)
-    row = next(row for row in entries[2].report["rows"] if row["main"] and row["split"] == "dev")
-    shown = f"{100 * row['value']:.2f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+    row = next(row for row in entries[2].report.rows if row.main and row.split == "dev")
+    shown = f"{100 * row.value:.2f} ({100 * row.low:.1f} to {100 * row.high:.1f})"
     (line,) = [line for line in lines_of(tmp_path / "leaderboard.md", "docs") if line["split"] == "dev"]
     assert (line["task"], line["metric"], line["trained"]) == ("python", "ndcg_at_10", shown)
     assert {"BM25", "base"} < set(line)
@@ -57,7 +63,7 @@ def test_what_it_cost_is_said_stage_by_stage_and_tokens_add_up_over_the_rounds(e
         "texts encoded": "–",
         "tokens of the LLM": "1,200",
     }
-    encoded = entries[2].report["texts_encoded"]
+    encoded = entries[2].report.texts_encoded
     assert (lines["mining"]["texts encoded"], lines["evaluation of trained"]["texts encoded"]) == ("80", str(encoded))
     rows = json.loads((tmp_path / "leaderboard.json").read_text())
     assert {(row["round"], row["llm_tokens"]) for row in rows} == {("round_0", 1_200), ("round_1", 1_234)}
@@ -66,8 +72,8 @@ def test_what_it_cost_is_said_stage_by_stage_and_tokens_add_up_over_the_rounds(e
 
 def test_published_lines_and_means_stand_beside_ours_by_convention(entries, tmp_path):
     place = {"suite": "zh", "convention": "published, 35 tasks"}
-    beside = [{**place, "type": "STS", "task": "STSB", "ours": 80.5, "Conan-v1": 81.24}]
-    means = [{**place, "of": "all", "tasks": 35, "not_run": 34, "ours": None, "Conan-v1": 72.62}]
+    beside = [BenchmarkTask(**place, type="STS", task="STSB", ours=80.5, published={"Conan-v1": 81.24})]
+    means = [BenchmarkMean(**place, of="all", tasks=35, not_run=34, ours=None, published={"Conan-v1": 72.62})]
     build_leaderboard([entries[1], changed(entries[2], beside_published=beside, means=means)], tmp_path)
     lines = lines_of(tmp_path / "leaderboard.md", "zh: published, 35 tasks")
     assert lines == [
@@ -80,8 +86,8 @@ def test_differences_are_listed_with_their_interval(entries, tmp_path):
     build_leaderboard(entries, tmp_path)
     lines = lines_of(tmp_path / "leaderboard.md", "Differences")
     assert [(line["model"], line["against"]) for line in lines] == [("trained", "base model")] * 2
-    (expected, _) = entries[2].report["differences"]
-    assert lines[0]["difference"].rstrip("*") == f"{100 * expected['difference']:+.2f}"
+    (expected, _) = entries[2].report.differences
+    assert lines[0]["difference"].rstrip("*") == f"{100 * expected.difference:+.2f}"
 
 
 def test_a_panel_for_each_suite_and_a_line_for_each_subset(entries, tmp_path, monkeypatch):
@@ -90,8 +96,8 @@ def test_a_panel_for_each_suite_and_a_line_for_each_subset(entries, tmp_path, mo
         "conan_assets.evaluation.leaderboard_plot._draw_task",
         lambda axes, rounds, scored, number, label: drawn.append(label),
     )
-    rows = [row for row in entries[1].report["rows"] if row["main"]]
-    more = [{**row, "suite": "news", "subset": subset} for row in rows for subset in ("de", "fr")]
+    rows = [row for row in entries[1].report.rows if row.main]
+    more = [replace(row, suite="news", subset=subset) for row in rows for subset in ("de", "fr")]
     plot_leaderboard([changed(entries[1], rows=rows + more)], tmp_path / "plot.png")
     assert sorted(drawn[2:]) == [
         f"python ({subset}) {split} ndcg_at_10" for subset in ("de", "fr") for split in ("dev", "test")
@@ -104,9 +110,7 @@ def test_a_panel_for_each_suite_and_a_line_for_each_subset(entries, tmp_path, mo
 
 
 def test_a_suite_of_many_tasks_draws_all_of_them(entries, tmp_path):
-    rows = [
-        {**row, "task": f"task {number}"} for number in range(35) for row in entries[1].report["rows"] if row["main"]
-    ]
+    rows = [replace(row, task=f"task {number}") for number in range(35) for row in entries[1].report.rows if row.main]
     report = build_leaderboard([changed(entries[1], rows=rows)], tmp_path)
     assert len(lines_of(tmp_path / "leaderboard.md", "docs")) == 70
     assert (tmp_path / report["plot"]).stat().st_size > 10_000
@@ -114,7 +118,7 @@ def test_a_suite_of_many_tasks_draws_all_of_them(entries, tmp_path):
 
 def test_a_task_that_did_not_run_is_named_with_its_reason(entries, tmp_path):
     missing = {"suite": "hub", "task": "NFCorpus", "reason": "401 Client Error\n\nno <network> | no https://hub"}
-    report = build_leaderboard([changed(entries[1], not_run=[missing])], tmp_path)
+    report = build_leaderboard([changed(entries[1], not_run=[TaskNotRun(**missing)])], tmp_path)
     assert report["not_run"] == [{"round": "round_0", "model": "base", **missing}]
     (line,) = lines_of(tmp_path / "leaderboard.md", "Did not run")
     assert line == {"model": "base", **missing, "reason": "401 Client Error no &lt;network> \\| no https://hub"}
@@ -122,13 +126,13 @@ def test_a_task_that_did_not_run_is_named_with_its_reason(entries, tmp_path):
 
 
 def test_several_reports_of_a_model_become_one_column_and_one_model_card(entries, tmp_path):
-    second = changed(entries[2], rows=[{**row, "suite": "other"} for row in entries[2].report["rows"]])
+    second = changed(entries[2], rows=[replace(row, suite="other") for row in entries[2].report.rows])
     build_leaderboard([*entries, second], tmp_path)
     for suite in ("docs", "other"):
         assert all("(" in line["trained"] for line in lines_of(tmp_path / "leaderboard.md", suite))
     best = choose_best([entries[2], second], "docs", "dev", "ndcg_at_10")
-    assert {row["suite"] for row in best.report["rows"]} == {"docs", "other"}
-    assert best.report["texts_encoded"] == 2 * entries[2].report["texts_encoded"]
+    assert {row.suite for row in best.report.rows} == {"docs", "other"}
+    assert best.report.texts_encoded == 2 * entries[2].report.texts_encoded
 
 
 def test_a_leaderboard_of_nothing_is_an_error(tmp_path):
@@ -137,52 +141,45 @@ def test_a_leaderboard_of_nothing_is_an_error(tmp_path):
 
 
 def test_differences_to_the_base_model_are_paired_by_query(entries):
-    differences = entries[2].report["differences"]
-    assert {row["split"] for row in differences} == {"dev", "test"}
-    main = {
-        (entry.model, row["split"]): row["value"] for entry in entries for row in entry.report["rows"] if row["main"]
-    }
+    differences = entries[2].report.differences
+    assert {row.split for row in differences} == {"dev", "test"}
+    main = {(entry.model, row.split): row.value for entry in entries for row in entry.report.rows if row.main}
     for row in differences:
-        gain = main["trained", row["split"]] - main["base", row["split"]]
-        assert row["difference"] == pytest.approx(gain, abs=2e-5)
+        gain = main["trained", row.split] - main["base", row.split]
+        assert row.difference == pytest.approx(gain, abs=2e-5)
 
 
 def test_worst_queries_show_texts_of_what_was_expected_and_what_came(entries, pairs):
-    worst = entries[1].report["worst_queries"]
+    worst = entries[1].report.worst_queries
     assert 2 <= len(worst) <= 10
-    assert all(row["ndcg_at_10"] < 1 for row in worst)
-    assert {row["query"] for row in worst} <= set(pairs["query"])
-    assert all(row["expected"].startswith("advice") for row in worst)
-    assert all(row["instead"].startswith(("advice", "how to")) and row["instead"] != row["expected"] for row in worst)
-    dev = [row["ndcg_at_10"] for row in worst if row["split"] == "dev"]
+    assert all(row.ndcg_at_10 < 1 for row in worst)
+    assert {row.query for row in worst} <= set(pairs["query"])
+    assert all(row.expected.startswith("advice") for row in worst)
+    assert all(row.instead.startswith(("advice", "how to")) and row.instead != row.expected for row in worst)
+    dev = [row.ndcg_at_10 for row in worst if row.split == "dev"]
     assert dev == sorted(dev)
 
 
 def test_the_best_checkpoint_is_the_highest_by_the_dev_metric_and_never_bm25(entries):
     best = choose_best(entries, "docs", "dev", "ndcg_at_10")
     values = {
-        entry.model: row["value"]
-        for entry in entries
-        for row in entry.report["rows"]
-        if row["main"] and row["split"] == "dev"
+        entry.model: row.value for entry in entries for row in entry.report.rows if row.main and row.split == "dev"
     }
     assert values[best.model] == max(values["base"], values["trained"])
     assert choose_best(entries[:2], "docs", "dev", "ndcg_at_10").model == "base"
 
 
 def test_a_baseline_is_never_released_however_good_it_is(entries):
-    perfect = [{**row, "value": 1.0} for row in entries[1].report["rows"]]
+    perfect = [replace(row, value=1.0) for row in entries[1].report.rows]
     base = changed(entries[1], rows=perfect)._replace(baseline=True)
     assert choose_best([base, entries[2]], "docs", "dev", "ndcg_at_10").model == "trained"
 
 
 def test_a_task_made_of_parts_counts_once(entries):
-    rows = [row for row in entries[2].report["rows"] if row["main"]]
-    parts = [
-        {**row, "task": f"part {number}", "part_of": "python", "value": 0.0} for row in rows for number in range(9)
-    ]
-    low = changed(entries[1], rows=[{**row, "value": 0.01} for row in rows])
-    high = changed(entries[2], rows=[{**row, "value": 0.02} for row in rows] + parts)
+    rows = [row for row in entries[2].report.rows if row.main]
+    parts = [replace(row, task=f"part {number}", part_of="python", value=0.0) for row in rows for number in range(9)]
+    low = changed(entries[1], rows=[replace(row, value=0.01) for row in rows])
+    high = changed(entries[2], rows=[replace(row, value=0.02) for row in rows] + parts)
     assert choose_best([low, high], "docs", "dev", "ndcg_at_10").model == "trained"
 
 
@@ -195,7 +192,7 @@ def test_a_dev_metric_that_nobody_has_is_an_error(entries):
 
 
 def test_checkpoints_scored_on_different_tasks_cannot_be_ranked(entries):
-    rows = [{**row, "task": "another"} for row in entries[2].report["rows"]]
+    rows = [replace(row, task="another") for row in entries[2].report.rows]
     odd = changed(entries[2], rows=rows)
     with pytest.raises(EvaluationError, match="round_1 was scored on"):
         choose_best([entries[1], odd], "docs", "dev", "ndcg_at_10")

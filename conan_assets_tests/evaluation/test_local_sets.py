@@ -8,9 +8,8 @@ import pytest
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
-from conan_assets.evaluation.settings import FolderSuite
+from conan_assets.evaluation.settings import EvaluationError, FolderSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
 from conan_assets_tests.conftest import build_tiny_model
 from conan_assets_tests.evaluation.plain import assert_equal_to_plain, plain_model, plain_scores
@@ -87,14 +86,14 @@ def report(model: str, suites: dict[str, FolderSuite], tmp_path_factory: pytest.
 
 def test_all_six_types_of_task_run_by_their_main_metric(report: dict):
     expected = {kind: metric for _, kind, metric, _ in LABELLED.values()} | dict(SEARCHED.values())
-    assert {row["type"]: row["metric"] for row in report["rows"] if row["main"]} == expected
-    assert report["not_run"] == []
+    assert {row.type: row.metric for row in report.rows if row.main} == expected
+    assert report.not_run == []
 
 
 @pytest.mark.parametrize("name", [*LABELLED, *SEARCHED])
 def test_the_figures_are_those_of_a_plain_sentence_transformer(name: str, report: dict, suites: dict, model: str):
     (part,) = suite_tasks({name: suites[name]}, NOTHING, NOTHING)
-    rows = [row for row in report["rows"] if row["suite"] == name]
+    rows = [row for row in report.rows if row.suite == name]
     assert_equal_to_plain(rows, plain_scores(plain_model(model), part.task))
 
 
@@ -109,7 +108,7 @@ def test_the_reranking_set_holds_the_best_documents_of_bm25_and_all_relevant_one
         listed = set(data["top_ranked"][query_id])
         assert set(expected) | set(best) <= listed
         assert len(listed) <= 20 + len(expected)
-    assert {row["suite"] for row in report["rows"]} == set(SEARCHED)
+    assert {row.suite for row in report.rows} == set(SEARCHED)
 
 
 def test_the_judged_queries_of_a_folder_in_beir_layout_are_kept_out_of_the_training_data(suites: dict, cut: Path):

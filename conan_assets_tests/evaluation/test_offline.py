@@ -9,9 +9,9 @@ import pytest
 
 from conan_assets.data.files import SAMPLES
 from conan_assets.evaluation import offline
-from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.report import NO_EMBEDDINGS
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
-from conan_assets.evaluation.settings import FolderSuite, MtebSuite
+from conan_assets.evaluation.settings import EvaluationError, FolderSuite, MtebSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_files_fingerprint
 
 
@@ -53,24 +53,24 @@ def test_stock_tasks_of_every_form_run_from_a_folder(encoder, store, corpus, pai
         "en": MtebSuite(kind="mteb", benchmark="BEIR", tasks=("SciFact",), folder=mirror),
     }
     report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
-    main = {row["task"]: row["metric"] for row in report["rows"] if row["main"]}
+    main = {row.task: row.metric for row in report.rows if row.main}
     assert main == {
         "T2Reranking": "map_at_1000",
         "STSB": "cosine_spearman",
         "Waimai": "accuracy",
         "SciFact": "ndcg_at_10",
     }
-    assert report["not_run"] == []
-    assert {line["ours"] for line in report["means"] if line["of"] == "all"} == {None}
+    assert report.not_run == []
+    assert {line.ours for line in report.means if line.of == "all"} == {None}
 
 
 def test_tasks_that_did_not_run_are_listed_with_the_reason(encoder, store, corpus, pairs, mirror, tmp_path):
     report = evaluate_encoder(
         encoder, store, cmteb(mirror, "STSB", "LCQMC"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
     )
-    assert [row["task"] for row in report["not_run"]] == ["LCQMC"]
-    assert "there is no folder" in report["not_run"][0]["reason"]
-    assert {row["task"] for row in report["rows"]} == {"STSB"}
+    assert [row.task for row in report.not_run] == ["LCQMC"]
+    assert "there is no folder" in report.not_run[0].reason
+    assert {row.task for row in report.rows} == {"STSB"}
 
 
 def test_a_reranking_set_without_its_candidates_does_not_run(encoder, store, corpus, pairs, mirror, tmp_path):
@@ -124,7 +124,7 @@ def test_every_subset_of_a_task_is_read_from_a_folder_of_its_own(corpus, pairs, 
         texts = [f"apple {subset}", "blue sky"]
         write_search_set(tmp_path / name / subset, texts, "apple" if number else "sky")
     report = evaluate_bm25({"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
-    values = {row["subset"]: row["value"] for row in report["rows"] if row["main"]}
+    values = {row.subset: row.value for row in report.rows if row.main}
     assert values == {subset: float(number > 0) for number, subset in enumerate(task.hf_subsets)}
 
 
@@ -133,8 +133,8 @@ def test_a_folder_without_its_subsets_leaves_the_task_out_with_their_names(corpu
     suite = MtebSuite(kind="mteb", benchmark="NanoBEIR-multilingual", tasks=(name,), folder=tmp_path)
     write_search_set(tmp_path / name, ["apple", "sky"], "apple")
     report = evaluate_bm25({"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
-    (left_out,) = report["not_run"]
-    assert "lacks the folder ar; it needs ar, de, en, es" in left_out["reason"]
+    (left_out,) = report.not_run
+    assert "lacks the folder ar; it needs ar, de, en, es" in left_out.reason
 
 
 def test_changed_files_are_scored_anew_and_an_evaluation_can_be_repeated(
@@ -143,13 +143,13 @@ def test_changed_files_are_scored_anew_and_an_evaluation_can_be_repeated(
     suites = cmteb(mirror, "STSB")
     first = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
     assert (
-        evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")["rows"]
-        == first["rows"]
+        evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished").rows
+        == first.rows
     )
     changed = pl.read_parquet(mirror / "STSB" / "test.parquet").with_columns(score=5 - pl.col("score"))
     changed.write_parquet(mirror / "STSB" / "test.parquet")
     second = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
-    assert second["rows"][0]["value"] == pytest.approx(-first["rows"][0]["value"])
+    assert second.rows[0].value == pytest.approx(-first.rows[0].value)
 
 
 def test_the_files_of_a_suite_have_a_fingerprint_that_changes_with_them(mirror):
@@ -164,17 +164,17 @@ def test_bm25_runs_search_tasks_and_says_why_not_the_others(corpus, pairs, mirro
     report = evaluate_bm25(
         cmteb(mirror, "T2Reranking", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
     )
-    assert {row["task"] for row in report["rows"]} == {"T2Reranking"}
-    assert report["not_run"] == [{"suite": "zh", "task": "STSB", "reason": report["not_run"][0]["reason"]}]
+    assert {row.task for row in report.rows} == {"T2Reranking"}
+    assert [(left_out.task, left_out.reason) for left_out in report.not_run] == [("STSB", NO_EMBEDDINGS)]
 
 
 def test_bm25_leaves_out_a_suite_whose_search_tasks_cannot_be_loaded(corpus, pairs, mirror, tmp_path):
     report = evaluate_bm25(
         cmteb(mirror, "T2Retrieval", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
     )
-    assert report["rows"] == []
-    assert [row["task"] for row in report["not_run"]] == ["T2Retrieval", "STSB"]
-    assert "there is no folder" in report["not_run"][0]["reason"]
+    assert report.rows == []
+    assert [row.task for row in report.not_run] == ["T2Retrieval", "STSB"]
+    assert "there is no folder" in report.not_run[0].reason
 
 
 def test_a_disk_that_is_full_while_data_is_loaded_is_an_error(
@@ -197,8 +197,8 @@ def test_a_judged_query_without_a_relevant_document_is_among_the_worst(encoder, 
     pl.concat([pl.read_parquet(listed), candidates]).write_parquet(listed)
     suites = cmteb(mirror, "T2Reranking")
     report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
-    (worst,) = [row for row in report["worst_queries"] if row["query"] == "not judged"]
-    assert (worst["ndcg_at_10"], worst["expected"]) == (0.0, "nothing")
+    (worst,) = [row for row in report.worst_queries if row.query == "not judged"]
+    assert (worst.ndcg_at_10, worst.expected) == (0.0, "nothing")
 
 
 def test_a_folder_below_the_home_directory_is_read_and_watched(encoder, store, corpus, pairs, mirror, monkeypatch):
@@ -213,7 +213,7 @@ def test_a_folder_below_the_home_directory_is_read_and_watched(encoder, store, c
         assert suite_files_fingerprint({suite: suites[suite]}) != before
     work = mirror.parent
     report = evaluate_encoder(encoder, store, suites, corpus, pairs, work / "work", work / "finished")
-    assert {row["suite"] for row in report["rows"]} == {"zh", "own"}
+    assert {row.suite for row in report.rows} == {"zh", "own"}
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_one_of_the_package_is_found(tmp_path):

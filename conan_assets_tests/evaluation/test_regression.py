@@ -1,17 +1,22 @@
 """Whether a checkpoint is worse than the release before it: what counts once, and what counts at all."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from conan_assets.evaluation.leaderboard import LeaderboardEntry, choose_best
+from conan_assets.evaluation.leaderboard import choose_best
 from conan_assets.evaluation.regression import Scores, compare_with_release
+from conan_assets.evaluation.report import EvaluationReport, LeaderboardEntry, ScoreRow
 
 PARTS = {f"forum {number}": "forums" for number in range(12)}
 TASKS = [f"task {number}" for number in range(3)]
 QUERIES = 40
+REPORT = EvaluationReport(
+    model="any", checkpoint_fingerprint="any", rows=[], mteb_version="2", seconds=0.0, texts_encoded=0
+)
 
 
 def scored(of_parts: float, of_tasks: float, of_whole: float | None = None, metric: str = "ndcg_at_10") -> Scores:
@@ -21,16 +26,16 @@ def scored(of_parts: float, of_tasks: float, of_whole: float | None = None, metr
         hardness = np.random.default_rng(number).uniform(0.2, 0.6, QUERIES)
         values = hardness + (of_parts if part_of else of_tasks)
         place = {"suite": "beir", "task": task, "part_of": part_of, "subset": "default", "split": "test"}
-        rows.append({**place, "metric": metric, "value": float(values.mean())})
+        rows.append(ScoreRow(**place, type="Retrieval", metric=metric, value=values.mean(), main=True, queries=QUERIES))
         queries += [{**place, "query_id": f"q{query}", "ndcg_at_10": value} for query, value in enumerate(values)]
     if of_whole is not None:
-        rows.append({**rows[0], "task": "forums", "part_of": None, "value": of_whole})
+        rows.append(replace(rows[0], task="forums", part_of=None, value=of_whole))
     return Scores(pl.DataFrame(queries, schema_overrides={"part_of": pl.String}), rows)
 
 
 def chosen(models: Mapping[str, Scores]) -> str:
     entries = [
-        LeaderboardEntry(f"round_{number}", name, name, {"rows": scores.rows})
+        LeaderboardEntry(f"round_{number}", name, replace(REPORT, rows=scores.rows))
         for number, (name, scores) in enumerate(models.items())
     ]
     return choose_best(entries, "beir", "test", "ndcg_at_10").model
@@ -40,17 +45,17 @@ def test_a_task_made_of_parts_counts_once_as_it_does_when_the_best_checkpoint_is
     old, new = scored(0.06, 0.0, of_whole=0.46), scored(0.0, 0.03, of_whole=0.4)
     assert chosen({"old": old, "new": new}) == "new"
     (row,) = compare_with_release(new, old, "beir", "ndcg_at_10")
-    assert row["difference"] == pytest.approx((3 * 0.03 - 0.06) / 4)
-    assert (row["low"], row["high"]) == pytest.approx((row["difference"],) * 2), "every query of a task gains the same"
-    assert (row["worse"], row["queries"]) == (False, 15 * QUERIES)
+    assert row.difference == pytest.approx((3 * 0.03 - 0.06) / 4)
+    assert (row.low, row.high) == pytest.approx((row.difference,) * 2), "every query of a task gains the same"
+    assert (row.worse, row.queries) == (False, 15 * QUERIES)
 
 
 def test_parts_count_each_where_no_model_has_the_metric_of_the_whole():
     old, new = scored(0.06, 0.0), scored(0.0, 0.03)
     assert chosen({"old": old, "new": new}) == "old"
     (row,) = compare_with_release(new, old, "beir", "ndcg_at_10")
-    assert row["difference"] == pytest.approx((3 * 0.03 - 12 * 0.06) / 15)
-    assert row["worse"]
+    assert row.difference == pytest.approx((3 * 0.03 - 12 * 0.06) / 15)
+    assert row.worse
 
 
 def test_the_interval_weighs_parts_by_their_task_and_not_by_their_number():
@@ -59,8 +64,8 @@ def test_the_interval_weighs_parts_by_their_task_and_not_by_their_number():
     noisy = new.queries.with_columns(pl.col("ndcg_at_10") + pl.Series(noise))
     (row,) = compare_with_release(Scores(noisy, new.rows), old, "beir", "ndcg_at_10")
     deviation = 0.1 / np.sqrt(QUERIES) * np.sqrt(3 + 1 / 12) / 4
-    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * deviation, rel=0.15)
-    assert row["low"] < row["difference"] < row["high"]
+    assert row.high - row.low == pytest.approx(2 * 1.96 * deviation, rel=0.15)
+    assert row.low < row.difference < row.high
 
 
 @pytest.mark.parametrize(
@@ -70,12 +75,12 @@ def test_plain_values_of_parts_count_where_there_is_none_of_the_whole(of_whole: 
     old = scored(0.06, 0.0, of_whole=0.4, metric="cosine_spearman")
     new = scored(0.0, 0.03, of_whole=of_whole, metric="cosine_spearman")
     (row,) = compare_with_release(new, old, "beir", "cosine_spearman")
-    assert row["difference"] == pytest.approx(difference)
-    assert (row["low"], row["high"], row["queries"]) == (None, None, 0)
+    assert row.difference == pytest.approx(difference)
+    assert (row.low, row.high, row.queries) == (None, None, 0)
 
 
 def test_queries_and_tasks_of_one_model_alone_do_not_count():
     old, new = scored(0.0, 0.0, of_whole=0.4), scored(0.01, 0.01, of_whole=0.4)
     fewer = old.queries.filter((pl.col("task") != "task 0") & (pl.col("query_id") != "q0"))
     (row,) = compare_with_release(new, Scores(fewer, old.rows), "beir", "ndcg_at_10")
-    assert (row["difference"], row["queries"]) == (pytest.approx(0.01), 14 * (QUERIES - 1))
+    assert (row.difference, row.queries) == (pytest.approx(0.01), 14 * (QUERIES - 1))

@@ -105,13 +105,13 @@ def test_mteb_scores_the_released_model_as_it_was_scored_here(entries, store, ti
 def test_the_model_card_has_the_results_in_the_hubs_format(release, entries):
     folder, _, _ = release
     card = ModelCard.load(folder / "README.md")
-    rows, (data,) = entries[1].report["rows"], entries[1].report["data"]
+    rows, (data,) = entries[1].report.rows, entries[1].report.data
     assert card.data.model_name == "demo-model"
     for result, row in zip(card.data.eval_results, rows, strict=True):
-        assert (result.metric_type, result.metric_value) == (row["metric"], round(100 * row["value"], 3))
+        assert (result.metric_type, result.metric_value) == (row.metric, round(100 * row.value, 3))
         assert (result.task_type, result.dataset_type, result.dataset_name) == ("Retrieval", "python", "MTEB python")
-        assert (result.dataset_config, result.dataset_split) == (row["subset"], row["split"])
-        assert result.dataset_revision == data["revision"]
+        assert (result.dataset_config, result.dataset_split) == (row.subset, row.split)
+        assert result.dataset_revision == data.revision
     (index,) = yaml.safe_load((folder / "README.md").read_text().split("---")[1])["model-index"]
     assert index["name"] == "demo-model"
     for result in index["results"]:

@@ -9,28 +9,28 @@ from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.evaluation.errors import EvaluationError
+from conan_assets.evaluation.report import RoundReport, as_json, parse
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
-from conan_assets.evaluation.settings import LocalSuite, MtebSuite
+from conan_assets.evaluation.settings import EvaluationError, LocalSuite, MtebSuite
 from conan_assets_tests.conftest import build_tiny_model
 
 SUITES = {"docs": LocalSuite(dataset="python", splits=("dev", "test"))}
 
 
 def value(report, split, metric="ndcg_at_10"):
-    (row,) = [row for row in report["rows"] if row["split"] == split and row["metric"] == metric]
-    return row["value"]
+    (row,) = [row for row in report.rows if row.split == split and row.metric == metric]
+    return row.value
 
 
 def test_each_split_gets_a_row_for_each_metric_and_ndcg_is_the_main_one(encoder, store, corpus, pairs, tmp_path):
     report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
-    found = {(row["split"], row["metric"], row["main"]) for row in report["rows"]}
+    found = {(row.split, row.metric, row.main) for row in report.rows}
     metrics = [("ndcg_at_10", True), ("map_at_1000", False), ("recall_at_100", False), ("mrr_at_10", False)]
     assert found == {(split, *metric) for split in ("dev", "test") for metric in metrics}
-    assert all(row["queries"] == 8 for row in report["rows"])
+    assert all(row.queries == 8 for row in report.rows)
     assert value(report, "dev", "recall_at_100") == 1.0
     assert 0 < value(report, "dev") < 1
-    json.dumps(report)
+    assert parse(RoundReport, json.loads(json.dumps(as_json(report))), "it") == RoundReport(**vars(report))
 
 
 def test_the_report_says_what_changes_a_score_and_what_it_cost(store, corpus, pairs, tmp_path, tiny_model):
@@ -38,31 +38,27 @@ def test_the_report_says_what_changes_a_score_and_what_it_cost(store, corpus, pa
     encoder = Encoder(settings, device="cpu")
     report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
     said = ("query_prompt", "document_prompt", "max_tokens", "dtype", "stored_dtype", "mteb_version")
-    assert [report[name] for name in said] == ["query: ", "text: ", 64, "float32", "float32", mteb.__version__]
-    assert report["checkpoint_fingerprint"] == encoder.weights_fingerprint
-    assert report["metric_conventions"] == [
-        {"suite": "docs", "type": "Retrieval", "convention": "main metric", "metric": "ndcg_at_10"}
-    ]
-    (data,) = report["data"]
-    assert (data["suite"], data["task"], len(data["revision"])) == ("docs", "python", 16)
-    assert report["texts_encoded"] == data["texts_encoded"] == corpus.filter(dataset="python").height + 16
-    assert report["texts_per_second"] > 0
-    assert report["seconds"] == data["seconds"] > 0
+    assert [getattr(report, name) for name in said] == ["query: ", "text: ", 64, "float32", "float32", mteb.__version__]
+    assert report.checkpoint_fingerprint == encoder.weights_fingerprint
+    (counted,) = report.metric_conventions
+    assert (counted.type, counted.convention, counted.metric) == ("Retrieval", "main metric", "ndcg_at_10")
+    (data,) = report.data
+    assert (data.suite, data.task, len(data.revision)) == ("docs", "python", 16)
+    assert report.texts_encoded == data.texts_encoded == corpus.filter(dataset="python").height + 16
+    assert report.texts_per_second > 0
+    assert report.seconds == data.seconds > 0
 
 
 def test_an_evaluation_of_texts_that_were_all_stored_before_tells_no_speed(encoder, store, corpus, pairs, tmp_path):
     evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "first", tmp_path / "finished")
     report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "second", tmp_path / "elsewhere")
-    assert (report["texts_encoded"], report["texts_per_second"]) == (0, None)
+    assert (report.texts_encoded, report.texts_per_second) == (0, None)
 
 
 def test_an_evaluation_that_goes_on_says_what_all_of_it_cost(encoder, store, corpus, pairs, tmp_path):
     first = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "first", tmp_path / "finished")
     second = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path / "second", tmp_path / "finished")
-    assert [first[name] for name in ("seconds", "texts_encoded")] == [
-        second[name] for name in ("seconds", "texts_encoded")
-    ]
-    assert first["rows"] == second["rows"]
+    assert (first.seconds, first.texts_encoded, first.rows) == (second.seconds, second.texts_encoded, second.rows)
 
 
 def test_the_numbers_equal_those_of_a_plain_sentence_transformer_in_mteb(
@@ -84,9 +80,9 @@ def test_a_second_checkpoint_does_not_get_the_scores_of_the_first(store, corpus,
     first, second = (
         evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished") for encoder in encoders
     )
-    assert first["checkpoint_fingerprint"] != second["checkpoint_fingerprint"]
-    assert [row["value"] for row in first["rows"]] != [row["value"] for row in second["rows"]]
-    assert first["texts_encoded"] == second["texts_encoded"] > 0
+    assert first.checkpoint_fingerprint != second.checkpoint_fingerprint
+    assert [row.value for row in first.rows] != [row.value for row in second.rows]
+    assert first.texts_encoded == second.texts_encoded > 0
 
 
 def test_a_finished_task_is_not_run_again_and_a_truncated_result_is(encoder, store, corpus, pairs, tmp_path):
@@ -100,8 +96,8 @@ def test_a_finished_task_is_not_run_again_and_a_truncated_result_is(encoder, sto
     )
     result.write_text(result.read_text()[:100])
     again = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
-    assert again["rows"] == first["rows"]
-    assert again["texts_encoded"] == 0
+    assert again.rows == first.rows
+    assert again.texts_encoded == 0
 
 
 def test_two_suites_on_the_same_source_keep_results_of_their_own(encoder, store, corpus, pairs, tmp_path):
@@ -109,7 +105,7 @@ def test_two_suites_on_the_same_source_keep_results_of_their_own(encoder, store,
         for split in ("dev", "test"):
             suites = {"docs": LocalSuite(dataset="python", splits=(split,))}
             report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path, tmp_path / "finished")
-            assert {row["split"] for row in report["rows"]} == {split}
+            assert {row.split for row in report.rows} == {split}
     assert len(list((tmp_path / "finished").rglob("*.json"))) == 2
 
 
@@ -117,8 +113,8 @@ def test_changed_judgements_are_evaluated_anew(encoder, store, corpus, pairs, tm
     first = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
     fewer = pairs.filter(pl.col("query_id") != "python:dev-0")
     second = evaluate_encoder(encoder, store, SUITES, corpus, fewer, tmp_path, tmp_path / "finished")
-    assert [row["queries"] for row in second["rows"] if row["main"]] == [7, 8]
-    assert first["data"] != second["data"]
+    assert [row.queries for row in second.rows if row.main] == [7, 8]
+    assert first.data != second.data
 
 
 def test_per_query_scores_average_to_the_reported_ones(encoder, store, corpus, pairs, tmp_path):
@@ -129,14 +125,14 @@ def test_per_query_scores_average_to_the_reported_ones(encoder, store, corpus, p
     for name, report in reports.items():
         queries = pl.read_parquet(tmp_path / name)
         assert set(queries["query_id"]).isdisjoint({"python:unanswered", "python:train-0", "animals:test-0"})
-        for row in report["rows"]:
-            mean = queries.filter(suite="docs", task="python", split=row["split"])[row["metric"]].mean()
-            assert row["value"] == pytest.approx(mean, abs=1e-5)
+        for row in report.rows:
+            mean = queries.filter(suite="docs", task="python", split=row.split)[row.metric].mean()
+            assert row.value == pytest.approx(mean, abs=1e-5)
 
 
 def test_bm25_is_scored_by_the_same_metrics_and_never_finds_another_dataset(corpus, pairs, tmp_path):
     report = evaluate_bm25(SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
-    assert {row["metric"] for row in report["rows"]} == {"ndcg_at_10", "map_at_1000", "recall_at_100", "mrr_at_10"}
+    assert {row.metric for row in report.rows} == {"ndcg_at_10", "map_at_1000", "recall_at_100", "mrr_at_10"}
     found = pl.read_parquet(tmp_path / "bm25_per_query.parquet")["found"].explode()
     assert found.str.starts_with("python:").all()
 

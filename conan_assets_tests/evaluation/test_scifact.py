@@ -39,7 +39,7 @@ def scifact() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def ndcg(report) -> float:
-    (value,) = [row["value"] for row in report["rows"] if row["main"]]
+    (value,) = [row.value for row in report.rows if row.main]
     return value
 
 
@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_a_plain_sentence_transformer(scifact, tiny_mod
     store = EmbeddingStore(tmp_path / "embeddings", dtype="float32")
     report = evaluate_encoder(encoder, store, SUITES, cut, pairs, tmp_path, tmp_path / "finished")
     (part,) = suite_tasks(SUITES, cut, pairs)
-    assert_equal_to_plain(report["rows"], plain_scores(plain_model(tiny_model, TINY_TOKENS), part.task))
+    assert_equal_to_plain(report.rows, plain_scores(plain_model(tiny_model, TINY_TOKENS), part.task))
 
 
 def test_the_base_model_scores_as_published_and_a_second_evaluation_takes_seconds(scifact, tmp_path, request):
@@ -70,5 +70,5 @@ def test_the_base_model_scores_as_published_and_a_second_evaluation_takes_second
     assert ndcg(first) == pytest.approx(PUBLISHED_MINILM, abs=LOST_BY_CUTTING)
     started = time.monotonic()
     second = evaluate_encoder(encoder, store, SUITES, *scifact, tmp_path, tmp_path / "second")
-    assert (ndcg(second), second["texts_encoded"]) == (ndcg(first), 0)
+    assert (ndcg(second), second.texts_encoded) == (ndcg(first), 0)
     assert time.monotonic() - started < 30

@@ -9,8 +9,8 @@ from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.bm25_model import BM25Model
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.search import top_k
+from conan_assets.evaluation.settings import EvaluationError
 from conan_assets.evaluation.stored_model import StoredModel
 from conan_assets_tests.evaluation.plain import plain_model
 

@@ -4,9 +4,8 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.local_tasks import content_hash
-from conan_assets.evaluation.settings import LocalSuite, MtebSuite, SuiteSettings
+from conan_assets.evaluation.settings import EvaluationError, LocalSuite, MtebSuite, SuiteSettings
 from conan_assets.evaluation.suites import evaluation_queries, require_measured, suite_tasks
 
 SUITE = TypeAdapter(SuiteSettings)

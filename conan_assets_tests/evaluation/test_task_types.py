@@ -5,10 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conan_assets.evaluation.errors import EvaluationError
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
-from conan_assets.evaluation.settings import FolderSuite, LocalSuite
+from conan_assets.evaluation.settings import EvaluationError, FolderSuite, LocalSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
 
 SENTENCES = ["aaa bbb", "ccc ddd", "111 222", "333 444", "zzz yyy xxx", "qqq", "ppp ooo nnn", "555 666 777"]
@@ -46,7 +45,7 @@ def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, c
     report = evaluate_encoder(
         encoder, store, suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished"
     )
-    main = {row["type"]: row["metric"] for row in report["rows"] if row["main"]}
+    main = {row.type: row.metric for row in report.rows if row.main}
     assert main == {
         "STS": "cosine_spearman",
         "PairClassification": "cosine_ap",
@@ -55,7 +54,7 @@ def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, c
         "Retrieval": "ndcg_at_10",
         "Reranking": "map_at_1000",
     }
-    values = {row["type"]: row["value"] for row in report["rows"] if row["main"]}
+    values = {row.type: row.value for row in report.rows if row.main}
     assert values["Classification"] > 0.8
     assert values["PairClassification"] > 0.55
 
@@ -66,7 +65,7 @@ def test_the_metrics_that_a_profile_may_choose_by_are_those_of_the_report(
     suites = suites_of(folders)
     report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
     for name, suite in suites.items():
-        assert {row["metric"] for row in report["rows"] if row["suite"] == name} == set(METRICS[TYPES[suite.task]])
+        assert {row.metric for row in report.rows if row.suite == name} == set(METRICS[TYPES[suite.task]])
 
 
 def test_reranking_puts_only_the_candidates_in_order(encoder, store, corpus, pairs, folders, tmp_path):
@@ -80,7 +79,7 @@ def test_reranking_puts_only_the_candidates_in_order(encoder, store, corpus, pai
 
 def test_bm25_runs_what_it_can_and_leaves_the_rest(corpus, pairs, folders, tmp_path):
     report = evaluate_bm25(suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished")
-    assert {row["suite"] for row in report["rows"]} == {"search", "rerank"}
+    assert {row.suite for row in report.rows} == {"search", "rerank"}
 
 
 def test_all_texts_of_a_folder_are_kept_out_of_the_training_data(folders, pairs):
@@ -165,4 +164,4 @@ def test_labels_may_be_texts_numbers_or_truth_values(labels, encoder, store, tmp
     for task in ("classification", "clustering"):
         suites = {"x": FolderSuite(kind="folder", path=tmp_path, task=task)}
         report = evaluate_encoder(encoder, store, suites, NOTHING, NOTHING, tmp_path / "work", tmp_path / "finished")
-        assert all(0 <= row["value"] <= 1 for row in report["rows"])
+        assert all(0 <= row.value <= 1 for row in report.rows)

@@ -45,7 +45,7 @@ def test_an_error_while_a_task_runs_is_raised_and_what_was_finished_is_kept(
     monkeypatch.setattr(run, "_run", lambda model, task, kept: started.append(task) or really_run(model, task, kept))
     report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path, tmp_path / "finished")
     assert [task.metadata.dataset["path"] for task in started] == ["animals"]
-    assert {row["suite"] for row in report["rows"]} == set(suites)
+    assert {row.suite for row in report.rows} == set(suites)
 
 
 def test_a_new_revision_of_a_set_on_the_hub_is_evaluated_anew(store, encoder, corpus, pairs, tmp_path):
@@ -81,7 +81,7 @@ def test_a_folder_whose_readme_has_configs_is_read_as_it_is_now(encoder, store, 
         rows = {"sentence1": texts, "sentence2": others, "score": scores}
         pl.DataFrame(rows).write_parquet(folder / "test.parquet")
         report = evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path / "work", tmp_path / "finished")
-        values.append(next(row["value"] for row in report["rows"] if row["main"]))
+        values.append(next(row.value for row in report.rows if row.main))
     assert values[0] == pytest.approx(-values[1])
     assert values[0] != 0
 
@@ -104,7 +104,7 @@ def test_a_document_that_is_its_own_query_counts_neither_in_the_score_nor_per_qu
     ):
         queries = pl.read_parquet(tmp_path / f"{name}.parquet")
         assert not any(query_id in found for query_id, found in queries.select("query_id", "found").iter_rows())
-        (value,) = [row["value"] for row in report["rows"] if row["main"]]
+        (value,) = [row.value for row in report.rows if row.main]
         assert value == pytest.approx(queries["ndcg_at_10"].mean(), abs=1e-5)
 
 
@@ -118,8 +118,8 @@ def test_a_split_that_a_copy_of_the_data_lacks_leaves_its_task_out(encoder, stor
         kind="mteb", benchmark="C-MTEB", tasks=("Waimai", "MultilingualSentiment"), folder=tmp_path / "hub"
     )
     report = evaluate_encoder(encoder, store, {"zh": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
-    assert [row["task"] for row in report["not_run"]] == ["MultilingualSentiment"]
-    assert "lacks validation.parquet" in report["not_run"][0]["reason"]
+    assert [row.task for row in report.not_run] == ["MultilingualSentiment"]
+    assert "lacks validation.parquet" in report.not_run[0].reason
 
 
 def test_tasks_of_a_benchmark_keep_the_splits_that_the_benchmark_names(corpus, pairs):

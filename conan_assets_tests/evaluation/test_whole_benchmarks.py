@@ -65,19 +65,19 @@ def test_every_task_of_a_benchmark_runs_from_a_folder_and_gives_its_means(benchm
     folder = write_benchmark(parts, tmp_path / "hub")
     suites = {"all": MtebSuite(kind="mteb", benchmark=benchmark, folder=folder)}
     report = evaluate_encoder(encoder, store, suites, NOTHING, NOTHING, tmp_path, tmp_path / "finished")
-    assert report["not_run"] == []
-    for line in report["means"]:
-        assert line["not_run"] == 0
-        assert line["ours"] is not None
-    scored = {row["task"] for row in report["rows"] if row["main"] and not row["part_of"]}
-    assert len(scored) == tasks == max(line["tasks"] for line in report["means"])
-    ours = {line["convention"]: line["ours"] for line in report["means"] if line["of"] == "all"}
-    mains = [row for row in report["rows"] if row["main"] and not row["part_of"]]
-    mean = 100 * sum(row["value"] for row in mains) / len(mains)
+    assert report.not_run == []
+    for line in report.means:
+        assert line.not_run == 0
+        assert line.ours is not None
+    scored = {row.task for row in report.rows if row.main and not row.part_of}
+    assert len(scored) == tasks == max(line.tasks for line in report.means)
+    ours = {line.convention: line.ours for line in report.means if line.of == "all"}
+    mains = [row for row in report.rows if row.main and not row.part_of]
+    mean = 100 * sum(row.value for row in mains) / len(mains)
     if benchmark == "BEIR":
         assert ours["BEIR, 15 tasks"] == pytest.approx(mean, abs=0.01)
-        (whole,) = [row for row in mains if row["task"] == "CQADupstackRetrieval"]
-        assert whole["low"] <= whole["value"] <= whole["high"]
+        (whole,) = [row for row in mains if row.task == "CQADupstackRetrieval"]
+        assert whole.low <= whole.value <= whole.high
     elif benchmark == "NanoBEIR":
         assert ours == {"mteb, 13 tasks": pytest.approx(mean_by_mteb(tmp_path / "finished"), abs=0.01)}
     else:

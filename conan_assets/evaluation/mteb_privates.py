@@ -1,14 +1,25 @@
-"""The texts of mteb's tables as a model reads them."""
+"""All that is used of mteb beyond its public interface, tried with the versions that pyproject.toml allows."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import Dataset
 from mteb._create_dataloaders import create_dataloader
+from mteb.abstasks import AbsTask
 from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.get_tasks import _TASKS_REGISTRY
 from mteb.types import PromptType
 
 TEXTS_PER_BATCH = 1_024
+
+Task = TypeVar("Task", bound=AbsTask)
+
+
+def registered_task(base: type[Task], metadata: TaskMetadata, **members: object) -> Task:
+    """Return a task of one's own, an instance of ``base``, that mteb knows by its name: aggregation looks it up."""
+    task_class = type(metadata.name, (base,), {"metadata": metadata, **members})
+    _TASKS_REGISTRY[metadata.name] = task_class
+    return task_class()
 
 
 def document_texts(corpus: Dataset) -> list[str]:
