@@ -24,7 +24,7 @@ Folder = Annotated[Path, AfterValidator(_expanded)]
 CANDIDATES = Field(
     default=100,
     ge=1,
-    description="How many of BM25's documents are reranked for a query; 100 as in BEIR (arXiv 2104.08663, section 5).",
+    description="How many of BM25's documents are reranked for a query; 100 as in BEIR (arXiv 2104.08663).",
 )
 
 
