@@ -1,17 +1,47 @@
-"""The JSON schema of a profile, looked at by location: which keys and which kinds are accepted there."""
+"""The JSON schema of a profile: which keys and kinds are accepted at a place, and why a profile was refused."""
 
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 Schema = dict[str, Any]
 Location = tuple[int | str, ...]
 
 
-def keys_at(schema: Schema, location: Location) -> list[str]:
+def explain(error: ValidationError, schema: Schema, values: Mapping[str, object]) -> list[str]:
+    """Return a line for each key of ``values`` that is wrong: where it stands, and what is accepted there."""
+    problems = error.errors()
+    wrong = [problem["loc"] for problem in problems]
+    lines = []
+    for problem in problems:
+        location, message = problem["loc"], problem["msg"].removeprefix("Value error, ")
+        if any(other[: len(location)] == location and other != location for other in wrong):
+            continue  # pydantic counts the items that are right, and finds too few where one is wrong
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = f"unknown key; accepted here: {', '.join(_keys_at(schema, location[:-1]))}"
+        elif problem["type"] == "union_tag_not_found":
+            kinds = ", ".join(_kinds_at(schema, location))
+            message = f"the key {problem['ctx']['discriminator']} is missing; it chooses one of {kinds}"
+        elif problem["type"] != "missing" and location:
+            message += f", not {problem['input']!r}"
+        lines.append(f"{_as_written(location, values) or 'profile'}: {message}")
+    return lines
+
+
+def _as_written(location: Location, values: Mapping[str, object]) -> str:
+    """Return a location with dots, without the number of an only stage that the profile gives outside a list."""
+    first, *rest = location or ("",)
+    alone = rest[:1] == [0] and not isinstance(values.get(str(first)), list)
+    return ".".join(str(part) for part in (first, *rest[1 if alone else 0 :]))
+
+
+def _keys_at(schema: Schema, location: Location) -> list[str]:
     """Return the keys that ``schema`` accepts at ``location``, in alphabetical order."""
     return sorted({key for variant in _schemas_at(schema, location) for key in variant.get("properties", {})})
 
 
-def kinds_at(schema: Schema, location: Location) -> list[str]:
+def _kinds_at(schema: Schema, location: Location) -> list[str]:
     """Return the values of ``kind`` and its like that choose between the variants at ``location``."""
     return [
         value["const"]

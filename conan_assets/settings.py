@@ -17,9 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
-from conan_assets.evaluation.settings import LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
+from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, CrossEncoderTeacher, MiningSettings, TeacherSettings
-from conan_assets.schema import keys_at, kinds_at
+from conan_assets.schema import explain
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.config import Tracker
@@ -43,16 +43,11 @@ def _as_stages(value: object) -> object:
     return [value] if isinstance(value, dict | TrainingSettings) else value
 
 
-class DevMetric(BaseModel):
-    """The figure by which the best checkpoint is chosen; higher is better."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    suite: str = Field(description="One of `suites`; of a benchmark of several tasks the mean counts.")
-    split: str = Field(default="dev", description="One of the suite's splits.")
-    metric: str = Field(
-        default="ndcg_at_10", description="One of the metrics of the suite's task, from 0 to 1: docs/evaluation.md."
-    )
+def _refuse_url(value: object) -> object:
+    """Refuse a URL, which a path would take for the name of a folder."""
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("is a URL; give a folder of this machine, such as one where the store is mounted")
+    return value
 
 
 class LaunchSettings(BaseModel):
@@ -137,7 +132,9 @@ class Settings(BaseModel):
     release: ReleaseSettings = Field(
         default=ReleaseSettings(), description="Where a release goes beside the storage root: to the Hub, if asked."
     )
-    home: Path = Field(default=Path("conan_home"), description="Storage root; $CONAN_HOME overrides it.")
+    home: Annotated[Path, BeforeValidator(_refuse_url)] = Field(
+        default=Path("conan_home"), description="Storage root, a folder; $CONAN_HOME overrides it."
+    )
     keep_versions: int = Field(default=3, strict=True, ge=1, description="Finished versions of an asset kept on disk.")
     keep_releases: int = Field(default=10, strict=True, ge=1, description="Releases kept, besides the current one.")
     keep_embeddings_days: int = Field(
@@ -159,6 +156,45 @@ class Settings(BaseModel):
         for name, suite in self.all_suites.items():
             if isinstance(suite, LocalSuite):
                 _require_known(f"suite {name!r} evaluates the dataset", suite.dataset, "sources", self.sources)
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_were_scored(self) -> "Settings":
+        for name in self.mining.candidates:
+            if name in self.teachers and self.teachers[name].depth < self.mining.depth:
+                raise ValueError(
+                    f"mining takes {self.mining.depth} candidates of {name!r}, which scores "
+                    f"{self.teachers[name].depth} per query: raise teachers.{name}.depth or lower mining.depth"
+                )
+        for stage in self.training:
+            if stage.negatives_per_query > self.mining.pool_depth:
+                raise ValueError(
+                    f"training asks for {stage.negatives_per_query} negatives per query and mining keeps "
+                    f"{self.mining.pool_depth}: raise mining.pool_depth or lower training.negatives_per_query"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_the_tasks(self) -> "Settings":
+        processes = self.launch.processes or 1
+        for stage in self.all_stages:
+            if stage.sts_processes is not None and 1 < processes <= stage.sts_processes:
+                raise ValueError(
+                    f"sts_processes is {stage.sts_processes} and launch.processes {processes}: give fewer, so that "
+                    "some hold the retrieval task, or null"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _embeddings_are_long_enough(self) -> "Settings":
+        made = self.from_scratch.hidden_size if self.from_scratch is not None else None
+        length = self.architecture.head_dim or made
+        longest = max((dim for stage in self.all_stages for dim in stage.matryoshka_dims), default=0)
+        if length is not None and longest > length:
+            raise ValueError(
+                f"matryoshka_dims names {longest}, and the model's embeddings have {length} components: name lengths "
+                "up to that, or raise architecture.head_dim"
+            )
         return self
 
     @model_validator(mode="after")
@@ -212,6 +248,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def all_stages(self) -> tuple[TrainingSettings, ...]:
+        """Every stage of training, that of round 0 first."""
+        return (*([self.pretraining] if self.pretraining is not None else []), *self.training)
+
+    @property
     def starts_from_base_model(self) -> bool:
         """Whether round 0 is the base model as it is."""
         return self.pretraining is None and self.start_from != "released_model"
@@ -250,7 +291,8 @@ def load_settings(profile: str | None = None, environment: Mapping[str, str] = o
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_explain(profile, path, error)) from None
+        problems = explain(error, Settings.model_json_schema(), values)
+        raise SettingsError("\n  ".join([f"profile {profile!r} ({path}) is wrong:", *problems])) from None
 
 
 def _profile_path(profile: str) -> Path:
@@ -264,23 +306,6 @@ def _profile_path(profile: str) -> Path:
     raise SettingsError(
         f"there is no profile {profile!r}: set $CONAN_PROFILE to one of {names}, or to a path of a YAML file"
     )
-
-
-def _explain(profile: str, path: Path, error: ValidationError) -> str:
-    schema = Settings.model_json_schema()
-    lines = [f"profile {profile!r} ({path}) is wrong:"]
-    for problem in error.errors():
-        location = [str(part) for part in problem["loc"]]
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = f"unknown key; accepted here: {', '.join(keys_at(schema, problem['loc'][:-1]))}"
-        elif problem["type"] == "union_tag_not_found":
-            kinds = ", ".join(kinds_at(schema, problem["loc"]))
-            message = f"the key {problem['ctx']['discriminator']} is missing; it chooses one of {kinds}"
-        elif problem["type"] != "missing" and location:
-            message += f", not {problem['input']!r}"
-        lines.append(f"  {'.'.join(location) or 'profile'}: {message}")
-    return "\n".join(lines)
 
 
 def main() -> None:

@@ -37,7 +37,8 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
     ("changes", "message"),
     [
         ({"roundz": 2}, "roundz: unknown key; accepted here: architecture, base_model, curation, "),
-        ({"training": {"stepz": 2}}, r"training\.0\.stepz: unknown key; accepted here: .*batch_size"),
+        ({"training": {"stepz": 2}}, r"training\.stepz: unknown key; accepted here: .*batch_size"),
+        ({"training": [{}, {"stepz": 2}]}, r"training\.1\.stepz: unknown key"),
         ({"mining": {"dept": 2}}, r"mining\.dept: unknown key; accepted here: .*depth"),
         (
             {"teachers": {"bm25": {"kind": "bm25", "k": 2}}},
@@ -79,6 +80,23 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
             {"architecture": {"lora": {}}, "training": [{"dtype": "bfloat16"}, {"dtype": "float32"}]},
             r"lora adapts weights rounded to one dtype, and the stages have bfloat16 and float32",
         ),
+        (
+            {"mining": {"candidates": ["bm25"], "depth": 101}},
+            r"takes 101 candidates of 'bm25', which scores 100 per query: raise teachers\.bm25\.depth",
+        ),
+        (
+            {"mining": {"pool_depth": 4}, "training": {"negatives_per_query": 5}},
+            r"asks for 5 negatives per query and mining keeps 4: raise mining\.pool_depth",
+        ),
+        (
+            {"launch": {"processes": 2}, "training": {"sts_processes": 2}},
+            r"sts_processes is 2 and launch\.processes 2: give fewer",
+        ),
+        (
+            {"architecture": {"head_dim": 256}, "training": {"matryoshka_dims": [64, 512]}},
+            r"matryoshka_dims names 512, and the model's embeddings have 256 components",
+        ),
+        ({"home": "s3://bucket/home"}, r"home: is a URL; give a folder of this machine.*, not 's3://bucket/home'"),
         ({"base_model": {"model": "m", "max_tokens": 0}}, r"base_model\.max_tokens|base_model: max_tokens is 0"),
     ],
 )
@@ -87,6 +105,17 @@ def test_a_wrong_setting_is_named_with_its_profile_and_what_is_accepted(tmp_path
     with pytest.raises(SettingsError, match=message) as caught:
         load_settings(profile, {})
     assert profile in str(caught.value)
+
+
+def test_a_wrong_key_of_training_is_the_only_problem_that_is_told(tmp_path: Path):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, training={"stepz": 2}), {})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_home_of_the_environment_that_is_a_url_is_refused():
+    with pytest.raises(SettingsError, match=r"home: is a URL"):
+        load_settings("demo", {"CONAN_HOME": "s3://bucket/home"})
 
 
 def test_a_missing_profile_names_the_shipped_ones():

@@ -90,6 +90,18 @@ class MtebSuite(BaseModel):
 SuiteSettings = Annotated[LocalSuite | FolderSuite | MtebSuite, Field(discriminator="kind")]
 
 
+class DevMetric(BaseModel):
+    """The figure by which the best checkpoint is chosen; higher is better."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: str = Field(description="One of `suites`; of a benchmark of several tasks the mean counts.")
+    split: str = Field(default="dev", description="One of the suite's splits.")
+    metric: str = Field(
+        default="ndcg_at_10", description="One of the metrics of the suite's task, from 0 to 1: docs/evaluation.md."
+    )
+
+
 class ReleaseSettings(BaseModel):
     """Where a release goes beside the storage root."""
 
