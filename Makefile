@@ -9,7 +9,7 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 
-.PHONY: demo test lint ui screenshots docs format
+.PHONY: demo test quick lint ui screenshots docs format
 
 demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
 	@$(BIN)/python -m conan_assets.defs.dead_runs
@@ -23,6 +23,9 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 
 test: $(INSTALLED) ## Run the tests, two files at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+quick: $(INSTALLED) ## Run the tests that take less than a second each: under a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 lint: $(INSTALLED) ## Check formatting, style, types, the rules of the house and the pinned packages
 	$(BIN)/ruff format --check .

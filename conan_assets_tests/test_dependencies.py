@@ -17,6 +17,8 @@ from packaging.version import Version
 
 from conan_assets_tests.audit import PINS, audit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PROJECT = "conan-assets"
 PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[0-9][A-Za-z0-9.+!-]*)")

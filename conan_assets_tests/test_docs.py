@@ -101,6 +101,7 @@ def run_python(page: Path, blocks: list[Block], folder: Path) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks_in("python")}), ids=lambda page: page.name)
 def test_every_python_block_runs_offline_after_those_above_it(page: Path, tmp_path: Path):
     write_hub_cache(tmp_path / "hub", tmp_path)

@@ -4,6 +4,8 @@ import pytest
 
 from conan_assets_tests.processes import running, started, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_process_of_a_command_ends_with_it(tmp_path: Path):
     log = tmp_path / "log"

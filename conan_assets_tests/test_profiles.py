@@ -88,6 +88,7 @@ def test_every_profile_makes_a_graph_that_loads(profile: str):
     assert {f"round_{settings.rounds}/checkpoint", "leaderboard", "released_model"} <= keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("profile", "name"), hub_sources())
 def test_every_hub_source_of_a_paper_reads_a_repository_of_its_layout(profile: str, name: str, tmp_path: Path):
     source = load_settings(profile, {}).sources[name]
@@ -117,6 +118,7 @@ def test_the_papers_constants_stand_in_their_profiles():
     assert (retriever.architecture.lora.rank, retriever.architecture.lora.alpha) == (16, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("profile", "name"), [("demo", "python_docs"), ("demo_zh", "sentences")])
 def test_graded_pairs_of_the_demos_go_from_0_to_1(profile: str, name: str):
     _, pairs = load_source(name, load_settings(profile, {}).sources[name])

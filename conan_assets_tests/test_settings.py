@@ -130,6 +130,7 @@ def test_a_profile_that_is_not_yaml_is_named(tmp_path: Path):
         load_settings(str(path), {})
 
 
+@pytest.mark.slow
 def test_the_schema_and_a_check_are_printed_on_the_command_line(tmp_path: Path):
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "conan_assets.settings", *arguments]

@@ -111,6 +111,7 @@ def _die(*_) -> np.ndarray:
     return np.empty(0)
 
 
+@pytest.mark.slow
 def test_the_working_files_of_a_killed_attempt_are_not_in_what_the_next_one_finishes(tmp_path):
     killed = multiprocessing.get_context("spawn").Process(target=_curate_in_store, args=(tmp_path, _die))
     killed.start()
@@ -131,6 +132,7 @@ def test_a_pair_of_an_unknown_document_is_an_error_that_names_it():
         run({"query": "who barks", "doc_id": "wiki:d9"})
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
@@ -144,6 +146,7 @@ def test_what_is_removed_and_what_stays_add_up_and_nothing_stays_twice(queries):
     assert len(set(texts)) == len(texts)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_the_key_of_a_text_is_its_own_key(text):
     frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
@@ -181,6 +184,7 @@ def test_both_near_equal_positives_of_one_query_stay():
     assert pairs.height == 3
 
 
+@pytest.mark.slow
 def test_a_document_in_another_language_than_its_source_is_removed_unless_it_is_short():
     german = "Die Katze schnurrt, wenn sie zufrieden ist, und manchmal auch, wenn sie sich nach einem Schreck beruhigt."
     rows = ({"query": "which animal purrs too", "text": german}, {"query": "who barks", "text": "Der Hund bellt."})

@@ -19,6 +19,7 @@ def python_docs():
     return load_source("python_docs", SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_corpus_is_large_enough_to_train_and_test_on(python_docs):
     corpus, pairs = python_docs
     queries = dict(pairs.group_by("split").agg(pl.col("query_id").n_unique()).iter_rows())
@@ -28,6 +29,7 @@ def test_the_corpus_is_large_enough_to_train_and_test_on(python_docs):
     assert 100 < queries["dev"] < 300
 
 
+@pytest.mark.slow
 def test_two_readers_print_the_same_bytes_and_nothing_else():
     command = [sys.executable, "-I", "-S", "-W", "ignore", str(READER)]
     first, second = (subprocess.run(command, capture_output=True, check=True) for _ in range(2))
@@ -35,6 +37,7 @@ def test_two_readers_print_the_same_bytes_and_nothing_else():
     assert first.stderr == b""
 
 
+@pytest.mark.slow
 def test_reading_imports_nothing_into_this_process(python_docs):
     before = set(sys.modules)
     load_source("python_docs", SETTINGS)
@@ -74,18 +77,21 @@ def test_equal_documents_are_one(python_docs):
     assert corpus["text"].n_unique() == corpus.height
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_stable_and_follows_the_settings():
     assert source_fingerprint("docs", SETTINGS) == source_fingerprint("docs", SETTINGS)
     longer = SETTINGS.model_copy(update={"min_document_chars": 200})
     assert source_fingerprint("docs", longer) != source_fingerprint("docs", SETTINGS)
 
 
+@pytest.mark.slow
 def test_ids_begin_with_the_name_of_the_source():
     corpus, pairs = load_source("stdlib", SETTINGS)
     assert corpus["doc_id"].str.starts_with("stdlib:").all()
     assert pairs["query_id"].str.starts_with("stdlib:").all()
 
 
+@pytest.mark.slow
 def test_limits_that_leave_nothing_are_refused():
     with pytest.raises(TableError, match="no training query"):
         load_source("python_docs", SETTINGS.model_copy(update={"min_document_chars": 10**9}))
@@ -108,6 +114,7 @@ def test_a_signature_shows_plain_defaults_only():
     assert signature(sample) == "(a, b='x', *, c=..., d=..., e=None)"
 
 
+@pytest.mark.slow
 def test_graded_pairs_are_as_many_as_asked_for_and_only_of_packages_to_train_on():
     settings = SETTINGS.model_copy(update={"sts_pairs": 100})
     _, pairs = load_source("python_docs", settings)

@@ -76,6 +76,7 @@ def test_the_schedule_trains_when_nothing_was_ever_read(miniature: Settings):
     assert weekly(miniature).tags["conan/changed_sources"] == "animals"
 
 
+@pytest.mark.slow
 def test_the_schedule_goes_on_with_a_run_that_read_the_sources_and_never_reached_a_release(read: Settings):
     assert weekly(read).tags["conan/unfinished"] == "true"
     release(read)
@@ -84,6 +85,7 @@ def test_the_schedule_goes_on_with_a_run_that_read_the_sources_and_never_reached
     assert weekly(read).tags["conan/unfinished"] == "true"
 
 
+@pytest.mark.slow
 def test_a_release_that_is_materialized_alone_after_a_failed_training_leaves_the_new_data_to_the_schedule(
     miniature: Settings,
 ):
@@ -102,12 +104,14 @@ def test_a_release_that_is_materialized_alone_after_a_failed_training_leaves_the
     assert lineage["raw_corpus"] != today["raw_corpus"], "the checkpoint was trained on the corpus before"
 
 
+@pytest.mark.slow
 def test_tables_that_were_read_again_and_came_out_the_same_are_released(read: Settings):
     release(read)
     run(read, RAW_TABLES)
     assert isinstance(weekly(read), dg.SkipReason)
 
 
+@pytest.mark.slow
 def test_a_corpus_that_was_read_again_without_its_pairs_counts_as_changed(read: Settings):
     change_source(read)
     run(read, 'key:"raw_corpus"')
@@ -125,6 +129,7 @@ def test_the_sensor_asks_once_for_every_state_of_the_sources(read: Settings):
     assert sensed(read).run_key != first.run_key
 
 
+@pytest.mark.slow
 def test_the_sensor_asks_again_for_a_state_that_the_sources_return_to(read: Settings):
     path = Path(read.sources["animals"].path) / "corpus.jsonl"
     original, keys = path.read_text(), []
@@ -138,6 +143,7 @@ def test_the_sensor_asks_again_for_a_state_that_the_sources_return_to(read: Sett
     assert len(set(keys)) == 4
 
 
+@pytest.mark.slow
 def test_the_sensor_does_not_ask_again_after_a_run_that_read_half_of_the_sources(read: Settings):
     change_source(read)
     first = sensed(read)

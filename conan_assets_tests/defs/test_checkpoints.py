@@ -25,6 +25,8 @@ from conan_assets.training.metrics import read_metrics
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
 from conan_assets_tests.processes import BIN, started, wait_until
 
+pytestmark = pytest.mark.slow
+
 MINED = '+key:"round_1/hard_negatives"'
 CHECKPOINT = 'key:"round_1/checkpoint"'
 STEPS = 200

@@ -20,6 +20,8 @@ from conan_assets.evaluation.regression import Scores
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import run, table
 
+pytestmark = pytest.mark.slow
+
 NOT_BLOCKING = {
     "enough_for_most_queries",
     "evaluation_overlap",

@@ -11,6 +11,8 @@ import yaml
 
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,6 +18,7 @@ def _die_while_reading(settings: Settings) -> None:
         run(settings, 'key:"raw_corpus"')
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_had_read_is_removed_and_a_finished_one_leaves_nothing(miniature: Settings):
     killed = multiprocessing.get_context("spawn").Process(target=_die_while_reading, args=(miniature,))
     killed.start()

@@ -16,6 +16,8 @@ from conan_assets.settings import Settings
 from conan_assets_tests.data.frames import make_pairs
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
 
+pytestmark = pytest.mark.slow
+
 
 def materialize(settings: Settings, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
     definitions = build_defs(settings)

@@ -16,6 +16,8 @@ from dagster._core.events import EngineEventData
 
 from conan_assets.defs.dead_runs import end_dead_runs
 
+pytestmark = pytest.mark.slow
+
 HELD = """
 import dagster as dg, time
 

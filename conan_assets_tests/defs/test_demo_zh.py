@@ -17,6 +17,8 @@ from conan_assets.settings import Settings, load_settings
 from conan_assets.training.architecture import CharacterBertSettings
 from conan_assets_tests.defs.conftest import metadata, run, table
 
+pytestmark = pytest.mark.slow
+
 TINY = CharacterBertSettings(hidden_size=16, layers=1, heads=2, max_tokens=64)
 QUICK = {"max_steps": 3, "retrieval_batch_size": 4, "matryoshka_dims": (8, 24), "negatives_per_query": 2}
 

@@ -18,6 +18,8 @@ from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
 from conan_assets_tests.forked import fork, kill
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 KILLS_PER_HOME = 2
 SECONDS_FOR_A_RUN = 300

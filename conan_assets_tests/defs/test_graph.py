@@ -18,6 +18,8 @@ from conan_assets_tests.defs.conftest import metadata, programme, run, table, wr
 from conan_assets_tests.evaluation.hub_server import running_hub
 from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> tuple[Settings, dg.ExecuteInProcessResult]:

@@ -23,6 +23,8 @@ from conan_assets.training.settings import TrainingSettings
 from conan_assets_tests.processes import free_port
 from conan_assets_tests.training.samples import make_config, write_random_data
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrainingSettings(
     epochs=4, retrieval_batch_size=2, negatives_per_query=2, learning_rate=1e-3, dtype="float32", save_every_steps=1
 )

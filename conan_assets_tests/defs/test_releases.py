@@ -5,10 +5,13 @@ import shutil
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, run
+
+pytestmark = pytest.mark.slow
 
 
 def in_use(settings: Settings) -> str:

@@ -15,6 +15,8 @@ from conan_assets.evaluation.report import EvaluationReport, RoundReport, TaskNo
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
 
+pytestmark = pytest.mark.slow
+
 REPORT = "round_0/beir_report"
 
 

@@ -16,6 +16,8 @@ from conan_assets_tests.defs.conftest import programme, write_beir_folder
 from conan_assets_tests.processes import ROOT
 from conan_assets_tests.synthesis.server import ChatServer, questions
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {
     "OPENAI_API_KEY": "sk-0123456789-openai-secret",
     "HF_TOKEN": "hf_0123456789HubSecret",

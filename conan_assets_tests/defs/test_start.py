@@ -11,6 +11,8 @@ from conan_assets.encoding.models import fingerprint_model
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
 
+pytestmark = pytest.mark.slow
+
 
 def started_from(settings: Settings) -> str:
     return ArtifactStore(settings.home / "assets").current("round_0/checkpoint").report["release"]

@@ -12,6 +12,8 @@ import pytest
 from conan_assets.defs import automation
 from conan_assets.defs.automation import WEBHOOK_VARIABLE, failed_runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:

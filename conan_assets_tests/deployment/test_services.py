@@ -20,6 +20,8 @@ from conan_assets_tests.deployment.compose import DEPLOY, load_compose
 from conan_assets_tests.deployment.postgres import PROGRAMS, postgres
 from conan_assets_tests.processes import BIN, free_port, started, wait_until
 
+pytestmark = pytest.mark.slow
+
 ASSETS = ["raw_corpus", "raw_pairs", "prompt_response_pairs", "training_pairs"]
 ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 

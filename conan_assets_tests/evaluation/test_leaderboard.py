@@ -26,6 +26,7 @@ def lines_of(path, title):
     return [dict(zip(head, line, strict=True)) for line in lines]
 
 
+@pytest.mark.slow
 def test_the_leaderboard_has_a_row_for_every_score_of_every_model(entries, tmp_path):
     report = build_leaderboard(entries, tmp_path)
     rows = json.loads((tmp_path / "leaderboard.json").read_text())

@@ -25,8 +25,11 @@ SEARCHED = {"retrieval": ("Retrieval", "ndcg_at_10"), "reranking": ("Reranking",
 QUERIES, DOCUMENTS = 60, 600
 
 pytestmark = [
-    pytest.mark.skipif(not (DATA / name).is_dir(), reason=f"the folder ../shared/data/{name} is not there")
-    for name in ("scifact", *LABELLED)
+    pytest.mark.slow,
+    *(
+        pytest.mark.skipif(not (DATA / name).is_dir(), reason=f"the folder ../shared/data/{name} is not there")
+        for name in ("scifact", *LABELLED)
+    ),
 ]
 NOTHING = pl.DataFrame()
 

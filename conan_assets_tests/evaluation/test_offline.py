@@ -47,6 +47,7 @@ def cmteb(folder, *tasks) -> dict:
     return {"zh": MtebSuite(kind="mteb", benchmark="MTEB(cmn, v1)", tasks=tasks, folder=folder)}
 
 
+@pytest.mark.slow
 def test_stock_tasks_of_every_form_run_from_a_folder(encoder, store, corpus, pairs, mirror, tmp_path):
     suites = {
         **cmteb(mirror, "T2Reranking", "STSB", "Waimai"),
@@ -116,6 +117,7 @@ def write_search_set(folder: Path, texts: list[str], query: str) -> None:
     judged.write_parquet(folder / "qrels" / "test.parquet")
 
 
+@pytest.mark.slow
 def test_every_subset_of_a_task_is_read_from_a_folder_of_its_own(corpus, pairs, tmp_path):
     name = "MultilingualNanoSciFactRetrieval"
     task = mteb.get_task(name)

@@ -14,6 +14,8 @@ from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError, LocalSuite, MtebSuite
 from conan_assets_tests.conftest import build_tiny_model
 
+pytestmark = pytest.mark.slow
+
 SUITES = {"docs": LocalSuite(dataset="python", splits=("dev", "test"))}
 
 

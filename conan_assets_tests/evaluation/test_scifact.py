@@ -30,7 +30,10 @@ PUBLISHED_MINILM = 0.645
 LOST_BY_CUTTING = 0.005
 PUBLISHED_BM25 = 0.679
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the SciFact folder ../shared/data/scifact is not there")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FOLDER.is_dir(), reason="the SciFact folder ../shared/data/scifact is not there"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from conan_assets.evaluation.settings import EvaluationError
 from conan_assets.evaluation.stored_model import StoredModel
 from conan_assets_tests.evaluation.plain import plain_model
 
+pytestmark = pytest.mark.slow
+
 
 def text_results(results):
     return {name: result for name, result in results.items() if result is not None}

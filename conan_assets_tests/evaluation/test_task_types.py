@@ -41,6 +41,7 @@ def suites_of(folders: Path) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, corpus, pairs, folders, tmp_path):
     report = evaluate_encoder(
         encoder, store, suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished"
@@ -59,6 +60,7 @@ def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, c
     assert values["PairClassification"] > 0.55
 
 
+@pytest.mark.slow
 def test_the_metrics_that_a_profile_may_choose_by_are_those_of_the_report(
     encoder, store, corpus, pairs, folders, tmp_path
 ):
@@ -157,6 +159,7 @@ def test_labels_that_are_numbers_in_one_split_and_texts_in_another_are_named(tmp
         suite_tasks({"x": suite}, NOTHING, NOTHING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [[True, False], [0, 1], [0.0, 1.0], ["no", "yes"]])
 def test_labels_may_be_texts_numbers_or_truth_values(labels, encoder, store, tmp_path):
     for split in ("train", "test"):

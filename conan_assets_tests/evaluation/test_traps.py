@@ -108,6 +108,7 @@ def test_a_document_that_is_its_own_query_counts_neither_in_the_score_nor_per_qu
         assert value == pytest.approx(queries["ndcg_at_10"].mean(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_split_that_a_copy_of_the_data_lacks_leaves_its_task_out(encoder, store, corpus, pairs, tmp_path):
     labelled = {"text": [f"text {n}" for n in range(40)], "label": [n % 2 for n in range(40)]}
     for name in ("Waimai", "MultilingualSentiment"):

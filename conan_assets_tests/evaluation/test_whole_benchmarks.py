@@ -13,6 +13,8 @@ from conan_assets.evaluation.run import evaluate_encoder
 from conan_assets.evaluation.settings import MtebSuite
 from conan_assets.evaluation.suites import SuiteTask, suite_tasks
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["apple pie", "blue sky", "cold water", "dark night", "east wind", "fair trade", "green tea", "high noon"]
 NOTHING = pl.DataFrame()
 

@@ -90,6 +90,7 @@ def test_screening_in_bfloat16_finds_the_same_documents(documents, spread):
         assert set(ours) == set(theirs) or scores[-1] == pytest.approx(scores[-2], rel=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(0.01, 100))
 def test_no_rounding_error_hides_a_document_from_the_screen(seed, k, scale):
@@ -234,6 +235,7 @@ np.save(folder / "result.npy", found.positions)
 """
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path):
     np.save(tmp_path / "queries.npy", unit_rows(100, 8, 0))
     np.save(tmp_path / "documents.npy", unit_rows(500, 8, 1))
@@ -264,6 +266,7 @@ def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path):
     np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), whole.positions)
 
 
+@pytest.mark.slow
 def test_search_and_rules_work_without_torch_and_faiss():
     code = (
         "import sys, conan_assets.mining.api; print([m for m in ('torch', 'faiss', 'matplotlib') if m in sys.modules])"

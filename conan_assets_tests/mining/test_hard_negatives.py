@@ -12,6 +12,8 @@ from conan_assets.mining.settings import BiEncoderTeacher, MiningSettings
 from conan_assets.mining.teachers import score_with_teacher
 from conan_assets_tests.mining.conftest import first_words, make_pair, make_pairs
 
+pytestmark = pytest.mark.slow
+
 KEPT = pl.col("verdict") == "kept"
 
 

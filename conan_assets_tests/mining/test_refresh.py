@@ -48,6 +48,7 @@ def test_pools_are_searched_anew_and_only_their_documents_are_encoded(mine, enco
     assert len(pooled) + queries <= report["encoded"] <= len(pooled) + queries + positives
 
 
+@pytest.mark.slow
 def test_with_every_document_sampled_the_estimate_is_a_lower_bound_of_the_overlap(mine, encoder, next_checkpoint):
     first, _ = mine(encoder, None)
     settings = {"negatives_per_query": 3, "pool_depth": 3}
@@ -61,6 +62,7 @@ def test_with_every_document_sampled_the_estimate_is_a_lower_bound_of_the_overla
         assert missed >= 3 * (1 - overlap) - 1e-3
 
 
+@pytest.mark.slow
 def test_pools_that_hold_every_document_give_the_full_result(mine, encoder, next_checkpoint):
     everything, _ = mine(encoder, None, depth=120)
     full, _ = mine(next_checkpoint, None)

@@ -26,6 +26,7 @@ def candidates(draw):
     return scores, anchors, np.arange(1, size + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @given(candidates(), st.randoms(use_true_random=False))
 def test_a_rule_judges_each_candidate_alone_so_their_order_does_not_matter(name, arrays_, random):

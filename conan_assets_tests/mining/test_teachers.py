@@ -65,6 +65,7 @@ def test_bi_encoder_scores_are_cosines_of_its_embeddings(teachers, corpus, pairs
     assert row["score"] == pytest.approx(float(query[0] @ document[0]), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_a_second_teacher_with_the_same_model_encodes_nothing(teachers, corpus, pairs, store, tmp_path):
     first = score_with_teacher(teachers["bi_encoder"], "a", corpus, pairs, store, tmp_path / "a")
     second = score_with_teacher(teachers["bi_encoder"], "b", corpus, pairs, store, tmp_path / "b")
@@ -72,6 +73,7 @@ def test_a_second_teacher_with_the_same_model_encodes_nothing(teachers, corpus, 
     assert first[0].equals(second[0])
 
 
+@pytest.mark.slow
 def test_cross_encoder_scores_are_those_of_the_model_and_are_computed_once(
     teachers, cross_encoder, corpus, pairs, store, tmp_path
 ):
@@ -88,6 +90,7 @@ def test_cross_encoder_scores_are_those_of_the_model_and_are_computed_once(
     )
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_takes_its_candidates_from_the_first_stage(teachers, corpus, pairs, store, tmp_path):
     table, _ = score_with_teacher(teachers["cross_encoder"], "t", corpus, pairs, store, tmp_path / "a")
     first, _ = score_with_teacher(teachers["bm25"], "t", corpus, pairs, store, tmp_path / "b")

@@ -14,6 +14,8 @@ from conan_assets_tests.defs.conftest import metadata, programme, run, table, wr
 from conan_assets_tests.synthesis.passages import KEY
 from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 IN_PROCESS = ("--config-json", '{"execution": {"config": {"in_process": {}}}}')
 PRICES = {"price_per_million_prompt_tokens": 10.0, "price_per_million_completion_tokens": 20.0}

@@ -117,6 +117,7 @@ def test_polls_that_fail_do_not_lose_the_batch(tmp_path):
     assert (pairs.height, len(server.batches)) == (20, 1)
 
 
+@pytest.mark.slow
 def test_a_budget_holds_prompts_back_until_the_batch_has_told_what_it_used(tmp_path):
     with BatchServer(two_questions) as server:
         limited = settings(server, budget=Budget(max_tokens=4_000), max_pairs=80)
@@ -165,6 +166,7 @@ def journal(folder: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_polls_takes_up_its_batch_and_creates_no_second(killed_while_polling, tmp_path):
     server = killed_while_polling
     pairs, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
@@ -174,6 +176,7 @@ def test_a_run_killed_while_it_polls_takes_up_its_batch_and_creates_no_second(ki
     assert len(server.batches) == 1
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_knew_the_id_finds_its_batch_by_name(killed_while_polling, tmp_path):
     server = killed_while_polling
     lines = journal(tmp_path).splitlines(keepends=True)
@@ -182,6 +185,7 @@ def test_a_run_killed_before_it_knew_the_id_finds_its_batch_by_name(killed_while
     assert (pairs.height, len(server.batches)) == (20, 1)
 
 
+@pytest.mark.slow
 def test_after_a_kill_a_raised_target_sends_only_what_the_first_batch_lacks(killed_while_polling, tmp_path):
     server = killed_while_polling
     pairs, _ = generate_pairs(settings(server, max_pairs=40), CORPUS, PAIRS, tmp_path)
@@ -189,6 +193,7 @@ def test_after_a_kill_a_raised_target_sends_only_what_the_first_batch_lacks(kill
     assert max(asked(server).values()) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_provider_has_deleted_is_sent_again(killed_while_polling, tmp_path):
     server = killed_while_polling
     server.batches["batch-0"] = server.batches.pop("batch-1")

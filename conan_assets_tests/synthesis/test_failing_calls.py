@@ -36,6 +36,7 @@ ENVELOPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ENVELOPES.values(), ids=ENVELOPES)
 @pytest.mark.parametrize("kind", ["application/json", "text/html"])
 def test_what_is_no_completion_is_counted_and_the_next_passage_is_asked(tmp_path, body, kind):
@@ -68,6 +69,7 @@ def test_odd_parts_of_a_completion_are_read_as_far_as_they_can_be(tmp_path):
     assert report["prompt_tokens"] > 0
 
 
+@pytest.mark.slow
 def test_answers_that_stay_invalid_are_counted_by_reason_and_the_next_passage_is_asked(tmp_path):
     stubborn = {
         "Passage 3 ": Reply("no"),
@@ -105,6 +107,7 @@ INVALID = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_with_a_fifth_of_the_calls_failing_no_pair_is_lost_and_no_answer_is_asked_for_twice(tmp_path, seed):
     draw = random.Random(seed)

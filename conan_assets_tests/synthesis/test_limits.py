@@ -12,6 +12,8 @@ from conan_assets.synthesis.limits import BudgetSpentError, RateLimiter, Spendin
 from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
 from conan_assets_tests.synthesis.server import ChatServer, Reply, Script
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 0.2
 
 

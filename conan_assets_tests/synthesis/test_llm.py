@@ -151,6 +151,7 @@ def test_an_estimate_sends_nothing_and_lies_above_what_is_used(tmp_path):
     assert (after["calls"], after["answered_by_the_journal"], after["cost_at_most"]) == (0, 5, 0)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_without_asking_again(tmp_path):
     """The process is killed with ``kill -9`` while calls are in flight."""
     program = (

@@ -15,6 +15,8 @@ from conan_assets.synthesis.generation import generate_pairs
 from conan_assets.synthesis.settings import CallLimits, OpenAIGeneration
 from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, journal_keys
 
+pytestmark = pytest.mark.slow
+
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 
 

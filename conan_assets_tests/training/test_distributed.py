@@ -24,6 +24,8 @@ from conan_assets.training.trainer import Trainer
 from conan_assets_tests.forked import fork_ranks, kill
 from conan_assets_tests.training.samples import make_config, write_random_data
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings(
     epochs=3,
     retrieval_batch_size=5,

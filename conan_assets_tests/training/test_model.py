@@ -69,6 +69,7 @@ def test_a_head_is_a_linear_layer_that_later_rounds_keep(tmp_path: Path, tiny_mo
     assert len([module for module in again if isinstance(module, Dense)]) == 1
 
 
+@pytest.mark.slow
 def test_training_puts_the_models_own_prompts_before_its_texts(tmp_path: Path, tiny_model: str):
     prompted = SentenceTransformer(tiny_model, device="cpu")
     prompted.prompts = {"query": "ask: ", "document": "text: "}

@@ -35,6 +35,7 @@ def weights_of(directory: Path) -> dict[str, torch.Tensor]:
     return load_file(directory / "model" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_training_lowers_both_losses_and_saves_a_sentence_transformers_model(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data", sts=30)
     report = train(make_config(tmp_path, tiny_model, replace(QUICK, epochs=30)))
@@ -81,6 +82,7 @@ def kill_at(config: TrainingConfig, lines: int) -> None:
     kill(start_and_wait(config, lines))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_model: str):
     dynamic = DynamicNegativeSettings(rule="v2", v2_floor=0.9, v2_ceiling=1.0)
     first = replace(QUICK, epochs=40, save_every_steps=7, tasks=("retrieval",), dynamic_negatives=dynamic)
@@ -108,6 +110,7 @@ def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_m
     assert records[0] == records[1]
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_where_one_is_training(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data")
     process = start_and_wait(make_config(tmp_path, tiny_model, replace(QUICK, epochs=10_000)), 1)
@@ -202,6 +205,7 @@ def test_event_files_are_written_for_tensorboard(tmp_path: Path, tiny_model: str
     assert list(tmp_path.glob("**/events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_memory_bounded_training_gives_the_same_weights(tmp_path: Path, tiny_model: str):
     for name, tokens in (("all", None), ("few", 50)):
         write_random_data(tmp_path / name / "data", sts=12)
@@ -211,6 +215,7 @@ def test_memory_bounded_training_gives_the_same_weights(tmp_path: Path, tiny_mod
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_averaging_gives_the_mean_of_the_last_steps(tmp_path: Path, tiny_model: str):
     for name, settings in {
         "three": replace(QUICK, max_steps=3, warmup_ratio=0.0),

@@ -15,7 +15,10 @@ from conan_assets_tests.ui.screenshots import take_screenshots
 WIDTHS = "image => image.decode().then(() => [image.naturalWidth, image.closest('[role=dialog]').clientWidth])"
 MILLISECONDS_TO_RUN = 300_000
 expect.set_options(timeout=MILLISECONDS_TO_WAIT)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)"),
+]
 
 
 @pytest.fixture(scope="module")
