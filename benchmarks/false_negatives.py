@@ -32,8 +32,9 @@ from conan_assets.mining.candidates import Candidates, places_within, ranks_with
 from conan_assets.mining.collection import Collection, collections
 from conan_assets.mining.miner import Miner
 from conan_assets.mining.rules import apply_rule
-from conan_assets.mining.scorers import BiEncoderScorer, BM25Scorer
-from conan_assets.mining.settings import STUDENT, MiningSettings, SearchSettings
+from conan_assets.mining.settings import STUDENT, MiningSettings
+from conan_assets.search.bm25 import BM25Retriever
+from conan_assets.search.embeddings import BiEncoderRetriever
 
 HIDDEN_SHARE = 0.3
 COPIED_SHARE = 0.05
@@ -101,11 +102,12 @@ def compare_rules(
     """Return what was planted, and a row of figures for every rule."""
     (collection,) = collections(planted.corpus, planted.pairs)
     encoder = Encoder(EncoderSettings(DEMO_MODEL, max_tokens=MAX_TOKENS))
-    model = BiEncoderScorer(encoder, collection, store, SearchSettings(), workdir)
+    texts = collection.texts.to_list()
+    model = BiEncoderRetriever(encoder, store, texts, checkpoints=workdir)
     naive = MiningSettings(veto=(), depth=DEPTH)
-    miner = Miner(naive, collection, {STUDENT: model, LEXICAL: BM25Scorer(collection)})
+    miner = Miner(naive, collection, {STUDENT: model, LEXICAL: BM25Retriever(texts)})
     parts = list(miner.mine(miner.search([STUDENT])))
-    anchors = {MODEL: miner.anchors[STUDENT], LEXICAL: miner.anchors[LEXICAL]}
+    references = {MODEL: miner.references[STUDENT], LEXICAL: miner.references[LEXICAL]}
     table = _join(parts, collection, planted)
     facts = {
         "queries": len(collection.queries),
@@ -114,7 +116,7 @@ def compare_rules(
         "copies_of_positives": planted.copies.height,
         "of_them_candidates": int(table.is_planted.sum()),
     }
-    return facts, [table.row(vetoes, anchors) for vetoes in RULES]
+    return facts, [table.row(vetoes, references) for vetoes in RULES]
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,13 @@ class Table:
         """Mask of the known false negatives."""
         return self.is_hidden | self.is_copy
 
-    def row(self, vetoes: list[Veto], anchors: dict[str, np.ndarray]) -> dict[str, Any]:
+    def row(self, vetoes: list[Veto], references: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return the figures of candidates that pass all ``vetoes``, in per cent."""
         kept = np.ones(len(self.queries), bool)
         for teacher, rule, parameters in vetoes:
             scores = self.scores[teacher]
             ranks = ranks_within(self.queries, scores)
-            kept &= apply_rule(rule, scores, anchors[teacher][self.queries], ranks, parameters)
+            kept &= apply_rule(rule, scores, references[teacher][self.queries], ranks, parameters)
         both = kept & ~self.guarded
         best = places_within(self.queries) < 10
         return {

@@ -79,16 +79,16 @@ def prepare_product(folder: Path) -> Callable[[], None]:
 
 def prepare_search(folder: Path) -> Callable[[], None]:
     """Return our search for candidates alone, without ids, texts and tables."""
-    from conan_assets.mining.exact import nearest
-    from conan_assets.mining.groups import Groups
-    from conan_assets.mining.vectors import FileVectors
+    from conan_assets.search.exact import exact_nearest
+    from conan_assets.search.groups import Groups
+    from conan_assets.search.vectors import FileVectors
 
     queries, documents = FileVectors(folder / "queries.npy"), FileVectors(folder / "documents.npy")
     judged = np.load(folder / "positives.npy")
     excluded = Groups.from_pairs(judged[:, 0], judged[:, 1], queries.shape[0])
 
     def run() -> None:
-        nearest(queries, documents, DEPTH, excluded)
+        exact_nearest(queries, documents, DEPTH, excluded)
 
     return run
 
@@ -238,9 +238,9 @@ def same_negatives(folder: Path, one: str, other: str) -> bool:
     for query, document in np.load(folder / "positives.npy").tolist():
         score = float(queries[query] @ documents[document])
         lowest[query] = min(score, lowest.get(query, score))
-    for query, anchor in lowest.items():
+    for query, reference in lowest.items():
         mine, theirs = left.get(query, {}), right.get(query, {})
-        threshold = anchor - abs(anchor) * (1 - RATIO)
+        threshold = reference - abs(reference) * (1 - RATIO)
         edges = [threshold, *(min(chosen.values()) for chosen in (mine, theirs) if chosen)]
         for document in mine.keys() ^ theirs.keys():
             score = mine.get(document, theirs.get(document, np.inf))

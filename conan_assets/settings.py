@@ -18,8 +18,9 @@ from conan_assets.data.settings import CurationSettings, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
-from conan_assets.mining.settings import STUDENT, CrossEncoderTeacher, MiningSettings, TeacherSettings
+from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.schema import explain
+from conan_assets.search.settings import TeacherSettings
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.config import Tracker
@@ -203,8 +204,6 @@ class Settings(BaseModel):
             return self
         name = self.generation.gates.teacher
         _require_known("generation.gates.teacher is", name, "teachers", self.teachers)
-        if isinstance(self.teachers[name], CrossEncoderTeacher):
-            raise ValueError(f"generation.gates.teacher is the cross-encoder {name!r}, which cannot search a corpus")
         return self
 
     @model_validator(mode="after")

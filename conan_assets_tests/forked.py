@@ -15,7 +15,7 @@ PRELOADED = [
     "conan_assets.evaluation.release",
     "conan_assets.evaluation.run",
     "conan_assets.mining.hard_negatives",
-    "conan_assets.mining.teachers",
+    "conan_assets.mining.teacher_scores",
     "conan_assets.training.run",
     "dagster._core.storage.event_log",
     "datasets",

@@ -32,10 +32,11 @@ def copy(tmp_path: Path) -> Path:
         ("mining/__init__.py", "import dagster", "Only defs/ and definitions.py know Dagster"),
         ("training/__init__.py", "import conan_assets.mining.settings", "never import one another"),
         ("encoding/__init__.py", "import polars", "run in a lean image"),
-        ("data/__init__.py", "import conan_assets.evaluation", "stand below the rooms"),
+        ("data/__init__.py", "import conan_assets.evaluation", "stand below search"),
         ("data/tables.py", "import conan_assets.data.curation", "imports in a circle"),
         ("evaluation/leaderboard_table.py", "import conan_assets.evaluation.leaderboard", "imports in a circle"),
-        ("evaluation/report.py", "import conan_assets.evaluation.run", "every arrow points down"),
+        ("evaluation/report.py", "import conan_assets.evaluation.run", "Within evaluation every arrow points down"),
+        ("search/vectors.py", "import conan_assets.search.nearest", "Within search every arrow points down"),
         ("evaluation/conventions.py", "import conan_assets.evaluation.leaderboard", "every arrow points down"),
     ],
 )

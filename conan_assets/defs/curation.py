@@ -11,15 +11,15 @@ from conan_assets.data.curation import TeacherFloor, curate
 from conan_assets.data.text import cleaned, text_key
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.metadata import markdown_table
-from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
 from conan_assets.encoding.models import fingerprint_model
+from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.evaluation.settings import LocalSuite
 from conan_assets.plots import plot_bars
 from conan_assets.settings import Settings, TeacherScoreSettings
 
 PICTURE = "removed_by_step.png"
-ROWS_PER_PRODUCT = 4_096
 
 
 def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -30,7 +30,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
     @dg.asset(
         group_name="pairs",
         kinds={"polars"},
-        code_version="3",
+        code_version=code_version(curation=3, encoding=ENCODING_VERSION),
         pool=None if scored is None else GPU_POOL,
     )
     @retried
@@ -48,7 +48,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         require_measured(chosen_by.suite, settings.all_suites[chosen_by.suite], chosen_by.split, chosen_by.metric)
 
         def build(directory: Path) -> Report:
-            scores = None if scored is None else _StoredScores(scored, storage)
+            scores = None if scored is None else _Cosines(scored, storage)
             report = curate(
                 raw_pairs,
                 prompt_response_pairs,
@@ -131,7 +131,7 @@ def _evaluation_queries(settings: Settings, raw_pairs: pl.LazyFrame) -> dict[str
     return {name: evaluation_queries({name: suite}, judged) for name, suite in settings.all_suites.items()}
 
 
-class _StoredScores:
+class _Cosines:
     """Scores pairs by cosines of stored embeddings, and counts the texts that had to be encoded for them."""
 
     def __init__(self, settings: TeacherScoreSettings, storage: Storage) -> None:
@@ -144,8 +144,10 @@ class _StoredScores:
 
     def __call__(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return the cosine of each query and its document."""
-        embed, encoder = self._store.embed, self._encoder
-        sides = (embed(encoder, queries, "query"), embed(encoder, documents, "document"))
-        self.encoded += sum(side.encoded for side in sides)
-        blocks = zip(*(side.blocks(ROWS_PER_PRODUCT) for side in sides), strict=True)
-        return np.concatenate([np.einsum("ij,ij->i", one, other) for (_, one), (_, other) in blocks])
+        from conan_assets.search.embeddings import BiEncoderRetriever
+
+        retriever = BiEncoderRetriever(self._encoder, self._store, documents)
+        rows = np.arange(len(queries))
+        cosines = retriever.score(queries, rows, rows)
+        self.encoded += retriever.effort.encoded
+        return cosines

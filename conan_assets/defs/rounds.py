@@ -14,6 +14,8 @@ from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.settings import ENCODING_VERSION
+from conan_assets.mining.miner import MINING_VERSION
+from conan_assets.search.teachers import SEARCH_VERSION
 from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
@@ -39,7 +41,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         deps=[student],
         group_name=f"round_{number}",
         kinds={"faiss", "polars"},
-        code_version=code_version(encoding=ENCODING_VERSION),
+        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION, mining=MINING_VERSION),
         description=f"Candidates of round {number - 1}'s checkpoint for every training query, with verdicts.",
         pool=GPU_POOL,
     )

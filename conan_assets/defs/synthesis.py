@@ -7,10 +7,11 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.defs.limits import GPU_POOL, retried
-from conan_assets.defs.reuse import Report, reuse_or_build, write_table
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
-from conan_assets.encoding.models import fingerprint_model
-from conan_assets.mining.settings import BiEncoderTeacher, TeacherSettings
+from conan_assets.encoding.settings import ENCODING_VERSION
+from conan_assets.search.settings import BiEncoderTeacher, TeacherSettings
+from conan_assets.search.teachers import SEARCH_VERSION, open_teacher, teacher_recipe
 from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
@@ -26,7 +27,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     @dg.asset(
         group_name="pairs",
         kinds={"polars", "openai"},
-        code_version="3",
+        code_version=code_version(synthesis=3, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         pool=GPU_POOL if isinstance(gate, BiEncoderTeacher) else None,
     )
     @retried
@@ -52,7 +53,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             "generation": settings.generation.recipe(),
             "templates": _templates(settings),
             "languages": languages,
-            "gate": _gate_recipe(gate),
+            "gate": gate and teacher_recipe(gate),
         }
         return reuse_or_build(context, storage, recipe, build)
 
@@ -74,18 +75,9 @@ def _gate_teacher(settings: Settings) -> TeacherSettings | None:
     return settings.teachers[settings.generation.gates.teacher]
 
 
-def _gate_recipe(gate: TeacherSettings | None) -> list[object]:
-    """Return what decides the ranks and scores of a gate's teacher."""
-    if not isinstance(gate, BiEncoderTeacher):
-        return [gate and gate.kind]
-    return [gate.encoder, fingerprint_model(gate.encoder.model, gate.encoder.revision)]
-
-
 def _open_gate(gate: TeacherSettings, storage: Storage) -> "GateTeacher":
-    from conan_assets.synthesis.round_trip import BM25GateTeacher, EncoderGateTeacher
+    from conan_assets.synthesis.round_trip import GateTeacher
 
-    if not isinstance(gate, BiEncoderTeacher):
-        return BM25GateTeacher()
-    from conan_assets.encoding.encoder import Encoder
-
-    return EncoderGateTeacher(Encoder(gate.encoder), storage.embeddings)
+    return GateTeacher(
+        lambda documents: open_teacher(gate, documents, storage.embeddings), isinstance(gate, BiEncoderTeacher)
+    )

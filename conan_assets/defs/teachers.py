@@ -8,9 +8,9 @@ import polars as pl
 from conan_assets.defs.limits import GPU_POOL, retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
-from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.settings import ENCODING_VERSION
-from conan_assets.mining.settings import BiEncoderTeacher, CrossEncoderTeacher, TeacherSettings
+from conan_assets.search.settings import EXACT, BiEncoderTeacher, TeacherSettings
+from conan_assets.search.teachers import SEARCH_VERSION, teacher_recipe
 from conan_assets.settings import Settings
 
 
@@ -28,8 +28,8 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
     @dg.asset(
         key=teacher_key(name),
         group_name="teachers",
-        kinds={"faiss" if teacher.kind == "bi_encoder" else teacher.kind},
-        code_version=code_version(encoding=ENCODING_VERSION),
+        kinds={_kind(teacher)},
+        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",
         pool=None if teacher.kind == "bm25" else GPU_POOL,
     )
@@ -37,7 +37,7 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
     def teacher_scores(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
-        from conan_assets.mining.teachers import score_with_teacher
+        from conan_assets.mining.teacher_scores import score_with_teacher
 
         def build(directory: Path) -> Report:
             candidates, report = score_with_teacher(
@@ -46,17 +46,12 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
             write_table(candidates, directory)
             return report
 
-        return reuse_or_build(context, storage, {"teacher": teacher, "weights": _weights(teacher)}, build)
+        return reuse_or_build(context, storage, teacher_recipe(teacher), build)
 
     return teacher_scores
 
 
-def _weights(teacher: TeacherSettings) -> list[str]:
-    """Return the fingerprints of the models that the teacher scores with."""
-    if isinstance(teacher, BiEncoderTeacher):
-        return [fingerprint_model(teacher.encoder.model, teacher.encoder.revision)]
-    if isinstance(teacher, CrossEncoderTeacher):
-        first = teacher.first_stage
-        names = [(teacher.model, teacher.revision), *([(first.model, first.revision)] if first else [])]
-        return [fingerprint_model(*name) for name in names]
-    return []
+def _kind(teacher: TeacherSettings) -> str:
+    """Return the badge of a teacher in the UI: what searches."""
+    is_approximate = isinstance(teacher, BiEncoderTeacher) and teacher.search.index != EXACT
+    return "faiss" if is_approximate else teacher.kind

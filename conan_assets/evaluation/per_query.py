@@ -8,9 +8,9 @@ import pytrec_eval
 from datasets import Dataset
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from conan_assets.evaluation.models import Run
 from conan_assets.evaluation.mteb_privates import document_texts, query_texts
 from conan_assets.evaluation.report import WorstQuery
-from conan_assets.evaluation.search_model import Run
 
 PER_QUERY = "per_query.parquet"
 BM25_PER_QUERY = "bm25_per_query.parquet"

@@ -14,15 +14,13 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from conan_assets.artifacts import atomic_path, full_disk_error
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.bm25_model import BM25Model
 from conan_assets.evaluation.finished import FinishedTask, FinishedTasks, TaskCost
 from conan_assets.evaluation.intervals import differences
+from conan_assets.evaluation.models import EncoderModel, SearchModel, bm25_model
 from conan_assets.evaluation.per_query import BM25_PER_QUERY, PER_QUERY, SCHEMA, query_scores
 from conan_assets.evaluation.report import BM25_MODEL, NO_EMBEDDINGS, EvaluationReport
 from conan_assets.evaluation.report_builder import ReportBuilder
-from conan_assets.evaluation.search_model import SearchModel
 from conan_assets.evaluation.settings import EvaluationError, SuiteSettings
-from conan_assets.evaluation.stored_model import StoredModel
 from conan_assets.evaluation.suites import SuiteTask, suite_tasks
 from conan_assets.progress import Progress, logger
 
@@ -59,7 +57,7 @@ def evaluate_encoder(
     EvaluationError
         A suite names what is not there, or none of its tasks could be loaded.
     """
-    model = StoredModel(encoder, store)
+    model = EncoderModel(encoder, store)
     tasks = suite_tasks(suites, corpus, pairs)
     built = _run_all(model, tasks, finished)
     _check_that_every_suite_ran(tasks, built)
@@ -84,7 +82,7 @@ def evaluate_bm25(
 
     The scores per query are in ``bm25_per_query.parquet``. A suite of which nothing could be loaded is in ``not_run``.
     """
-    model = BM25Model()
+    model = bm25_model()
     tasks = suite_tasks(suites, corpus, pairs)
     searches = [part for part in tasks if isinstance(part.task, AbsTaskRetrieval)]
     built = _run_all(model, searches, finished)
@@ -102,7 +100,7 @@ def _write_queries(built: ReportBuilder, path: Path) -> pl.DataFrame:
     return queries
 
 
-def _run_all(model: StoredModel | BM25Model, tasks: list[SuiteTask], folder: Path) -> ReportBuilder:
+def _run_all(model: SearchModel, tasks: list[SuiteTask], folder: Path) -> ReportBuilder:
     datasets.disable_progress_bars()
     built = ReportBuilder()
     finished_tasks = FinishedTasks(folder, model.fingerprint)
@@ -135,14 +133,15 @@ def _cannot_load(task: AbsTask) -> str:
     return ""
 
 
-def _run(model: StoredModel | BM25Model, task: AbsTask, finished_tasks: FinishedTasks) -> FinishedTask:
-    started, encoded, encoding_seconds = time.monotonic(), model.encoded, model.encoding_seconds
+def _run(model: SearchModel, task: AbsTask, finished_tasks: FinishedTasks) -> FinishedTask:
+    started, before = time.monotonic(), model.effort
     model.runs.clear()
     results = mteb.evaluate(model, task, cache=None, co2_tracker=False, raise_error=True, show_progress_bar=False)
     queries = pl.concat([pl.DataFrame(schema=SCHEMA), *_query_scores(model, task)])
     model.runs.clear()
     seconds = time.monotonic() - started
-    cost = TaskCost(seconds, model.encoded - encoded, model.encoding_seconds - encoding_seconds)
+    after = model.effort
+    cost = TaskCost(seconds, after.encoded - before.encoded, after.seconds - before.seconds)
     finished = FinishedTask(results.task_results[0], queries, cost)
     task.unload_data()
     finished_tasks.save(task, finished)

@@ -12,16 +12,12 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.mining.collection import Collection, MiningError, collections
 from conan_assets.mining.miner import Miner
-from conan_assets.mining.scorers import Scorer, VectorScorer, open_scorer
-from conan_assets.mining.settings import (
-    STUDENT,
-    BiEncoderTeacher,
-    BM25Teacher,
-    MiningSettings,
-    SearchSettings,
-    TeacherSettings,
-)
-from conan_assets.mining.vectors import PickedVectors, open_vectors
+from conan_assets.mining.settings import STUDENT, MiningSettings
+from conan_assets.search.embeddings import VectorRetriever
+from conan_assets.search.retriever import OpenRetriever, Retriever
+from conan_assets.search.settings import BiEncoderTeacher, BM25Teacher, SearchSettings, TeacherSettings
+from conan_assets.search.teachers import open_teacher
+from conan_assets.search.vectors import open_vectors
 
 DATASET = "corpus"
 
@@ -45,7 +41,7 @@ def mine(
     corpus: pl.DataFrame,
     positives: pl.DataFrame,
     *,
-    teacher: str | TeacherSettings | Embedded = "bm25",
+    teacher: str | TeacherSettings | Embedded | OpenRetriever = "bm25",
     rule: str = "top_k_perc_pos",
     settings: MiningSettings | None = None,
     cache: Path | None = None,
@@ -63,7 +59,8 @@ def mine(
         Columns ``query_id`` and ``doc_id``: every judged-relevant document.
     teacher
         Finds the candidates and vetoes false negatives: "bm25", a sentence-transformers folder or hub name, settings
-        of any teacher, or embeddings that are there already.
+        of any teacher, embeddings that are there already, or a :class:`~conan_assets.search.retriever.Retriever` of
+        your own: its class, or what else makes one of the documents' texts.
     rule
         ``top_k``, ``top_k_shifted``, ``top_k_abs``, ``top_k_margin_pos`` or ``top_k_perc_pos``.
     settings
@@ -91,8 +88,8 @@ def mine(
     documents = check_table(titled.with_columns(dataset=pl.lit(DATASET)), CORPUS, "corpus")
     (collection,) = collections(documents, _pairs(queries, positives))
     with tempfile.TemporaryDirectory() as temporary:
-        scorer = _open(teacher, collection, queries, cache or Path(temporary))
-        miner = Miner(settings, collection, {STUDENT: scorer})
+        retriever = _open(teacher, collection, queries, cache or Path(temporary))
+        miner = Miner(settings, collection, {STUDENT: retriever})
         frames = [part.frame(collection) for part in miner.mine(miner.search([STUDENT]))]
     return pl.concat(frames)
 
@@ -115,25 +112,26 @@ def _pairs(queries: pl.DataFrame, positives: pl.DataFrame) -> pl.DataFrame:
 
 
 def _open(
-    teacher: str | TeacherSettings | Embedded, collection: Collection, queries: pl.DataFrame, cache: Path
-) -> Scorer:
+    teacher: str | TeacherSettings | Embedded | OpenRetriever,
+    collection: Collection,
+    queries: pl.DataFrame,
+    cache: Path,
+) -> Retriever:
     if isinstance(teacher, Embedded):
         return _open_embedded(teacher, collection, queries)
+    texts = collection.texts.to_list()
     if isinstance(teacher, str):
         teacher = BM25Teacher() if teacher == "bm25" else BiEncoderTeacher(encoder=EncoderSettings(teacher))
-    return open_scorer(teacher, collection, EmbeddingStore(cache / "embeddings"), cache / "search")
+    elif callable(teacher):
+        return teacher(texts)
+    return open_teacher(teacher, texts, EmbeddingStore(cache / "embeddings"), cache / "search")
 
 
-def _open_embedded(teacher: Embedded, collection: Collection, queries: pl.DataFrame) -> VectorScorer:
+def _open_embedded(teacher: Embedded, collection: Collection, queries: pl.DataFrame) -> VectorRetriever:
     left, right = open_vectors(teacher.queries), open_vectors(teacher.documents)
     if (left.shape[0], right.shape[0]) != (queries.height, collection.corpus_size):
         raise MiningError(
             f"there are embeddings of {left.shape[0]} queries and {right.shape[0]} documents for "
             f"{queries.height} queries and {collection.corpus_size} documents: give one row for each, in their order"
         )
-    rows = collection.query_ids.to_frame().join(
-        queries.select("query_id").with_row_index("row"), on="query_id", maintain_order="left"
-    )["row"]
-    return VectorScorer(
-        collection, PickedVectors(left, rows.to_numpy().astype(np.int64)), right, SearchSettings(), None
-    )
+    return VectorRetriever(queries["text"].to_list(), left, right, SearchSettings())

@@ -8,8 +8,8 @@ import polars as pl
 
 from conan_assets.data.text import comparison_key
 from conan_assets.mining.figures import plot_histograms
-from conan_assets.mining.scorers import effort_report
 from conan_assets.mining.settings import MiningSettings
+from conan_assets.search.retriever import effort_report
 
 if TYPE_CHECKING:
     from conan_assets.mining.miner import Miner
@@ -26,13 +26,15 @@ def audit_report(
     workdir: Path,
 ) -> dict[str, Any]:
     """Return all figures of a mined set; writes the score histograms into ``workdir``."""
-    positives = {name: np.concatenate([miner.positive_scores[name] for miner in miners]) for name in miners[0].scorers}
+    positives = {
+        name: np.concatenate([miner.positive_scores[name] for miner in miners]) for name in miners[0].retrievers
+    }
     queries = sum(len(miner.collection.queries) for miner in miners)
     report = audit(negatives, settings.negatives_per_query, queries)
     report |= evaluation_overlap(negatives, miners, evaluation_pairs)
     if previous is not None:
         report["queries_changed"] = queries_changed(negatives, previous, settings.negatives_per_query)
-    report |= effort_report(scorer.effort for miner in miners for scorer in miner.scorers.values())
+    report |= effort_report(used.effort for miner in miners for used in miner.retrievers.values())
     report["rules"] = [veto.model_dump() for veto in settings.veto]
     report["histogram"] = plot_histograms(_panels(negatives, positives), workdir / "histogram.png")
     return report

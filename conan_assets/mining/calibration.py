@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conan_assets.mining.settings import Calibration
+from conan_assets.search.settings import Calibration
 
 SHOWN_RATIOS = (0.90, 0.95, 0.97, 0.99)
 
@@ -22,17 +22,19 @@ def hidden_positive_bounds(table: pl.DataFrame) -> np.ndarray:
     positives = table.filter("is_positive").filter(several).with_columns(score).sort("query_id", "score")
     lowest, second = pl.col("score").first().over("query_id"), pl.col("score").get(1).over("query_id")
     is_lowest = pl.int_range(pl.len()).over("query_id") == 0
-    anchors = positives.select(pl.when(is_lowest).then(second).otherwise(lowest)).to_series().to_numpy()
-    bounds = _largest_ratio(positives["score"].to_numpy(), anchors)
+    references = positives.select(pl.when(is_lowest).then(second).otherwise(lowest)).to_series().to_numpy()
+    bounds = _largest_ratio(positives["score"].to_numpy(), references)
     return bounds[np.isfinite(bounds)]
 
 
 def candidate_bounds(table: pl.DataFrame) -> np.ndarray:
     """Return, for each candidate of a candidates table, the largest r that removes it, float64."""
     score = pl.col("score").cast(pl.Float64)
-    anchor = score.filter("is_positive").min().over("query_id")
-    rows = table.select(score.alias("score"), anchor.alias("anchor"), "is_positive").filter(~pl.col("is_positive"))
-    return _largest_ratio(rows["score"].to_numpy(), rows["anchor"].to_numpy())
+    reference = score.filter("is_positive").min().over("query_id")
+    rows = table.select(score.alias("score"), reference.alias("reference"), "is_positive").filter(
+        ~pl.col("is_positive")
+    )
+    return _largest_ratio(rows["score"].to_numpy(), rows["reference"].to_numpy())
 
 
 def calibrated_ratio(table: pl.DataFrame, settings: Calibration) -> float | None:
@@ -60,6 +62,6 @@ def calibration_report(table: pl.DataFrame, settings: Calibration) -> dict[str, 
     return {"calibrated_ratio": ratio, "hidden_positives": len(hidden), "calibration": removed}
 
 
-def _largest_ratio(scores: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+def _largest_ratio(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return 1 - (anchors - scores) / np.abs(anchors)
+        return 1 - (references - scores) / np.abs(references)

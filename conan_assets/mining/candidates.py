@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from conan_assets.mining.collection import Collection
-from conan_assets.mining.ranking import Neighbours, scores_to_integers
+from conan_assets.search.ranking import Neighbours, scores_to_integers
 
 RRF_CONSTANT = 60
 

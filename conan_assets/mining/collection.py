@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import TEXT_ID
-from conan_assets.mining.groups import Groups
+from conan_assets.search.groups import Groups
 
 
 class MiningError(ValueError):
@@ -43,6 +44,18 @@ class Collection:
     queries: pl.Series
     positives: Groups
     irrelevant: Groups
+
+    @cached_property
+    def query_texts(self) -> list[str]:
+        """Texts of the queries, as retrievers take them."""
+        return self.queries.to_list()
+
+    def positions_of(self, scored: pl.LazyFrame) -> pl.DataFrame:
+        """Return ``query`` (text), ``document`` (position), ``score``: rows of a candidates table that are of here."""
+        queries = pl.LazyFrame({"query_id": self.query_ids, "query": self.queries})
+        documents = self.doc_ids.to_frame("doc_id").with_row_index("document").lazy()
+        rows = scored.join(queries, on="query_id").join(documents, on="doc_id")
+        return rows.select("query", "document", "score").collect()
 
     def ids_frame(self, queries: np.ndarray, documents: np.ndarray) -> pl.DataFrame:
         """Return ``query_id`` and ``doc_id`` of positions."""

@@ -9,8 +9,8 @@ from conan_assets.data.shingles import Shingles, words
 from conan_assets.data.text import comparison_key, text_key
 from conan_assets.mining.candidates import Candidates
 from conan_assets.mining.collection import Collection
-from conan_assets.mining.groups import Groups
 from conan_assets.mining.settings import DuplicateGuard
+from conan_assets.search.groups import Groups
 
 QUERY_REASON = "equal_to_query"
 EQUAL_REASON = "equal_to_positive"

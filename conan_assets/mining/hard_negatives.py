@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,35 +13,21 @@ import polars as pl
 from conan_assets.data.tables import NEGATIVES, check_table
 from conan_assets.mining.audit import audit_report
 from conan_assets.mining.calibration import calibrated_ratio
-from conan_assets.mining.collection import Collection, MiningError, collections
+from conan_assets.mining.collection import MiningError, collections
 from conan_assets.mining.judge import Ask, judge_negatives
 from conan_assets.mining.miner import Miner
-from conan_assets.mining.ranking import Neighbours
-from conan_assets.mining.refresh import estimate_drift, pooled_documents
-from conan_assets.mining.scorers import BiEncoderScorer, open_scorer
-from conan_assets.mining.scores import TableScorer
-from conan_assets.mining.settings import STUDENT, MiningSettings, TeacherSettings, TopKPercPos
+from conan_assets.mining.refresh import estimate_drift, pooled_documents, search_pools
+from conan_assets.mining.settings import STUDENT, MiningSettings, TopKPercPos
+from conan_assets.search.embeddings import BiEncoderRetriever
+from conan_assets.search.ranking import Neighbours
+from conan_assets.search.retriever import Retriever
+from conan_assets.search.score_table import TableRetriever
+from conan_assets.search.settings import TeacherSettings
+from conan_assets.search.teachers import open_teacher
 
 if TYPE_CHECKING:
     from conan_assets.encoding.encoder import Encoder
     from conan_assets.encoding.store import EmbeddingStore
-
-
-@dataclass(frozen=True)
-class Teachers:
-    """Settings and candidates tables of the teachers, and what is needed to score what the tables lack."""
-
-    settings: Mapping[str, TeacherSettings]
-    tables: Mapping[str, pl.LazyFrame]
-    store: "EmbeddingStore"
-    workdir: Path
-
-    def scorer(self, name: str, collection: Collection) -> TableScorer:
-        """Return the teacher ``name`` over ``collection``."""
-        folder = self.workdir / "search" / name / collection.dataset
-        return TableScorer(
-            collection, self.tables[name], lambda: open_scorer(self.settings[name], collection, self.store, folder)
-        )
 
 
 def mine_hard_negatives(
@@ -86,13 +73,16 @@ def mine_hard_negatives(
     started = time.monotonic()
     _require_inputs(settings, teachers, teacher_candidates, ask)
     settings = _calibrated(settings, teachers, teacher_candidates)
-    sources = Teachers(teachers, teacher_candidates, store, workdir)
     mined = _Mined()
     for collection in collections(corpus, pairs):
-        scorer = BiEncoderScorer(student, collection, store, settings.search, workdir / "search" / STUDENT)
-        others = {name: sources.scorer(name, collection) for name in settings.teachers_used}
-        miner = Miner(settings, collection, {STUDENT: scorer, **others})
-        mined.add(miner, scorer, previous_negatives, ask)
+        texts, size, folder = collection.texts.to_list(), collection.corpus_size, workdir / "search"
+        retriever = BiEncoderRetriever(student, store, texts, settings.search, folder / STUDENT, size)
+        others: dict[str, Retriever] = {}
+        for name in settings.teachers_used:
+            open_again = partial(open_teacher, teachers[name], texts, store, folder / name / collection.dataset, size)
+            known = collection.positions_of(teacher_candidates[name])
+            others[name] = TableRetriever(known, len(texts), size, open_again)
+        mined.add(Miner(settings, collection, {STUDENT: retriever, **others}), retriever, previous_negatives, ask)
     negatives = check_table(pl.concat(mined.frames), NEGATIVES, "hard_negatives")
     negatives = negatives.select(_columns(negatives))
     report = audit_report(settings, mined.miners, negatives, evaluation_pairs, previous_negatives, workdir)
@@ -108,20 +98,22 @@ class _Mined:
     verdicts: list[dict[str, int]] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, miner: Miner, student: BiEncoderScorer, previous: pl.DataFrame | None, ask: Ask | None) -> None:
+    def add(self, miner: Miner, student: BiEncoderRetriever, previous: pl.DataFrame | None, ask: Ask | None) -> None:
         for part in miner.mine(self._sources(miner, student, previous)):
             if miner.settings.judge is not None and ask is not None:
                 self.verdicts.append(judge_negatives(miner.settings.judge, miner.collection, part, ask))
             self.frames.append(part.frame(miner.collection))
         self.miners.append(miner)
 
-    def _sources(self, miner: Miner, student: BiEncoderScorer, previous: pl.DataFrame | None) -> dict[str, Neighbours]:
+    def _sources(
+        self, miner: Miner, student: BiEncoderRetriever, previous: pl.DataFrame | None
+    ) -> dict[str, Neighbours]:
         """Search every source; the student among the pooled documents alone when the settings say so."""
         settings, collection = miner.settings, miner.collection
         if settings.refresh.mode == "full" or previous is None or STUDENT not in settings.candidates:
             return miner.search(settings.candidates)
         pooled = pooled_documents(collection, previous)
-        found = student.search_among(pooled, settings.depth)
+        found = search_pools(student, collection, pooled, settings.depth)
         share, needed = settings.refresh.drift_documents, settings.negatives_per_query
         generator = np.random.default_rng(settings.seed)
         drift = estimate_drift(collection, student, found, pooled, needed, share, generator)

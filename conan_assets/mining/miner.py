@@ -11,11 +11,14 @@ from conan_assets.mining.candidates import Candidates, fuse, places_within, rank
 from conan_assets.mining.collection import Collection, MiningError
 from conan_assets.mining.ensembles import ENSEMBLES
 from conan_assets.mining.guard import Guard
-from conan_assets.mining.ranking import Neighbours
 from conan_assets.mining.rules import apply_rule
-from conan_assets.mining.scorers import Scorer
-from conan_assets.mining.selection import VARIANTS
+from conan_assets.mining.selection import SELECTIONS
 from conan_assets.mining.settings import STUDENT, MiningSettings
+from conan_assets.search.ranking import Neighbours
+from conan_assets.search.retriever import Retriever
+
+MINING_VERSION = 1
+"""Raise it when the same candidates and scores give other negatives than before."""
 
 QUERIES_PER_PART = 4_096
 DRAWS_PER_MISSING = 8
@@ -23,7 +26,7 @@ BEYOND_REASON = "beyond_pool_depth"
 WRITTEN_REASON = "judged_or_written"
 RANDOM_REASON = "random_document"
 
-_ANCHORS = {"min": np.minimum.reduceat, "max": np.maximum.reduceat, "mean": np.add.reduceat}
+_REFERENCES = {"min": np.minimum.reduceat, "max": np.maximum.reduceat, "mean": np.add.reduceat}
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Miner:
 
     Attributes
     ----------
-    scorers
+    retrievers
         The student and every teacher that the settings name.
     """
 
     settings: MiningSettings
     collection: Collection
-    scorers: Mapping[str, Scorer]
+    retrievers: Mapping[str, Retriever]
 
     def __post_init__(self) -> None:
         needed, size = self.settings.negatives_per_query, self.collection.corpus_size
@@ -50,7 +53,8 @@ class Miner:
 
     def search(self, names: Iterable[str]) -> dict[str, Neighbours]:
         """Return the candidates of the named sources."""
-        return {name: self.scorers[name].search(self.settings.depth) for name in names}
+        queries, positives = self.collection.query_texts, self.collection.positives
+        return {name: self.retrievers[name].search(queries, self.settings.depth, positives) for name in names}
 
     def mine(self, sources: Mapping[str, Neighbours]) -> Iterator[Candidates]:
         """Yield the candidates of ``sources`` with their verdicts and order, some thousand queries at a time."""
@@ -87,13 +91,13 @@ class Miner:
 
     def _assess(self, candidates: Candidates, guard: Guard) -> None:
         """Score candidates with the student and every teacher, then apply the guard and every veto."""
-        candidates.scores = {name: self._scores(name, candidates) for name in self.scorers}
+        candidates.scores = {name: self._scores(name, candidates) for name in self.retrievers}
         guard.check(candidates)
         for veto in self.settings.veto:
             scores = candidates.scores[veto.teacher]
             ranks = ranks_within(candidates.queries, scores)
-            anchors = self.anchors[veto.teacher][candidates.queries]
-            passed = apply_rule(veto.rule, scores, anchors, ranks, veto.parameters)
+            references = self.references[veto.teacher][candidates.queries]
+            passed = apply_rule(veto.rule, scores, references, ranks, veto.parameters)
             candidates.verdicts.remove(~passed & ~candidates.exempt, f"{veto.teacher}:{veto.rule}")
         candidates.verdicts.note(candidates.exempt & candidates.verdicts.kept, WRITTEN_REASON)
 
@@ -114,11 +118,11 @@ class Miner:
         if ensemble is not None:
             ranks = [ranks_within(queries, candidates.scores[name][survivors]) - 1 for name in ensemble.teachers]
             drawn = generator.integers(len(ranks), size=len(self.collection.queries))
-            return ENSEMBLES[ensemble.method](np.stack(ranks), drawn[queries], needed, dedup=ensemble.dedup)
+            return ENSEMBLES[ensemble.rule](np.stack(ranks), drawn[queries], needed, dedup=ensemble.dedup)
         scores = candidates.scores[getattr(selection, "teacher", STUDENT)][survivors]
         noise = generator.gumbel(size=len(survivors))
-        parameters = selection.model_dump(exclude={"variant", "teacher"})
-        priority = VARIANTS[selection.variant](queries, places_within(queries), scores, noise, needed, **parameters)
+        parameters = selection.model_dump(exclude={"rule", "teacher"})
+        priority = SELECTIONS[selection.rule](queries, places_within(queries), scores, noise, needed, **parameters)
         return priority, np.ones(len(survivors), np.int64)
 
     def _resample(self, candidates: Candidates, start: int) -> Candidates:
@@ -152,22 +156,27 @@ class Miner:
         scores = candidates.scores.get(name, np.full(len(candidates.queries), np.nan, np.float32))
         unknown = np.flatnonzero(np.isnan(scores))
         if len(unknown):
-            scores[unknown] = self.scorers[name].score(candidates.queries[unknown], candidates.documents[unknown])
+            scores[unknown] = self._score(name, candidates.queries[unknown], candidates.documents[unknown])
         return scores
+
+    def _score(self, name: str, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the score of each pair of positions by one teacher; it is shown the queries of these pairs alone."""
+        asked, rows = np.unique(queries, return_inverse=True)
+        return self.retrievers[name].score(self.collection.queries.gather(asked).to_list(), rows, documents)
 
     @cached_property
     def positive_scores(self) -> dict[str, np.ndarray]:
         """Scores of all positives by teacher, float32 of shape (positives,)."""
         positives = self.collection.positives
-        return {name: scorer.score(positives.rows, positives.members) for name, scorer in self.scorers.items()}
+        return {name: self._score(name, positives.rows, positives.members) for name in self.retrievers}
 
     @cached_property
-    def anchors(self) -> dict[str, np.ndarray]:
+    def references(self) -> dict[str, np.ndarray]:
         """The positive score that rules compare with, per query, by teacher; float32 of shape (queries,)."""
-        positives, anchor = self.collection.positives, self.settings.anchor
+        positives, reference = self.collection.positives, self.settings.positive_score
         starts = positives.offsets[:-1]
-        divisor = positives.counts if anchor == "mean" else 1
-        return {name: _ANCHORS[anchor](scores, starts) / divisor for name, scores in self.positive_scores.items()}
+        divisor = positives.counts if reference == "mean" else 1
+        return {name: _REFERENCES[reference](scores, starts) / divisor for name, scores in self.positive_scores.items()}
 
     def _kept(self, candidates: Candidates) -> np.ndarray:
         """Return how many candidates of every query of the collection are kept, int64 of shape (queries,)."""

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from conan_assets.mining.collection import Collection
-from conan_assets.mining.ranking import Neighbours
-from conan_assets.mining.scorers import Scorer
+from conan_assets.search.embeddings import BiEncoderRetriever
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import Neighbours
 
 DRIFT_QUERIES = 500
 
@@ -21,9 +22,21 @@ def pooled_documents(collection: Collection, negatives: pl.DataFrame) -> np.ndar
     return named["position"].to_numpy().astype(np.int64)
 
 
+def search_pools(student: BiEncoderRetriever, collection: Collection, pooled: np.ndarray, k: int) -> Neighbours:
+    """Return every query's ``k`` best of the documents at the sorted positions ``pooled``, without its positives."""
+    positives = collection.positives
+    row = np.full(len(collection.texts), -1)
+    row[pooled] = np.arange(len(pooled))
+    members = row[positives.members]
+    inside = members >= 0
+    hidden = Groups.from_pairs(positives.rows[inside], members[inside], len(positives))
+    found = student.among(pooled).search(collection.query_texts, k, hidden)
+    return Neighbours(np.where(found.positions < 0, -1, pooled[found.positions]), found.scores)
+
+
 def estimate_drift(
     collection: Collection,
-    student: Scorer,
+    student: BiEncoderRetriever,
     found: Neighbours,
     pooled: np.ndarray,
     needed: int,
@@ -53,7 +66,8 @@ def estimate_drift(
     if len(outside) and not len(sample):
         return shares
     queries = generator.permutation(len(collection.queries))[:DRIFT_QUERIES]
-    scores = student.score(np.repeat(queries, len(sample)), np.tile(sample, len(queries)))
+    asked = collection.queries.gather(queries).to_list()
+    scores = student.score(asked, np.repeat(np.arange(len(asked)), len(sample)), np.tile(sample, len(asked)))
     worst = found.scores[queries, min(needed, found.scores.shape[1]) - 1]
     better = scores.reshape(len(queries), len(sample)) > worst[:, None]
     missed = float(better.sum(axis=1).mean()) * len(outside) / max(len(sample), 1)

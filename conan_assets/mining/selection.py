@@ -1,6 +1,6 @@
 """In what order a query's surviving candidates become negatives (NV-Retriever, section 4.2).
 
-Each variant is a pure function of arrays over the survivors of all queries, sorted by query and then rank, and returns
+Each is a pure function of arrays over the survivors of all queries, sorted by query and then rank, and returns
 a priority: lower comes first. Every survivor gets one, so that what follows the first K is the pool that dynamic
 hard-negative mining draws from.
 
@@ -22,10 +22,12 @@ import numpy as np
 
 from conan_assets.mining.candidates import ranks_within
 
-Variant = Callable[..., np.ndarray]
+Selection = Callable[..., np.ndarray]
 
 
-def top_k(queries: np.ndarray, places: np.ndarray, scores: np.ndarray, noise: np.ndarray, count: int) -> np.ndarray:
+def best_first(
+    queries: np.ndarray, places: np.ndarray, scores: np.ndarray, noise: np.ndarray, count: int
+) -> np.ndarray:
     """Take the survivors best first."""
     return places
 
@@ -61,4 +63,4 @@ def top1_sampled_top_k(
     return sampled_top_k(queries, places, scores, certain, count, sample_from=sample_from, temperature=temperature)
 
 
-VARIANTS: dict[str, Variant] = {variant.__name__: variant for variant in (top_k, sampled_top_k, top1_sampled_top_k)}
+SELECTIONS: dict[str, Selection] = {rule.__name__: rule for rule in (best_first, sampled_top_k, top1_sampled_top_k)}

@@ -1,4 +1,4 @@
-"""Settings of mining: the teachers, where candidates come from, which rules veto them and what is kept.
+"""Settings of mining: where candidates come from, which rules veto them and what is kept.
 
 Constants are the best published ones of NV-Retriever (arXiv 2407.15831), section 4 and tables 3 to 6.
 """
@@ -7,80 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from conan_assets.encoding.settings import Dtype, EncoderSettings
+from conan_assets.search.settings import SearchSettings
 
 STUDENT = "student"
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SearchSettings(_Section):
-    """How the nearest documents are found."""
-
-    index: str = Field(
-        default="exact", description="'exact', or a FAISS factory string such as 'IVF256,Flat' or 'HNSW32'."
-    )
-    index_parameters: str = Field(
-        default="", description="FAISS search parameters, such as 'nprobe=32' for IVF or 'efSearch=64' for HNSW."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="'auto' is where the encoder runs, or the CPU without one."
-    )
-    screening: Literal["auto", "none", "bfloat16"] = Field(
-        default="auto",
-        description="Exact search on a CPU: screen in bfloat16, decide in float32, same result; 'auto' does so where "
-        "torch is loaded anyway and the CPU multiplies in bfloat16.",
-    )
-    recall_queries: int = Field(
-        default=200, ge=1, description="Queries on which recall against exact search is measured."
-    )
-
-
-class Calibration(_Section):
-    """How ``calibrate: true`` finds the ratio r of ``top_k_perc_pos`` for a teacher on judged pairs."""
-
-    caught: float = Field(default=0.9, gt=0, lt=1, description="Share of hidden positives that the rule must remove.")
-    min_judgements: int = Field(default=30, ge=1, description="Hidden positives needed; with fewer, r stays as set.")
-
-
-class _Teacher(_Section):
-    depth: int = Field(default=100, ge=1, description="Best documents scored for every query.")
-    calibrate: bool = Field(
-        default=False, description="Find r of top_k_perc_pos on judged pairs; 0.95 is not scale free."
-    )
-    calibration: Calibration = Calibration()
-
-
-class BM25Teacher(_Teacher):
-    """BM25; character bigrams for Chinese."""
-
-    kind: Literal["bm25"] = "bm25"
-
-
-class BiEncoderTeacher(_Teacher):
-    """A bi-encoder: a sentence-transformers folder or a name on the hub, with its prompts, length limit and type."""
-
-    kind: Literal["bi_encoder"] = "bi_encoder"
-    encoder: EncoderSettings
-    search: SearchSettings = SearchSettings()
-
-
-class CrossEncoderTeacher(_Teacher):
-    """A cross-encoder that re-scores the candidates of a first stage, since it cannot search a corpus."""
-
-    kind: Literal["cross_encoder"] = "cross_encoder"
-    model: str = Field(description="Folder of a cross-encoder, or its name on the hub.")
-    revision: str | None = None
-    max_tokens: int = Field(default=512, ge=8, description="Longest query-document pair in tokens.")
-    dtype: Dtype = "auto"
-    first_stage: EncoderSettings | None = Field(
-        default=None, description="Bi-encoder whose best documents it re-scores; null for BM25."
-    )
-
-
-TeacherSettings = Annotated[BM25Teacher | BiEncoderTeacher | CrossEncoderTeacher, Field(discriminator="kind")]
 
 
 class _Veto(_Section):
@@ -129,10 +62,10 @@ class TopKPercPos(_Veto):
 VetoSettings = Annotated[TopK | TopKShifted | TopKAbs | TopKMarginPos | TopKPercPos, Field(discriminator="rule")]
 
 
-class TopKSelection(_Section):
+class BestFirst(_Section):
     """Take the survivors best first."""
 
-    variant: Literal["top_k"] = "top_k"
+    rule: Literal["best_first"] = "best_first"
 
 
 class _Sampled(_Section):
@@ -144,22 +77,22 @@ class _Sampled(_Section):
 class SampledTopK(_Sampled):
     """Draw K of the ``sample_from`` best survivors without replacement, by a softmax over the scores."""
 
-    variant: Literal["sampled_top_k"] = "sampled_top_k"
+    rule: Literal["sampled_top_k"] = "sampled_top_k"
 
 
 class Top1SampledTopK(_Sampled):
     """Take the best survivor and draw the other K - 1 as in ``sampled_top_k``."""
 
-    variant: Literal["top1_sampled_top_k"] = "top1_sampled_top_k"
+    rule: Literal["top1_sampled_top_k"] = "top1_sampled_top_k"
 
 
-SelectionSettings = Annotated[TopKSelection | SampledTopK | Top1SampledTopK, Field(discriminator="variant")]
+SelectionSettings = Annotated[BestFirst | SampledTopK | Top1SampledTopK, Field(discriminator="rule")]
 
 
 class EnsembleSettings(_Section):
     """Several teachers' own negatives combined (NV-Retriever, section 4.3)."""
 
-    method: Literal["cross_sample", "intra_sample"]
+    rule: Literal["cross_sample", "intra_sample"]
     teachers: tuple[str, ...] = Field(min_length=2, description="Teachers whose ranking of the survivors is combined.")
     dedup: bool = Field(default=False, description="intra_sample: take a document once, however many teachers name it.")
 
@@ -207,9 +140,12 @@ class MiningSettings(_Section):
     veto: tuple[VetoSettings, ...] = Field(
         default=(TopKPercPos(),), description="A candidate must pass every one; an empty list is naive mining."
     )
-    anchor: Literal["min", "max", "mean"] = Field(default="min", description="The positive score a rule compares with.")
+    positive_score: Literal["min", "max", "mean"] = Field(
+        default="min",
+        description="Which score of a query's positives a veto compares with: the lowest, the highest or their mean.",
+    )
     guard: DuplicateGuard = DuplicateGuard()
-    selection: SelectionSettings = TopKSelection()
+    selection: SelectionSettings = BestFirst()
     ensemble: EnsembleSettings | None = None
     negatives_per_query: int = Field(default=4, ge=1, description="K: negatives that a query needs.")
     pool_depth: int = Field(default=100, ge=1, description="Ranked negatives kept for training to draw from.")
@@ -234,7 +170,7 @@ class MiningSettings(_Section):
     @property
     def teachers_used(self) -> tuple[str, ...]:
         """Names of the teachers that this mining reads, without the student, in the order they are named."""
-        drawn_by = () if isinstance(self.selection, TopKSelection) else (self.selection.teacher,)
+        drawn_by = () if isinstance(self.selection, BestFirst) else (self.selection.teacher,)
         combined = self.ensemble.teachers if self.ensemble else ()
         named = (*self.candidates, *(veto.teacher for veto in self.veto), *drawn_by, *combined)
         return tuple(dict.fromkeys(name for name in named if name != STUDENT))

@@ -25,7 +25,7 @@ import polars as pl
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.text import compare_by
 from conan_assets.synthesis.language import UNKNOWN_LANGUAGE, identify, may_be
-from conan_assets.synthesis.round_trip import GateTeacher
+from conan_assets.synthesis.round_trip import GateTeacher, own_ranks
 from conan_assets.synthesis.settings import Gates
 
 logger = logging.getLogger("conan_assets")
@@ -75,7 +75,7 @@ def apply_gates(
     judged = _remove(judged, "near_duplicate", _near_duplicates(judged, settings.near_duplicate_jaccard))
     if teacher is not None:
         gates += ["not_retrieved", "low_teacher_score"]
-        judged = _with_ranks(judged, corpus, teacher)
+        judged = _with_ranks(judged, corpus, teacher, settings.top_k)
         judged = _remove(judged, "not_retrieved", judged["rank"] > settings.top_k)
         judged = _with_scores(judged, teacher)
         judged = _remove(judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score)
@@ -139,7 +139,7 @@ def _jaccard(one: set[str], other: set[str]) -> float:
     return len(one & other) / len(one | other)
 
 
-def _with_ranks(judged: pl.DataFrame, corpus: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
+def _with_ranks(judged: pl.DataFrame, corpus: pl.DataFrame, teacher: GateTeacher, k: int) -> pl.DataFrame:
     """Fill in ``rank`` of the questions not removed so far: searched for in the corpus of their dataset."""
     ranks = np.full(judged.height, np.nan)
     rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION)
@@ -147,16 +147,18 @@ def _with_ranks(judged: pl.DataFrame, corpus: pl.DataFrame, teacher: GateTeacher
         documents = corpus.filter(pl.col("dataset") == dataset).select("doc_id", text=DOCUMENT_TEXT)
         positions = documents.with_row_index("position").select("doc_id", "position")
         own = asked.join(positions, on="doc_id", how="left", maintain_order="left")["position"].to_numpy()
-        ranks[asked["row"].to_numpy()] = teacher.ranks(asked["query"].to_list(), documents["text"].to_list(), own)
+        retriever = teacher.open(documents["text"].to_list())
+        ranks[asked["row"].to_numpy()] = own_ranks(retriever, asked["query"].to_list(), own, k)
     return judged.with_columns(rank=pl.Series(ranks).fill_nan(None).cast(pl.Int64))
 
 
 def _with_scores(judged: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
     """Fill in ``teacher_score`` of the retrieval pairs not removed so far."""
     rows = judged.with_row_index("row").filter(OPEN & IS_RETRIEVAL)
-    found = teacher.scores(rows["query"].to_list(), rows.select(pl.coalesce("text", "passage"))["text"].to_list())
+    texts = rows.select(pl.coalesce("text", "passage"))["text"].to_list()
     scores = np.full(judged.height, np.nan, np.float32)
-    scores[rows["row"].to_numpy()] = np.nan if found is None else found
+    if teacher.gives_cosines:
+        scores[rows["row"].to_numpy()] = teacher.cosines(rows["query"].to_list(), texts)
     return judged.with_columns(teacher_score=pl.Series(scores).fill_nan(None))
 
 

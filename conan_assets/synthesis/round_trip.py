@@ -1,92 +1,50 @@
 """The round trip: where a written question finds its own passage among all documents."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
-from conan_assets.lexical import BM25
+from conan_assets.search.groups import Groups
+from conan_assets.search.retriever import OpenRetriever, Retriever
 
-if TYPE_CHECKING:
-    from conan_assets.encoding.encoder import Encoder
-    from conan_assets.encoding.store import EmbeddingStore
-
-DOCUMENTS_PER_BLOCK = 4_096
-QUERIES_PER_BLOCK = 1_024
 SAME_SCORE = 1e-5
 """Scores of equal texts differ by less than this in float32, whatever block they are computed in."""
 
 
-class GateTeacher(Protocol):
-    """A model that searches a corpus."""
+@dataclass(frozen=True)
+class GateTeacher:
+    """What searches for the gates of written pairs.
 
-    def ranks(self, queries: Sequence[str], documents: Sequence[str], own: np.ndarray) -> np.ndarray:
-        """Return the rank of every query's own document, from 1; equal scores share the better rank.
+    Attributes
+    ----------
+    open
+        Opens its retriever over the texts of documents.
+    gives_cosines
+        Whether its scores have a scale that a threshold can stand on.
+    """
 
-        Parameters
-        ----------
-        queries, documents
-            Texts.
-        own
-            Position of each query's document, shape (queries,).
-        """
-        ...
+    open: OpenRetriever
+    gives_cosines: bool
 
-    def scores(self, queries: Sequence[str], texts: Sequence[str]) -> np.ndarray | None:
-        """Return the cosine of each query and its text, shape (queries,); None where scores have no scale."""
-        ...
-
-
-class BM25GateTeacher:
-    """BM25; a document that shares no term with the query ranks behind all others."""
-
-    def ranks(self, queries: Sequence[str], documents: Sequence[str], own: np.ndarray) -> np.ndarray:
-        """Return the rank of every query's own document, from 1."""
-        index = BM25(documents)
-        return np.array([_rank(index.scores(query), position) for query, position in zip(queries, own, strict=True)])
-
-    def scores(self, queries: Sequence[str], texts: Sequence[str]) -> np.ndarray | None:
-        """Return None: a BM25 score has no scale that a threshold could stand on."""
-        return None
+    def cosines(self, queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        """Return the cosine of each query and its text, float32 of shape (queries,)."""
+        rows = np.arange(len(queries))
+        return self.open(texts).score(queries, rows, rows)
 
 
-class EncoderGateTeacher:
-    """A bi-encoder. What it encodes stays in the store, where the same model finds it when it teaches.
+def own_ranks(retriever: Retriever, queries: Sequence[str], own: np.ndarray, k: int) -> np.ndarray:
+    """Return the rank of every query's own document, int64 from 1; equal scores share the better rank.
 
     Parameters
     ----------
-    encoder
-        The model with its prompts.
-    store
-        Embeddings by encoder and text.
+    own
+        Position of each query's document, shape (queries,).
+    k
+        How far to look: a document that is not among the first ``k`` has rank ``k + 1``.
     """
-
-    def __init__(self, encoder: "Encoder", store: "EmbeddingStore") -> None:
-        self._encoder = encoder
-        self._store = store
-
-    def ranks(self, queries: Sequence[str], documents: Sequence[str], own: np.ndarray) -> np.ndarray:
-        """Return the rank of every query's own document, from 1; memory does not grow with the corpus."""
-        left = self._store.embed(self._encoder, queries, "query")
-        right = self._store.embed(self._encoder, documents, "document")
-        ranks = np.ones(len(queries), np.int64)
-        for first, block in left.blocks(QUERIES_PER_BLOCK):
-            rows = slice(first, first + len(block))
-            to_beat = np.einsum("ij,ij->i", block, right.rows(own[rows])) + SAME_SCORE
-            for _, candidates in right.blocks(DOCUMENTS_PER_BLOCK):
-                ranks[rows] += (block @ candidates.T > to_beat[:, None]).sum(axis=1)
-        return ranks
-
-    def scores(self, queries: Sequence[str], texts: Sequence[str]) -> np.ndarray | None:
-        """Return the cosine of each query and its text, shape (queries,)."""
-        left = self._store.embed(self._encoder, queries, "query")
-        right = self._store.embed(self._encoder, texts, "document")
-        cosines = np.empty(len(queries), np.float32)
-        for first, block in left.blocks(QUERIES_PER_BLOCK):
-            rows = slice(first, first + len(block))
-            cosines[rows] = np.einsum("ij,ij->i", block, right.block(first, first + len(block)))
-        return cosines
-
-
-def _rank(scores: np.ndarray, position: int) -> int:
-    return int((scores > scores[position]).sum()) + 1 if scores[position] > 0 else len(scores) + 1
+    found = retriever.search(queries, k, Groups.empty(len(queries)))
+    scores = retriever.score(queries, np.arange(len(queries)), own)
+    better = (found.scores > scores[:, None] + SAME_SCORE).sum(axis=1)
+    is_found = (found.positions == own[:, None]).any(axis=1) | ((found.positions >= 0).sum(axis=1) == k)
+    return np.where(is_found, better, k) + 1

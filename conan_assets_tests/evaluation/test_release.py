@@ -15,9 +15,9 @@ from conan_assets.encoding.models import DEMO_MODEL, DEMO_PACKAGE
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.folder_tasks import folder_task
 from conan_assets.evaluation.model_card import Origin, base_licence, public_name
+from conan_assets.evaluation.models import EncoderModel
 from conan_assets.evaluation.release import publish, write_release
 from conan_assets.evaluation.settings import FolderSuite
-from conan_assets.evaluation.stored_model import StoredModel
 from conan_assets_tests.evaluation.plain import plain_scores
 
 LINEAGE = {"training_pairs": "0123", "round_1/hard_negatives": "4567"}
@@ -97,7 +97,7 @@ def test_mteb_scores_the_released_model_as_it_was_scored_here(entries, store, ti
     )
     task = folder_task("sts", FolderSuite(kind="folder", path=tmp_path, task="sts"))
     released = plain_scores(SentenceTransformer(str(tmp_path / "model"), device="cpu"), task)
-    ours = plain_scores(StoredModel(Encoder(checkpoint, device="cpu"), store), task)
+    ours = plain_scores(EncoderModel(Encoder(checkpoint, device="cpu"), store), task)
     metric = ("test", "default", "cosine_pearson")
     assert released[metric] == pytest.approx(ours[metric], abs=1e-5)
 

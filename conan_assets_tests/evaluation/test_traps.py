@@ -12,9 +12,9 @@ from mteb.get_tasks import _TASKS_REGISTRY
 from conan_assets.evaluation import run
 from conan_assets.evaluation.finished import FinishedTasks
 from conan_assets.evaluation.local_tasks import local_task
+from conan_assets.evaluation.models import EncoderModel
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
 from conan_assets.evaluation.settings import FolderSuite, MtebSuite
-from conan_assets.evaluation.stored_model import StoredModel
 from conan_assets.evaluation.suites import suite_tasks
 from conan_assets_tests.evaluation.conftest import DOCS
 
@@ -29,14 +29,14 @@ def test_an_error_while_a_task_runs_is_raised_and_what_was_finished_is_kept(
     encoder, store, corpus, pairs, tmp_path, monkeypatch
 ):
     suites = {**DOCS, "more": DOCS["docs"].model_copy(update={"dataset": "animals", "splits": ("test",)})}
-    really_search = StoredModel.search
+    really_search = EncoderModel.search
 
     def broken(self, queries, *, task_metadata, **others):
         if "animals" in task_metadata.name:
             raise MemoryError("the corpus is too large")
         return really_search(self, queries, task_metadata=task_metadata, **others)
 
-    monkeypatch.setattr(StoredModel, "search", broken)
+    monkeypatch.setattr(EncoderModel, "search", broken)
     with pytest.raises(MemoryError, match="too large"):
         evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path, tmp_path / "finished")
     monkeypatch.undo()
@@ -50,7 +50,7 @@ def test_an_error_while_a_task_runs_is_raised_and_what_was_finished_is_kept(
 
 def test_a_new_revision_of_a_set_on_the_hub_is_evaluated_anew(store, encoder, corpus, pairs, tmp_path):
     evaluate_encoder(encoder, store, DOCS, corpus, pairs, tmp_path, tmp_path / "finished")
-    kept = FinishedTasks(tmp_path / "finished", StoredModel(encoder, store).fingerprint)
+    kept = FinishedTasks(tmp_path / "finished", EncoderModel(encoder, store).fingerprint)
     task = local_task("docs", DOCS["docs"], corpus, pairs)
     assert kept.find(task) is not None
     newer = {**task.metadata.dataset, "revision": "another commit"}

@@ -10,8 +10,8 @@ from conan_assets.data.tables import CORPUS, PAIRS, check_table
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.mining.settings import BM25Teacher, TeacherSettings
-from conan_assets.mining.teachers import score_with_teacher
+from conan_assets.mining.teacher_scores import score_with_teacher
+from conan_assets.search.settings import BM25Teacher, TeacherSettings
 
 WORDS = [f"{first}{second}" for first in "bcdfgklm" for second in ("ara", "eno", "ilu", "oto", "umi", "ysa")]
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from conan_assets.mining.calibration import calibrated_ratio, calibration_report, hidden_positive_bounds
-from conan_assets.mining.settings import Calibration
+from conan_assets.search.settings import Calibration
 
 
 def make_table(queries: int, spread: float, seed: int = 0) -> pl.DataFrame:

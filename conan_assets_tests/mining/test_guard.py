@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from conan_assets.mining.candidates import Candidates
 from conan_assets.mining.collection import Collection
-from conan_assets.mining.groups import Groups
 from conan_assets.mining.guard import DIFFERENT, EQUAL, NEAR, Guard
 from conan_assets.mining.settings import DuplicateGuard
+from conan_assets.search.groups import Groups
 
 POSITIVE = "the quick brown fox jumps over the lazy dog while the small cat sleeps in the warm morning sun again"
 CHINESE = "红楼梦是中国古典四大名著之一作者为曹雪芹全书共一百二十回"

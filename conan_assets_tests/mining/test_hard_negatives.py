@@ -8,8 +8,9 @@ from conan_assets.data.tables import NEGATIVES, QUERY_DROPPED, check_table
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.mining.collection import MiningError
 from conan_assets.mining.hard_negatives import mine_hard_negatives
-from conan_assets.mining.settings import BiEncoderTeacher, MiningSettings
-from conan_assets.mining.teachers import score_with_teacher
+from conan_assets.mining.settings import MiningSettings
+from conan_assets.mining.teacher_scores import score_with_teacher
+from conan_assets.search.settings import BiEncoderTeacher
 from conan_assets_tests.mining.conftest import first_words, make_pair, make_pairs
 
 pytestmark = pytest.mark.slow
@@ -63,24 +64,24 @@ def test_two_sources_are_fused_without_losing_a_score(mine):
 
 def test_perc_pos_keeps_exactly_the_candidates_below_the_lowest_positive(mine, bm25):
     negatives, _ = mine({"candidates": ["bm25"], "veto": [{"teacher": "bm25", "rule": "top_k_perc_pos", "ratio": 0.9}]})
-    anchors = bm25[1].filter("is_positive").group_by("query_id").agg(anchor=pl.col("score").min()).collect()
-    expected = negatives.join(anchors, on="query_id").select(pl.col("bm25_score") < 0.9 * pl.col("anchor"))
+    references = bm25[1].filter("is_positive").group_by("query_id").agg(reference=pl.col("score").min()).collect()
+    expected = negatives.join(references, on="query_id").select(pl.col("bm25_score") < 0.9 * pl.col("reference"))
     assert (expected.to_series() == (negatives["verdict"] == "kept")).all()
     assert 0 < negatives.filter(KEPT).height < negatives.height
 
 
-@pytest.mark.parametrize(("anchor", "other"), [("max", "min"), ("mean", "min"), ("max", "mean")])
-def test_a_higher_anchor_keeps_more(mine, anchor, other):
+@pytest.mark.parametrize(("higher", "other"), [("max", "min"), ("mean", "min"), ("max", "mean")])
+def test_a_higher_positive_score_keeps_more(mine, higher, other):
     def kept(name: str) -> set:
         veto = [{"teacher": "bm25", "rule": "top_k_perc_pos"}]
         return set(
-            mine({"candidates": ["bm25"], "veto": veto, "anchor": name})[0]
+            mine({"candidates": ["bm25"], "veto": veto, "positive_score": name})[0]
             .filter(KEPT)
             .select("query_id", "doc_id")
             .rows()
         )
 
-    assert kept(other) < kept(anchor)
+    assert kept(other) < kept(higher)
 
 
 def test_a_candidate_must_pass_every_teacher(mine):
@@ -174,10 +175,10 @@ def test_the_pool_is_cut_at_its_depth(mine):
 @pytest.mark.parametrize(
     "options",
     [
-        {"selection": {"variant": "sampled_top_k", "sample_from": 8}},
-        {"selection": {"variant": "top1_sampled_top_k", "teacher": "bm25"}},
-        {"ensemble": {"method": "cross_sample", "teachers": ["student", "bm25"]}},
-        {"ensemble": {"method": "intra_sample", "teachers": ["student", "bm25"]}},
+        {"selection": {"rule": "sampled_top_k", "sample_from": 8}},
+        {"selection": {"rule": "top1_sampled_top_k", "teacher": "bm25"}},
+        {"ensemble": {"rule": "cross_sample", "teachers": ["student", "bm25"]}},
+        {"ensemble": {"rule": "intra_sample", "teachers": ["student", "bm25"]}},
         {"on_shortage": "resample", "veto": [{"rule": "top_k_abs", "threshold": 0.0, "teacher": "bm25"}]},
     ],
 )
@@ -188,7 +189,7 @@ def test_the_same_seed_gives_the_same_bytes(mine, tmp_path, options):
 
 
 def test_another_seed_draws_other_negatives(mine):
-    options = {"selection": {"variant": "sampled_top_k", "sample_from": 15}}
+    options = {"selection": {"rule": "sampled_top_k", "sample_from": 15}}
     first, second = (mine({**options, "seed": seed})[0].filter(pl.col("order") <= 4) for seed in (0, 1))
     assert not first.select("query_id", "doc_id").equals(second.select("query_id", "doc_id"))
 
@@ -197,14 +198,14 @@ def test_intra_sample_without_dedup_counts_twice_what_two_teachers_name(mine):
     negatives, _ = mine(
         {
             "candidates": ["bm25"],
-            "ensemble": {"method": "intra_sample", "teachers": ["student", "bm25"]},
+            "ensemble": {"rule": "intra_sample", "teachers": ["student", "bm25"]},
             "negatives_per_query": 4,
         }
     )
     first = negatives.filter(KEPT).group_by("query_id").agg(pl.col("copies").sort_by("order").head(4))
     assert first["copies"].list.max().max() == 2
     deduplicated, _ = mine(
-        {"candidates": ["bm25"], "ensemble": {"method": "intra_sample", "teachers": ["student", "bm25"], "dedup": True}}
+        {"candidates": ["bm25"], "ensemble": {"rule": "intra_sample", "teachers": ["student", "bm25"], "dedup": True}}
     )
     assert deduplicated.filter(KEPT)["copies"].max() == 1
 

@@ -8,26 +8,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from conan_assets.mining.ensembles import ENSEMBLES
 from conan_assets.mining.rules import RULES
-from conan_assets.mining.selection import VARIANTS
-from conan_assets.mining.settings import MiningSettings, TeacherSettings
+from conan_assets.mining.selection import SELECTIONS
+from conan_assets.mining.settings import MiningSettings
+from conan_assets.search.settings import TeacherSettings
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_can_be_named_and_its_parameters_are_those_of_the_function(rule):
     (veto,) = MiningSettings.model_validate({"veto": [{"rule": rule, "teacher": "t"}]}).veto
     assert set(veto.parameters) == set(RULES[rule].__kwdefaults__ or RULES[rule].__annotations__) - {
-        "scores", "anchors", "ranks", "return",
+        "scores", "references", "ranks", "return",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_selection_variant_can_be_named(variant):
-    assert MiningSettings.model_validate({"selection": {"variant": variant}}).selection.variant == variant
+@pytest.mark.parametrize("rule", SELECTIONS)
+def test_every_selection_can_be_named(rule):
+    assert MiningSettings.model_validate({"selection": {"rule": rule}}).selection.rule == rule
 
 
-@pytest.mark.parametrize("method", ENSEMBLES)
-def test_every_ensemble_can_be_named(method):
-    chosen = MiningSettings.model_validate({"ensemble": {"method": method, "teachers": ["a", "b"]}})
+@pytest.mark.parametrize("rule", ENSEMBLES)
+def test_every_ensemble_can_be_named(rule):
+    chosen = MiningSettings.model_validate({"ensemble": {"rule": rule, "teachers": ["a", "b"]}})
     assert chosen.teachers_used == ("a", "b")
 
 

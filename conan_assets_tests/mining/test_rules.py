@@ -22,42 +22,49 @@ SCORES = st.floats(-2, 2, width=32)
 def candidates(draw):
     size = draw(st.integers(1, 30))
     scores = draw(arrays.arrays(np.float32, size, elements=SCORES))
-    anchors = draw(arrays.arrays(np.float32, size, elements=SCORES))
-    return scores, anchors, np.arange(1, size + 1)
+    references = draw(arrays.arrays(np.float32, size, elements=SCORES))
+    return scores, references, np.arange(1, size + 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @given(candidates(), st.randoms(use_true_random=False))
 def test_a_rule_judges_each_candidate_alone_so_their_order_does_not_matter(name, arrays_, random):
-    scores, anchors, ranks = arrays_
+    scores, references, ranks = arrays_
     order = np.array(random.sample(range(len(scores)), len(scores)))
-    kept = apply_rule(name, scores, anchors, ranks, PARAMETERS[name])
-    shuffled = apply_rule(name, scores[order], anchors[order], ranks[order], PARAMETERS[name])
+    kept = apply_rule(name, scores, references, ranks, PARAMETERS[name])
+    shuffled = apply_rule(name, scores[order], references[order], ranks[order], PARAMETERS[name])
     np.testing.assert_array_equal(kept[order], shuffled)
 
 
 @given(candidates())
 def test_equal_scores_of_one_query_get_equal_verdicts_from_rules_on_scores(arrays_):
-    scores, anchors, ranks = arrays_
-    scores[:], anchors[:] = scores[0], anchors[0]
+    scores, references, ranks = arrays_
+    scores[:], references[:] = scores[0], references[0]
     for name in ("top_k_abs", "top_k_margin_pos", "top_k_perc_pos"):
-        assert len(set(apply_rule(name, scores, anchors, ranks, PARAMETERS[name]).tolist())) == 1
+        assert len(set(apply_rule(name, scores, references, ranks, PARAMETERS[name]).tolist())) == 1
 
 
-@given(SCORES.filter(lambda anchor: abs(anchor) > 1e-3))
-def test_perc_pos_never_keeps_a_candidate_at_least_as_good_as_the_positive_even_below_zero(anchor):
-    scores = np.array([anchor, anchor + abs(anchor) * 0.01, anchor - abs(anchor) * 0.04, anchor - abs(anchor) * 0.06])
-    kept = apply_rule("top_k_perc_pos", scores, np.full(4, anchor), np.arange(4), {"ratio": 0.95})
+@given(SCORES.filter(lambda positive: abs(positive) > 1e-3))
+def test_perc_pos_never_keeps_a_candidate_at_least_as_good_as_the_positive_even_below_zero(positive):
+    scores = np.array(
+        [
+            positive,
+            positive + abs(positive) * 0.01,
+            positive - abs(positive) * 0.04,
+            positive - abs(positive) * 0.06,
+        ]
+    )
+    kept = apply_rule("top_k_perc_pos", scores, np.full(4, positive), np.arange(4), {"ratio": 0.95})
     assert kept.tolist() == [False, False, False, True]
 
 
 @given(candidates(), st.floats(0.5, 1), st.floats(0.5, 1))
 def test_a_smaller_ratio_keeps_a_subset(arrays_, one, other):
-    scores, anchors, ranks = arrays_
+    scores, references, ranks = arrays_
     strict, loose = sorted((one, other))
-    kept_strict = apply_rule("top_k_perc_pos", scores, anchors, ranks, {"ratio": strict})
-    kept_loose = apply_rule("top_k_perc_pos", scores, anchors, ranks, {"ratio": loose})
+    kept_strict = apply_rule("top_k_perc_pos", scores, references, ranks, {"ratio": strict})
+    kept_loose = apply_rule("top_k_perc_pos", scores, references, ranks, {"ratio": loose})
     assert not (kept_strict & ~kept_loose).any()
 
 
@@ -72,8 +79,8 @@ def test_a_smaller_ratio_keeps_a_subset(arrays_, one, other):
     ],
 )
 def test_the_published_formulas_on_a_worked_example(name, parameters, expected):
-    scores, anchors = np.array([0.9, 0.7, 0.65, 0.5]), np.full(4, 0.69)
-    assert apply_rule(name, scores, anchors, np.arange(1, 5), parameters).tolist() == expected
+    scores, references = np.array([0.9, 0.7, 0.65, 0.5]), np.full(4, 0.69)
+    assert apply_rule(name, scores, references, np.arange(1, 5), parameters).tolist() == expected
 
 
 def test_comparisons_are_strict():
@@ -85,12 +92,12 @@ def test_comparisons_are_strict():
 
 
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("which", ["scores", "anchors"])
+@pytest.mark.parametrize("which", ["scores", "references"])
 def test_nan_is_refused(name, which):
-    values = {"scores": np.array([0.1, 0.2]), "anchors": np.array([0.5, 0.5])}
+    values = {"scores": np.array([0.1, 0.2]), "references": np.array([0.5, 0.5])}
     values[which][1] = np.nan
     with pytest.raises(ValueError, match="candidate 1 is NaN"):
-        apply_rule(name, values["scores"], values["anchors"], np.arange(2), PARAMETERS[name])
+        apply_rule(name, values["scores"], values["references"], np.arange(2), PARAMETERS[name])
 
 
 def test_an_unknown_rule_is_an_error_that_lists_the_rules():

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from conan_assets.mining.candidates import places_within, ranks_within
 from conan_assets.mining.ensembles import ENSEMBLES, cross_sample, intra_sample
-from conan_assets.mining.selection import VARIANTS, sampled_top_k, top1_sampled_top_k
+from conan_assets.mining.selection import SELECTIONS, sampled_top_k, top1_sampled_top_k
 
 SAMPLED = {"sample_from": 5, "temperature": 1.0}
-PARAMETERS = {"top_k": {}, "sampled_top_k": SAMPLED, "top1_sampled_top_k": SAMPLED}
+PARAMETERS = {"best_first": {}, "sampled_top_k": SAMPLED, "top1_sampled_top_k": SAMPLED}
 
 
 @st.composite
@@ -22,11 +22,11 @@ def survivors(draw):
     return queries, scores, generator.gumbel(size=len(queries))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rule", SELECTIONS)
 @given(survivors(), st.integers(1, 6))
-def test_every_survivor_of_a_query_gets_a_place_of_its_own(variant, data, count):
+def test_every_survivor_of_a_query_gets_a_place_of_its_own(rule, data, count):
     queries, scores, noise = data
-    priority = VARIANTS[variant](queries, places_within(queries), scores, noise, count, **PARAMETERS[variant])
+    priority = SELECTIONS[rule](queries, places_within(queries), scores, noise, count, **PARAMETERS[rule])
     order = ranks_within(queries, -priority)
     for query in np.unique(queries):
         here = queries == query

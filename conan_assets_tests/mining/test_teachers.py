@@ -12,10 +12,11 @@ from conan_assets.data.tables import CANDIDATES, check_table
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.lexical import BM25
 from conan_assets.mining.collection import MiningError, collections
-from conan_assets.mining.scorers import open_scorer
-from conan_assets.mining.scores import TableScorer
-from conan_assets.mining.settings import BiEncoderTeacher, BM25Teacher, CrossEncoderTeacher, SearchSettings
-from conan_assets.mining.teachers import score_with_teacher
+from conan_assets.mining.teacher_scores import score_with_teacher
+from conan_assets.search.groups import Groups
+from conan_assets.search.score_table import TableRetriever
+from conan_assets.search.settings import BiEncoderTeacher, BM25Teacher, CrossEncoderTeacher, SearchSettings
+from conan_assets.search.teachers import open_teacher
 from conan_assets_tests.mining.conftest import first_words, make_corpus, make_pair, make_pairs
 
 
@@ -132,11 +133,15 @@ def test_a_table_gives_its_scores_and_the_teacher_only_what_is_missing(teachers,
     table, _ = score_with_teacher(teachers["bm25"], "bm25", corpus, pairs, store, tmp_path)
     (collection,) = collections(corpus, pairs)
     marked = table.with_columns(score=pl.lit(7.0, pl.Float32)).lazy()
-    scorer = TableScorer(collection, marked, lambda: open_scorer(teachers["bm25"], collection, store, tmp_path))
-    found = scorer.search(5)
+    texts, asked = collection.texts.to_list(), collection.query_texts
+    table = collection.positions_of(marked)
+    retriever = TableRetriever(table, 120, 120, lambda: open_teacher(teachers["bm25"], texts, store))
+    found = retriever.search(asked, 5, collection.positives)
+    assert not np.isin(found.positions[0], collection.positives[0]).any()
+    assert (retriever.search(["never asked"], 5, Groups.empty(1)).positions == -1).all()
     assert found.scores[found.positions >= 0].max() == 7.0
     absent = np.setdiff1d(np.arange(120), found.positions[0])[-1]
-    known, computed = scorer.score(np.array([0, 0]), np.array([found.positions[0, 0], absent]))
+    known, computed = retriever.score(asked, np.array([0, 0]), np.array([found.positions[0, 0], absent]))
     assert known == 7.0
     assert computed == pytest.approx(BM25(corpus["text"].to_list()).scores(collection.queries[0])[absent])
 

@@ -5,8 +5,12 @@ import polars as pl
 import pytest
 
 from conan_assets.data.tables import PAIRS
+from conan_assets.search.bm25 import BM25Retriever
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import Neighbours
+from conan_assets.search.retriever import Effort
 from conan_assets.synthesis.gates import apply_gates, quotes
-from conan_assets.synthesis.round_trip import BM25GateTeacher
+from conan_assets.synthesis.round_trip import GateTeacher
 from conan_assets.synthesis.settings import Gates
 from conan_assets_tests.data.frames import make_corpus, make_pairs
 
@@ -38,15 +42,22 @@ def gate(*rows: dict, teacher=None, **settings) -> tuple[list[str], dict[str, in
     return kept["query"].to_list(), removed, report
 
 
-class FixedTeacher:
-    """Ranks and scores by the number at the end of a query."""
+class FixedRetriever:
+    """Finds as many documents before a query's own one as the number at its end says, less one."""
 
-    def ranks(self, queries: Sequence[str], documents: Sequence[str], own: np.ndarray) -> np.ndarray:
-        assert len(documents) == 3
-        return np.array([int(query.split()[-1]) for query in queries])
+    def __init__(self, documents: Sequence[str]) -> None:
+        self.effort = Effort()
 
-    def scores(self, queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-        return np.array([1 - int(query.split()[-1]) / 10 for query in queries], np.float32)
+    def search(self, queries: Sequence[str], k: int, excluded: Groups) -> Neighbours:
+        ranks = np.array([int(query.split()[-1]) for query in queries])
+        scores = np.where(np.arange(1, k + 1) < ranks[:, None], 2, -2).astype(np.float32)
+        return Neighbours(np.full(scores.shape, 99), scores)
+
+    def score(self, queries: Sequence[str], rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        return np.array([1 - int(queries[row].split()[-1]) / 10 for row in rows], np.float32)
+
+
+FIXED = GateTeacher(FixedRetriever, gives_cosines=True)
 
 
 def test_a_question_that_quotes_its_passage_is_removed():
@@ -121,7 +132,7 @@ def test_graded_sentences_are_near_duplicates_only_when_both_are():
         graded("The cat sleeps on the warm chair.", "A dog barks at night."),
         graded("The cat sleeps on the warm chair.", "Somebody is resting there."),
         graded("The cat sleeps on the warm chair.", "A dog barks at night!"),
-        teacher=FixedTeacher(),
+        teacher=FIXED,
     )
     assert (len(kept), removed) == (2, {"near_duplicate": 1})
 
@@ -131,7 +142,7 @@ def test_a_question_must_find_its_passage_among_the_first_k():
         question("Who herds the sheep that bark 1"),
         question("Which animal likes the moon 3"),
         question("What happens near the farm 4"),
-        teacher=FixedTeacher(),
+        teacher=FIXED,
         top_k=3,
     )
     assert len(kept) == 2
@@ -147,7 +158,7 @@ def test_pairs_below_the_teacher_score_are_removed_and_responses_are_scored_too(
         question("Who is pleased with a warm chair 1"),
         question("Explain what a cat does when content 5", **response),
         question("Describe the mood of the animal 7", **response),
-        teacher=FixedTeacher(),
+        teacher=FIXED,
         min_teacher_score=threshold,
     )
     assert len(kept) == count
@@ -159,7 +170,7 @@ def test_bm25_makes_the_round_trip_and_sets_no_score():
     kept, removed, report = gate(
         question("When do cats purr?"),
         question("Which animals bark at the moon?"),
-        teacher=BM25GateTeacher(),
+        teacher=GateTeacher(BM25Retriever, gives_cosines=False),
         top_k=1,
     )
     assert kept == ["When do cats purr?"]
@@ -178,5 +189,5 @@ def test_without_a_teacher_its_gates_are_not_named():
 
 def test_no_pair_at_all_gives_a_report_of_zeros():
     written = pl.DataFrame(schema=dict(PAIRS.columns) | {"passage_id": pl.String})
-    kept, report = apply_gates(Gates(), written, CORPUS, LANGUAGES, FixedTeacher())
+    kept, report = apply_gates(Gates(), written, CORPUS, LANGUAGES, FIXED)
     assert (kept.height, report["written"], report["rejected"]) == (0, 0, 0)

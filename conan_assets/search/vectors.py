@@ -1,9 +1,82 @@
-"""Embeddings made elsewhere: an array, or a ``.npy`` file that is read block by block and never held whole."""
+"""Rows of vectors, read block by block and never held whole: stored embeddings, arrays, ``.npy`` files."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+
+PAIRS_PER_CHUNK = 4_096
+
+
+class Matrix(Protocol):
+    """Vectors that are read block by block, such as ``encoding.store.Embeddings``."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, dim)."""
+        ...
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start`` to ``stop`` as float32."""
+        ...
+
+
+class Vectors(Matrix, Protocol):
+    """A matrix whose single rows can be read too."""
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return those rows as float32."""
+        ...
+
+
+def blocks_of(matrix: Matrix, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, float32 block of at most ``size`` rows) over all rows."""
+    for start in range(0, matrix.shape[0], size):
+        yield start, matrix.block(start, min(start + size, matrix.shape[0]))
+
+
+def finite_blocks_of(matrix: Matrix, size: int, what: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the blocks of a matrix of ``what`` ("document", ...); ValueError names the first vector not finite."""
+    for start, block in blocks_of(matrix, size):
+        require_finite(block, what, start)
+        yield start, block
+
+
+def require_finite(block: np.ndarray, what: str, first: int) -> None:
+    """Raise ValueError naming the first row of ``block``, the ``first``-th of its matrix, with NaN or infinity."""
+    if not np.isfinite(block.sum()):
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(bad):
+            raise ValueError(f"the vector of {what} {first + bad[0]} holds NaN or infinity: encode it again")
+
+
+def paired_products(left: Vectors, right: Vectors, left_rows: np.ndarray, right_rows: np.ndarray) -> np.ndarray:
+    """Return the dot product of each pair of rows, float32 of shape (pairs,), block by block."""
+    products = np.empty(len(left_rows), np.float32)
+    for start in range(0, len(left_rows), PAIRS_PER_CHUNK):
+        part = slice(start, start + PAIRS_PER_CHUNK)
+        products[part] = np.einsum("ij,ij->i", left.rows(left_rows[part]), right.rows(right_rows[part]))
+    return products
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """The first ``count`` rows of a matrix."""
+
+    matrix: Matrix
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(count, dim)."""
+        return self.count, self.matrix.shape[1]
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start`` to ``stop`` as float32."""
+        return self.matrix.block(start, min(stop, self.count))
 
 
 class ArrayVectors:
@@ -63,7 +136,7 @@ class FileVectors:
 class PickedVectors:
     """Chosen rows of other vectors, in the order given."""
 
-    def __init__(self, vectors: "ArrayVectors | FileVectors", picked: np.ndarray) -> None:
+    def __init__(self, vectors: Vectors, picked: np.ndarray) -> None:
         self._vectors = vectors
         self._picked = picked
         self.shape = (len(picked), vectors.shape[1])
@@ -77,6 +150,6 @@ class PickedVectors:
         return self._vectors.rows(self._picked[indices])
 
 
-def open_vectors(source: np.ndarray | Path | str) -> ArrayVectors | FileVectors:
+def open_vectors(source: np.ndarray | Path | str) -> Vectors:
     """Return embeddings given as an array or as the path of a ``.npy`` file."""
     return ArrayVectors(source) if isinstance(source, np.ndarray) else FileVectors(Path(source))

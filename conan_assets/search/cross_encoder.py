@@ -1,8 +1,9 @@
-"""A cross-encoder as a teacher: it re-scores a first stage's candidates, each pair of texts once for ever."""
+"""A cross-encoder as a retriever: it re-scores a first stage's candidates, each pair of texts once for ever."""
 
 import hashlib
 import time
 import uuid
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ import numpy as np
 from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
 from conan_assets.encoding.models import locate_model
-from conan_assets.mining.collection import Collection
-from conan_assets.mining.ranking import EMPTY, Neighbours, pack
-from conan_assets.mining.scorers import Effort, Scorer
-from conan_assets.mining.settings import CrossEncoderTeacher
 from conan_assets.progress import Progress
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import EMPTY, Neighbours, pack
+from conan_assets.search.retriever import Effort, Retriever
+from conan_assets.search.settings import CrossEncoderTeacher
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -54,38 +55,40 @@ class ScoreCache:
         self._scores.update(zip(keys, rows["score"].tolist(), strict=True))
 
 
-class CrossEncoderScorer:
+class CrossEncoderRetriever:
     """Scores pairs in batches over all queries, texts of like length together.
 
     Parameters
     ----------
     first_stage
-        Whose candidates :meth:`search` re-scores.
+        Whose best documents :meth:`search` re-scores.
     root
         Directory of stored embeddings; the scores are kept beside them, by content.
     """
 
-    def __init__(self, settings: CrossEncoderTeacher, collection: Collection, first_stage: Scorer, root: Path) -> None:
+    def __init__(
+        self, settings: CrossEncoderTeacher, documents: Sequence[str], first_stage: Retriever, root: Path
+    ) -> None:
         self._settings = settings
-        self._collection = collection
+        self._documents = documents
         self._first_stage = first_stage
         self._path = locate_model(settings.model, settings.revision)
         self._cache = ScoreCache(root / f"pairs-{self._namespace()}")
         self.effort = Effort()
 
-    def search(self, k: int) -> Neighbours:
-        """Return the first stage's ``k`` best candidates of every query in the cross-encoder's order."""
-        found = self._first_stage.search(k)
+    def search(self, queries: Sequence[str], k: int, excluded: Groups) -> Neighbours:
+        """Return the first stage's ``k`` best documents of every query in the cross-encoder's order."""
+        found = self._first_stage.search(queries, k, excluded)
         rows, columns = np.nonzero(found.positions >= 0)
         documents = found.positions[rows, columns]
         keys = np.full(found.positions.shape, EMPTY, np.int64)
-        keys[rows, columns] = pack(self.score(rows, documents), documents)
+        keys[rows, columns] = pack(self.score(queries, rows, documents), documents)
         return Neighbours.from_keys(keys)
 
-    def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return the score of each (query, document) pair of positions, float32 of shape (pairs,)."""
-        left = self._collection.queries.gather(queries).to_list()
-        right = self._collection.texts.gather(documents).to_list()
+    def score(self, queries: Sequence[str], rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the score of each pair of ``queries[rows[i]]`` and document ``documents[i]``, float32 (pairs,)."""
+        left = [queries[row] for row in rows.tolist()]
+        right = [self._documents[row] for row in documents.tolist()]
         keys = [_key(query, text) for query, text in zip(left, right, strict=True)]
         missing = {
             key: (query, text) for key, query, text in zip(keys, left, right, strict=True) if key not in self._cache

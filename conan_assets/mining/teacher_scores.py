@@ -12,8 +12,9 @@ from conan_assets.mining.audit import mean
 from conan_assets.mining.calibration import calibration_report
 from conan_assets.mining.collection import Collection, collections
 from conan_assets.mining.figures import plot_histograms
-from conan_assets.mining.scorers import Scorer, effort_report, open_scorer
-from conan_assets.mining.settings import TeacherSettings
+from conan_assets.search.retriever import Retriever, effort_report
+from conan_assets.search.settings import TeacherSettings
+from conan_assets.search.teachers import open_teacher
 
 if TYPE_CHECKING:
     from conan_assets.encoding.store import EmbeddingStore
@@ -41,9 +42,10 @@ def score_with_teacher(
     started = time.monotonic()
     frames, efforts = [], []
     for collection in collections(corpus, pairs):
-        scorer = open_scorer(settings, collection, store, workdir / "search" / collection.dataset)
-        frames.append(_candidates(collection, scorer, settings.depth))
-        efforts.append(scorer.effort)
+        checkpoints = workdir / "search" / collection.dataset
+        retriever = open_teacher(settings, collection.texts.to_list(), store, checkpoints, collection.corpus_size)
+        frames.append(_candidates(collection, retriever, settings.depth))
+        efforts.append(retriever.effort)
     table = check_table(pl.concat(frames), CANDIDATES, f"teacher_scores/{name}")
     report = {**_counts(table), **effort_report(efforts), "seconds": round(time.monotonic() - started, 1)}
     if settings.calibrate:
@@ -52,13 +54,15 @@ def score_with_teacher(
     return table, report
 
 
-def _candidates(collection: Collection, scorer: Scorer, depth: int) -> pl.DataFrame:
-    found = scorer.search(depth)
+def _candidates(collection: Collection, retriever: Retriever, depth: int) -> pl.DataFrame:
+    asked = collection.query_texts
+    found = retriever.search(asked, depth, collection.positives)
     rows, columns = np.nonzero(found.positions >= 0)
     positives = collection.positives
     queries = np.concatenate([rows, positives.rows])
     documents = np.concatenate([found.positions[rows, columns], positives.members])
-    scores = np.concatenate([found.scores[rows, columns], scorer.score(positives.rows, positives.members)])
+    judged = retriever.score(asked, positives.rows, positives.members)
+    scores = np.concatenate([found.scores[rows, columns], judged])
     frame = collection.ids_frame(queries, documents).with_columns(
         pl.Series("score", scores, pl.Float32), is_positive=pl.Series(np.arange(len(queries)) >= len(rows))
     )

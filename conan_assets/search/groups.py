@@ -27,6 +27,11 @@ class Groups:
         offsets = np.searchsorted(pairs[:, 0], np.arange(size + 1))
         return cls(offsets.astype(np.int64), np.ascontiguousarray(pairs[:, 1]))
 
+    @classmethod
+    def empty(cls, size: int) -> "Groups":
+        """Return ``size`` groups without members."""
+        return cls(np.zeros(size + 1, np.int64), np.empty(0, np.int64))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -47,6 +52,13 @@ class Groups:
         """Return groups ``start`` to ``stop``, renumbered from 0."""
         offsets = self.offsets[start : stop + 1]
         return Groups(offsets - offsets[0], self.members[offsets[0] : offsets[-1]])
+
+    def select(self, groups: np.ndarray) -> "Groups":
+        """Return the groups at those positions, renumbered from 0."""
+        counts = self.counts[groups]
+        offsets = np.append(0, np.cumsum(counts))
+        first = np.repeat(self.offsets[groups] - offsets[:-1], counts)
+        return Groups(offsets, self.members[first + np.arange(offsets[-1])])
 
     def by_member(self) -> tuple[np.ndarray, np.ndarray]:
         """Return all members in ascending order and the group of each, int64 of shape (members,)."""

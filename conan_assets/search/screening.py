@@ -17,19 +17,25 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from conan_assets.mining.exact import Matrix, SearchBlock, require_finite, search_block_on_cpu
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.ranking import EMPTY, CloseToBest, CrowdedError, pack, positions_of
+from conan_assets.search.exact import SearchBlock, search_block_on_cpu
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import EMPTY, CloseToBest, CrowdedError, pack, positions_of
+from conan_assets.search.vectors import (
+    ArrayVectors,
+    Matrix,
+    blocks_of,
+    finite_blocks_of,
+    paired_products,
+)
 
 DOCUMENTS_PER_BLOCK = 512
-PAIRS_PER_CHUNK = 1_024
 ROUNDING = 2.0**-8
 SUMMATION = 2.0**-23
 MORE = 1.01
 
 
 def search_block_with_screening(documents: Matrix) -> SearchBlock:
-    """Return a function for ``exact.nearest`` that searches these ``documents`` on the CPU.
+    """Return a function for ``exact_nearest`` that searches these ``documents`` on the CPU.
 
     Where too many documents are too close to the k-th best to be told apart, it multiplies all in float32.
     """
@@ -66,7 +72,7 @@ def one_torch_thread() -> Iterator[None]:
 def _screen(close: CloseToBest, queries: np.ndarray, documents: Matrix, excluded: Groups) -> None:
     left = torch.from_numpy(queries).bfloat16()
     hidden, rows = excluded.by_member()
-    for start, block in _blocks(documents):
+    for start, block in blocks_of(documents, DOCUMENTS_PER_BLOCK):
         products = (left @ torch.from_numpy(block).bfloat16().T).float().numpy()
         here = slice(*np.searchsorted(hidden, [start, start + len(block)]))
         products[rows[here], hidden[here] - start] = -np.inf
@@ -81,20 +87,18 @@ def _multiply_again(keys: np.ndarray, queries: np.ndarray, documents: Matrix) ->
     places, positions = places[order], positions[order]
     rows = places // keys.shape[1]
     exact = np.full(keys.size, EMPTY, np.int64)
-    for start, block in _blocks(documents):
-        first, last = np.searchsorted(positions, [start, start + len(block)])
-        for chunk in range(first, last, PAIRS_PER_CHUNK):
-            part = slice(chunk, min(chunk + PAIRS_PER_CHUNK, last))
-            products = np.einsum("ij,ij->i", queries[rows[part]], block[positions[part] - start])
-            exact[places[part]] = pack(products, positions[part])
+    left = ArrayVectors(queries)
+    for start, block in blocks_of(documents, DOCUMENTS_PER_BLOCK):
+        part = slice(*np.searchsorted(positions, [start, start + len(block)]))
+        products = paired_products(left, ArrayVectors(block), rows[part], positions[part] - start)
+        exact[places[part]] = pack(products, positions[part])
     return exact.reshape(keys.shape)
 
 
 def _largest_norms(documents: Matrix) -> tuple[float, float]:
     """Return the largest |d| and the largest |d - d'|."""
     norm = error = 0.0
-    for start, block in _blocks(documents):
-        require_finite(block, "document", start)
+    for _, block in finite_blocks_of(documents, DOCUMENTS_PER_BLOCK, "document"):
         rounded = torch.from_numpy(block).bfloat16().float().numpy()
         norm, error = max(norm, _norms(block).max()), max(error, _norms(block - rounded).max())
     return norm, error
@@ -102,8 +106,3 @@ def _largest_norms(documents: Matrix) -> tuple[float, float]:
 
 def _norms(rows: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-
-
-def _blocks(documents: Matrix) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, documents.shape[0], DOCUMENTS_PER_BLOCK):
-        yield start, documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))

@@ -3,15 +3,16 @@
 import numpy as np
 import torch
 
-from conan_assets.mining.exact import Matrix, SearchBlock, require_finite
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.ranking import EMPTY, pack
+from conan_assets.search.exact import SearchBlock
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import EMPTY, pack
+from conan_assets.search.vectors import Matrix, finite_blocks_of
 
 DOCUMENTS_PER_BLOCK = 65_536
 
 
 def search_block_on(device: str) -> SearchBlock:
-    """Return a function for ``exact.nearest`` that searches on ``device`` in full float32, without TF32."""
+    """Return a function for ``exact_nearest`` that searches on ``device`` in full float32, without TF32."""
 
     @torch.inference_mode()
     def search_block(queries: np.ndarray, documents: Matrix, k: int, excluded: Groups) -> np.ndarray:
@@ -20,9 +21,7 @@ def search_block_on(device: str) -> SearchBlock:
         scores = torch.full((len(queries), 0), -torch.inf, device=device)
         positions = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
         hidden, rows = excluded.by_member()
-        for start in range(0, documents.shape[0], DOCUMENTS_PER_BLOCK):
-            block = documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))
-            require_finite(block, "document", start)
+        for start, block in finite_blocks_of(documents, DOCUMENTS_PER_BLOCK, "document"):
             found = _products(left, torch.from_numpy(block).to(device))
             here = slice(*np.searchsorted(hidden, [start, start + len(block)]))
             found[torch.from_numpy(rows[here]), torch.from_numpy(hidden[here] - start)] = -torch.inf

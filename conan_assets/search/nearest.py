@@ -1,18 +1,17 @@
 """Find every query's nearest documents in the way that the settings ask for."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from conan_assets.mining.approximate import approximate_nearest
-from conan_assets.mining.exact import Matrix, nearest
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.ranking import Neighbours
-from conan_assets.mining.settings import SearchSettings
-from conan_assets.mining.vectors import ArrayVectors
-
-EXACT = "exact"
+from conan_assets.search.approximate import approximate_nearest
+from conan_assets.search.exact import exact_nearest
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import Neighbours
+from conan_assets.search.settings import EXACT, SearchSettings
+from conan_assets.search.vectors import ArrayVectors, Matrix
 
 
 def find_nearest(
@@ -30,16 +29,17 @@ def find_nearest(
     if settings.index != EXACT:
         found = approximate_nearest(settings.index, settings.index_parameters, queries, documents, k, excluded)
         return found, _recall(settings, found, queries, documents, k, excluded)
+    search = partial(exact_nearest, queries, documents, k, excluded, checkpoints)
     if settings.device not in ("auto", "cpu"):
-        from conan_assets.mining.torch_exact import search_block_on
+        from conan_assets.search.torch_exact import search_block_on
 
-        return nearest(queries, documents, k, excluded, checkpoints, search_block_on(settings.device), threads=1), None
+        return search(search_block_on(settings.device), threads=1), None
     if settings.screening == "bfloat16" or (settings.screening == "auto" and _bfloat16_is_at_hand()):
-        from conan_assets.mining.screening import one_torch_thread, search_block_with_screening
+        from conan_assets.search.screening import one_torch_thread, search_block_with_screening
 
         with one_torch_thread():
-            return nearest(queries, documents, k, excluded, checkpoints, search_block_with_screening(documents)), None
-    return nearest(queries, documents, k, excluded, checkpoints), None
+            return search(search_block_with_screening(documents)), None
+    return search(), None
 
 
 def _bfloat16_is_at_hand() -> bool:
@@ -54,11 +54,7 @@ def _recall(
     """Return the share of the exact result that was found, on evenly spread queries."""
     sample = np.unique(np.linspace(0, queries.shape[0] - 1, settings.recall_queries).astype(np.int64))
     rows = np.concatenate([queries.block(i, i + 1) for i in sample.tolist()])
-    members = [excluded[i] for i in sample.tolist()]
-    hidden = Groups.from_pairs(
-        np.repeat(np.arange(len(sample)), [len(m) for m in members]), np.concatenate(members), len(sample)
-    )
-    exact = nearest(ArrayVectors(rows), documents, k, hidden)
+    exact = exact_nearest(ArrayVectors(rows), documents, k, excluded.select(sample))
     hits = sum(
         np.isin(best[best >= 0], found.positions[i]).sum() for best, i in zip(exact.positions, sample, strict=True)
     )

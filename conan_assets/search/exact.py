@@ -7,55 +7,24 @@ before the next begins, so a killed search goes on where it was.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import threadpoolctl
 
 from conan_assets.artifacts import atomic_path
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.ranking import BestOf, Neighbours
 from conan_assets.progress import Progress
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import BestOf, Neighbours
+from conan_assets.search.vectors import Matrix, finite_blocks_of, require_finite
 
-SearchBlock = Callable[[np.ndarray, "Matrix", int, Groups], np.ndarray]
+SearchBlock = Callable[[np.ndarray, Matrix, int, Groups], np.ndarray]
 
 MAX_QUERIES_PER_BLOCK = 2_048
 DOCUMENTS_PER_BLOCK = 256
 
 
-class Matrix(Protocol):
-    """Rows of vectors that are read block by block, such as ``encoding.store.Embeddings``."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, dim)."""
-        ...
-
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start`` to ``stop`` as float32."""
-        ...
-
-
-@dataclass(frozen=True)
-class FirstRows:
-    """The first ``count`` rows of a matrix."""
-
-    matrix: Matrix
-    count: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(count, dim)."""
-        return self.count, self.matrix.shape[1]
-
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start`` to ``stop`` as float32."""
-        return self.matrix.block(start, min(stop, self.count))
-
-
-def nearest(
+def exact_nearest(
     queries: Matrix,
     documents: Matrix,
     k: int,
@@ -116,9 +85,7 @@ def search_block_on_cpu(queries: np.ndarray, documents: Matrix, k: int, excluded
     best = BestOf(len(queries), min(k, documents.shape[0]))
     hidden, rows = excluded.by_member()
     scores = np.empty((len(queries), DOCUMENTS_PER_BLOCK), np.float32)
-    for start in range(0, documents.shape[0], DOCUMENTS_PER_BLOCK):
-        block = documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))
-        require_finite(block, "document", start)
+    for start, block in finite_blocks_of(documents, DOCUMENTS_PER_BLOCK, "document"):
         if len(block) < scores.shape[1]:
             scores = np.empty((len(queries), len(block)), np.float32)
         np.matmul(queries, block.T, out=scores)
@@ -126,11 +93,3 @@ def search_block_on_cpu(queries: np.ndarray, documents: Matrix, k: int, excluded
         scores[rows[here], hidden[here] - start] = -np.inf
         best.add(scores, start)
     return best.keys()
-
-
-def require_finite(block: np.ndarray, what: str, first: int) -> None:
-    """Raise ValueError naming the first row of ``block``, the ``first``-th of its matrix, with NaN or infinity."""
-    if not np.isfinite(block.sum()):
-        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
-        if len(bad):
-            raise ValueError(f"the vector of {what} {first + bad[0]} holds NaN or infinity: encode it again")

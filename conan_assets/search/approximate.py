@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conan_assets.mining.exact import Matrix
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.ranking import EMPTY, Neighbours, pack
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import EMPTY, Neighbours, pack
+from conan_assets.search.vectors import Matrix, blocks_of
 
 if TYPE_CHECKING:
     import faiss
@@ -63,16 +63,13 @@ def _build(index: str, parameters: str, documents: Matrix) -> "faiss.Index":
     import faiss
 
     built = faiss.index_factory(documents.shape[1], index, faiss.METRIC_INNER_PRODUCT)
-    starts = range(0, documents.shape[0], DOCUMENTS_PER_BLOCK)
     if not built.is_trained:
-        spread = np.linspace(0, len(starts) - 1, min(TRAINING_BLOCKS, len(starts))).astype(int)
-        built.train(np.concatenate([_block(documents, starts[i]) for i in spread]))
-    for start in starts:
-        built.add(_block(documents, start))
+        blocks = -(-documents.shape[0] // DOCUMENTS_PER_BLOCK)
+        chosen = DOCUMENTS_PER_BLOCK * np.linspace(0, blocks - 1, min(TRAINING_BLOCKS, blocks)).astype(int)
+        ends = np.minimum(chosen + DOCUMENTS_PER_BLOCK, documents.shape[0])
+        built.train(np.concatenate([documents.block(*bounds) for bounds in zip(chosen, ends, strict=True)]))
+    for _, block in blocks_of(documents, DOCUMENTS_PER_BLOCK):
+        built.add(block)
     for name, _, value in (parameter.partition("=") for parameter in parameters.split(",") if parameter):
         faiss.ParameterSpace().set_index_parameter(built, name.strip(), float(value))
     return built
-
-
-def _block(documents: Matrix, start: int) -> np.ndarray:
-    return documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conan_assets.mining import exact, screening
-from conan_assets.mining.approximate import approximate_nearest
-from conan_assets.mining.exact import nearest
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.ranking import BestOf, Neighbours, pack
-from conan_assets.mining.screening import search_block_with_screening
-from conan_assets.mining.torch_exact import search_block_on
-from conan_assets.mining.vectors import ArrayVectors, FileVectors, PickedVectors
+from conan_assets.search import exact, screening
+from conan_assets.search.approximate import approximate_nearest
+from conan_assets.search.exact import exact_nearest
+from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import BestOf, Neighbours, pack
+from conan_assets.search.screening import search_block_with_screening
+from conan_assets.search.torch_exact import search_block_on
+from conan_assets.search.vectors import ArrayVectors, FileVectors, PickedVectors
 
 
 def unit_rows(rows: int, dim: int, seed: int) -> np.ndarray:
@@ -65,16 +65,16 @@ def test_the_result_is_that_of_sorting_every_product(small_blocks, documents, k)
     queries, texts = whole_numbers(20, 8, 1), whole_numbers(documents, 8, 2)
     excluded = random_exclusions(20, documents, 3, most=6)
     expected = by_sorting(queries, texts, k, excluded)
-    assert found(nearest(ArrayVectors(queries), ArrayVectors(texts), k, excluded)) == expected
+    assert found(exact_nearest(ArrayVectors(queries), ArrayVectors(texts), k, excluded)) == expected
 
 
 @pytest.mark.parametrize("documents", [5, 131])
 def test_the_matrix_products_of_torch_find_the_same_documents(small_blocks, monkeypatch, documents):
-    monkeypatch.setattr("conan_assets.mining.torch_exact.DOCUMENTS_PER_BLOCK", 13)
+    monkeypatch.setattr("conan_assets.search.torch_exact.DOCUMENTS_PER_BLOCK", 13)
     queries, texts = ArrayVectors(unit_rows(20, 8, 1)), ArrayVectors(unit_rows(documents, 8, 2))
     excluded = random_exclusions(20, documents, 3, most=6)
-    on_torch = nearest(queries, texts, 10, excluded, search_block=search_block_on("cpu"))
-    assert found(on_torch) == found(nearest(queries, texts, 10, excluded))
+    on_torch = exact_nearest(queries, texts, 10, excluded, search_block=search_block_on("cpu"))
+    assert found(on_torch) == found(exact_nearest(queries, texts, 10, excluded))
 
 
 @pytest.mark.parametrize("documents", [5, 131, 2_000])
@@ -83,8 +83,8 @@ def test_screening_in_bfloat16_finds_the_same_documents(documents, spread):
     centre = unit_rows(1, 24, 7)
     queries, texts = (ArrayVectors(centre + spread * unit_rows(rows, 24, rows)) for rows in (30, documents))
     excluded = random_exclusions(30, documents, 3, most=4)
-    screened = nearest(queries, texts, 10, excluded, search_block=search_block_with_screening(texts))
-    plain = nearest(queries, texts, 10, excluded)
+    screened = exact_nearest(queries, texts, 10, excluded, search_block=search_block_with_screening(texts))
+    plain = exact_nearest(queries, texts, 10, excluded)
     np.testing.assert_allclose(screened.scores, plain.scores, rtol=1e-6)
     for ours, theirs, scores in zip(found(screened), found(plain), plain.scores, strict=True):
         assert set(ours) == set(theirs) or scores[-1] == pytest.approx(scores[-2], rel=1e-6)
@@ -100,8 +100,8 @@ def test_no_rounding_error_hides_a_document_from_the_screen(seed, k, scale):
         (generator.standard_normal((400, 16)) * generator.uniform(0.1, 3, (400, 1))).astype(np.float32)
     )
     nothing = Groups.from_pairs([], [], 5)
-    screened = nearest(queries, texts, k, nothing, search_block=search_block_with_screening(texts))
-    plain = nearest(queries, texts, k, nothing)
+    screened = exact_nearest(queries, texts, k, nothing, search_block=search_block_with_screening(texts))
+    plain = exact_nearest(queries, texts, k, nothing)
     np.testing.assert_allclose(screened.scores, plain.scores, rtol=1e-4, atol=1e-4 * scale)
     assert found(screened) == found(plain)
 
@@ -112,14 +112,14 @@ def test_where_everything_is_too_close_to_tell_apart_all_is_multiplied_in_float3
     queries = ArrayVectors(np.ones((1, 4), np.float32))
     texts = ArrayVectors(np.ones((500, 4), np.float32) + np.arange(500, dtype=np.float32)[:, None] * 1e-6)
     search_block = search_block_with_screening(texts)
-    result = nearest(queries, texts, 3, Groups.from_pairs([], [], 1), search_block=search_block)
+    result = exact_nearest(queries, texts, 3, Groups.from_pairs([], [], 1), search_block=search_block)
     assert called
     assert result.scores[0, 0] == pytest.approx(4 + 4 * 499e-6, rel=1e-6)
 
 
 def test_equal_scores_go_to_the_lower_position_however_the_blocks_fall(small_blocks):
-    documents = np.repeat(unit_rows(2, 8, 0), 30, axis=0)
-    result = nearest(
+    documents = np.repeat(whole_numbers(2, 8, 0), 30, axis=0)
+    result = exact_nearest(
         ArrayVectors(documents[:1]), ArrayVectors(documents), 20, Groups.from_pairs(np.zeros(1), np.array([3]), 1)
     )
     assert found(result) == [[i for i in range(21) if i != 3]]
@@ -128,14 +128,14 @@ def test_equal_scores_go_to_the_lower_position_however_the_blocks_fall(small_blo
 def test_a_query_with_many_positives_gets_as_many_documents_as_the_others(small_blocks):
     queries, documents = unit_rows(3, 8, 0), unit_rows(100, 8, 1)
     excluded = Groups.from_pairs(np.zeros(80), np.arange(80), 3)
-    result = nearest(ArrayVectors(queries), ArrayVectors(documents), 10, excluded)
+    result = exact_nearest(ArrayVectors(queries), ArrayVectors(documents), 10, excluded)
     assert [len(row) for row in found(result)] == [10, 10, 10]
     assert min(found(result)[0]) >= 80
 
 
 def test_documents_sorted_from_worst_to_best_do_not_overflow_the_buffer(small_blocks):
     documents = np.linspace(-1, 1, 400, dtype=np.float32)[:, None]
-    result = nearest(
+    result = exact_nearest(
         ArrayVectors(np.ones((1, 1), np.float32)), ArrayVectors(documents), 5, Groups.from_pairs([], [], 1)
     )
     assert found(result) == [[399, 398, 397, 396, 395]]
@@ -167,9 +167,9 @@ def test_a_vector_that_is_not_finite_is_refused_by_its_number(bad):
     queries, documents = unit_rows(2, 4, 0), unit_rows(30, 4, 1)
     documents[17, 2] = bad
     with pytest.raises(ValueError, match="document 17 holds NaN or infinity"):
-        nearest(ArrayVectors(queries), ArrayVectors(documents), 3, Groups.from_pairs([], [], 2))
+        exact_nearest(ArrayVectors(queries), ArrayVectors(documents), 3, Groups.from_pairs([], [], 2))
     with pytest.raises(ValueError, match="query 1 holds NaN"):
-        nearest(ArrayVectors(documents[16:18]), ArrayVectors(queries), 3, Groups.from_pairs([], [], 2))
+        exact_nearest(ArrayVectors(documents[16:18]), ArrayVectors(queries), 3, Groups.from_pairs([], [], 2))
 
 
 def test_vectors_in_a_file_are_read_like_those_in_memory(tmp_path):
@@ -190,7 +190,7 @@ def test_an_approximate_index_that_looks_everywhere_finds_the_exact_result():
     queries, documents = ArrayVectors(unit_rows(20, 16, 0)), ArrayVectors(unit_rows(300, 16, 1))
     excluded = random_exclusions(20, 300, 2, most=30)
     result = approximate_nearest("IVF4,Flat", "nprobe=4", queries, documents, 10, excluded)
-    assert found(result) == found(nearest(queries, documents, 10, excluded))
+    assert found(result) == found(exact_nearest(queries, documents, 10, excluded))
 
 
 @pytest.mark.parametrize(("index", "parameters"), [("IVF4,Fat", ""), ("HNSW8", "nprobe=3"), ("IVF4,Flat", "nprobe=x")])
@@ -203,12 +203,12 @@ def test_what_faiss_cannot_read_is_an_error_that_names_it(index, parameters):
 def test_finished_blocks_are_not_searched_again(tmp_path, small_blocks):
     queries, documents = ArrayVectors(unit_rows(20, 8, 0)), ArrayVectors(unit_rows(60, 8, 1))
     excluded = random_exclusions(20, 60, 2, most=3)
-    once = nearest(queries, documents, 5, excluded, tmp_path)
+    once = exact_nearest(queries, documents, 5, excluded, tmp_path)
 
     def never(*_):
         raise AssertionError("a finished block was searched again")
 
-    again = nearest(queries, documents, 5, excluded, tmp_path, search_block=never)
+    again = exact_nearest(queries, documents, 5, excluded, tmp_path, search_block=never)
     np.testing.assert_array_equal(once.positions, again.positions)
     np.testing.assert_array_equal(once.scores, again.scores)
 
@@ -217,9 +217,9 @@ SLOW_SEARCH = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from conan_assets.mining import exact, screening
-from conan_assets.mining.groups import Groups
-from conan_assets.mining.vectors import FileVectors
+from conan_assets.search import exact, screening
+from conan_assets.search.groups import Groups
+from conan_assets.search.vectors import FileVectors
 
 folder = Path(sys.argv[1])
 exact.MAX_QUERIES_PER_BLOCK = 10
@@ -230,7 +230,7 @@ def slowly(queries, documents, k, excluded):
     return exact.search_block_on_cpu(queries, documents, k, excluded)
 
 queries, documents = FileVectors(folder / "queries.npy"), FileVectors(folder / "documents.npy")
-found = exact.nearest(queries, documents, 5, Groups.from_pairs([], [], 100), folder / "blocks", slowly, threads=1)
+found = exact.exact_nearest(queries, documents, 5, Groups.from_pairs([], [], 100), folder / "blocks", slowly, threads=1)
 np.save(folder / "result.npy", found.positions)
 """
 
@@ -257,7 +257,7 @@ def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path):
 
     output, _ = start(0).communicate(timeout=60)
     assert output.count("block") == 10 - finished
-    whole = nearest(
+    whole = exact_nearest(
         FileVectors(tmp_path / "queries.npy"),
         FileVectors(tmp_path / "documents.npy"),
         5,

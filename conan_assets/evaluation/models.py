@@ -1,0 +1,178 @@
+"""What mteb evaluates: any retriever behind its search protocol, and an encoder behind its encoder protocol too."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models import ModelMeta
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.models.model_meta import ScoringFunction
+from mteb.types import PromptType
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.encoding.encoder import Encoder, Role
+from conan_assets.encoding.store import EmbeddingStore
+from conan_assets.evaluation.mteb_privates import document_texts, loaded_texts, query_texts
+from conan_assets.evaluation.settings import EvaluationError
+from conan_assets.lexical import K1, B
+from conan_assets.search.bm25 import BM25Retriever
+from conan_assets.search.embeddings import BiEncoderRetriever
+from conan_assets.search.groups import Groups
+from conan_assets.search.retriever import Effort, OpenRetriever
+from conan_assets.search.teachers import SEARCH_VERSION
+
+Hits = dict[str, float]
+"""Scores of documents by id."""
+
+Run = dict[str, Hits]
+"""What was found, by query id."""
+
+RunKey = tuple[str, str, str]
+"""Name of the mteb task, subset, split."""
+
+NOTHING_FOUND = {"": 0.0}
+"""A query without any hit must still count as 0: mteb averages over the queries that have results."""
+
+WAY_OUT = "correct the ids in the task's data, or leave the task out of the suite's tasks"
+
+
+class SearchModel:
+    """A retriever behind mteb's search protocol; it can run retrieval and reranking tasks only.
+
+    mteb keeps results by a model's name and revision, so both carry fingerprints here.
+
+    Parameters
+    ----------
+    open_retriever
+        Opens the retriever over the texts of a corpus.
+    name
+        What mteb calls the model.
+    fingerprint
+        16 hex digits that change with whatever changes the model's scores.
+
+    Attributes
+    ----------
+    runs
+        What was found in each retrieval or reranking task since the attribute was last cleared.
+    """
+
+    def __init__(self, open_retriever: OpenRetriever, name: str, fingerprint: str, **meta: object) -> None:
+        self.fingerprint = fingerprint
+        self.mteb_model_meta = ModelMeta.create_empty({"name": f"conan-assets/{name}", "revision": fingerprint, **meta})
+        self.runs: dict[RunKey, Run] = {}
+        self._open = open_retriever
+        self._efforts: list[Effort] = []
+
+    @property
+    def effort(self) -> Effort:
+        """What had to be encoded so far."""
+        encoded, seconds = ([getattr(effort, name) for effort in self._efforts] for name in ("encoded", "seconds"))
+        return Effort(sum(encoded), sum(seconds))
+
+    def index(self, corpus: Dataset, **_: object) -> None:
+        """Take the corpus that is searched next."""
+        self._document_ids: Sequence[str] = list(corpus["id"])
+        self._retriever = self._open(document_texts(corpus))
+        self._efforts.append(self._retriever.effort)
+
+    def search(
+        self,
+        queries: Dataset,
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        top_k: int,
+        top_ranked: Mapping[str, Sequence[str]] | None = None,
+        **_: object,
+    ) -> Run:
+        """Return the ``top_k`` documents of every query, or the scores of those named in ``top_ranked``.
+
+        Raises
+        ------
+        EvaluationError
+            A reranking task lists no candidates, none for one of its queries, or one that is not in the corpus.
+        """
+        query_ids = list(queries["id"])
+        texts = query_texts(queries, task_metadata)
+        if top_ranked is not None:
+            hits = self._score(texts, self._candidates(query_ids, top_ranked, task_metadata.name))
+        elif task_metadata.type.endswith("Reranking"):
+            raise EvaluationError(
+                f"{task_metadata.name} is a reranking task but its data lists no candidates (top_ranked); a search "
+                "of the whole corpus would give figures that mean nothing: load the task's data again"
+            )
+        else:
+            hits = self._search(texts, top_k)
+        run = {query_id: found or dict(NOTHING_FOUND) for query_id, found in zip(query_ids, hits, strict=True)}
+        self.runs[task_metadata.name, hf_subset, hf_split] = run
+        return run
+
+    def _candidates(
+        self, query_ids: Sequence[str], top_ranked: Mapping[str, Sequence[str]], task: str
+    ) -> list[Sequence[str]]:
+        """Return each query's candidates, all of them documents of the corpus."""
+        known = set(self._document_ids)
+        for query_id in query_ids:
+            if not top_ranked.get(query_id):
+                raise EvaluationError(
+                    f"{task}: the query {query_id!r} has no candidates to rerank; its data lists candidates "
+                    f"(top_ranked) of {len(top_ranked)} queries, such as {next(iter(top_ranked), None)!r}: {WAY_OUT}"
+                )
+            for document_id in top_ranked[query_id]:
+                if document_id not in known:
+                    raise EvaluationError(
+                        f"{task}: the query {query_id!r} has the candidate {document_id!r}, which is not among the "
+                        f"{len(known)} documents of the corpus: {WAY_OUT}"
+                    )
+        return [top_ranked[query_id] for query_id in query_ids]
+
+    def _search(self, queries: list[str], k: int) -> list[Hits]:
+        """Return the ``k`` best documents of every query text."""
+        found = self._retriever.search(queries, k, Groups.empty(len(queries)))
+        return [
+            {self._document_ids[position]: score for position, score in zip(*hits, strict=True) if position >= 0}
+            for hits in zip(found.positions.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def _score(self, queries: list[str], candidates: Sequence[Sequence[str]]) -> list[Hits]:
+        """Return the scores of each query's own candidates."""
+        position = {document_id: row for row, document_id in enumerate(self._document_ids)}
+        rows = np.repeat(np.arange(len(queries)), [len(listed) for listed in candidates])
+        documents = np.array([position[document_id] for listed in candidates for document_id in listed], np.int64)
+        scores = iter(self._retriever.score(queries, rows, documents).tolist())
+        return [{document_id: next(scores) for document_id in listed} for listed in candidates]
+
+
+class EncoderModel(SearchModel, AbsEncoder):
+    """An encoder, its embeddings taken from the store that mining reads too.
+
+    Texts of tasks without queries and documents (STS, classification, ...) are encoded as documents.
+    """
+
+    mteb_model_meta: ModelMeta
+
+    def __init__(self, encoder: Encoder, store: EmbeddingStore) -> None:
+        namespaces = (encoder.namespace("query"), encoder.namespace("document"))
+        super().__init__(
+            lambda documents: BiEncoderRetriever(encoder, store, documents),
+            encoder.weights_fingerprint,
+            fingerprint(*namespaces, store.dtype.name, SEARCH_VERSION),
+            similarity_fn_name=ScoringFunction.COSINE,
+        )
+        self._encoder = encoder
+        self._store = store
+
+    def encode(self, inputs: Iterable[Any], *, prompt_type: PromptType | None = None, **_: object) -> np.ndarray:
+        """Return the embeddings of all texts of a data loader, float32 of shape (texts, dim)."""
+        role: Role = "query" if prompt_type == PromptType.query else "document"
+        embeddings = self._store.embed(self._encoder, loaded_texts(inputs), role)
+        self._efforts.append(Effort(embeddings.encoded, embeddings.seconds))
+        return embeddings.block(0, len(embeddings))
+
+
+def bm25_model() -> SearchModel:
+    """Return BM25: the baseline that goes through the same tasks and metrics as a checkpoint."""
+    return SearchModel(BM25Retriever, "bm25", fingerprint("bm25", K1, B, SEARCH_VERSION), model_type=["sparse"])

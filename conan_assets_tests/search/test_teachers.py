@@ -1,0 +1,80 @@
+"""A teacher's settings open a retriever; a class of the user's own is as good a teacher as any."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from conan_assets.encoding.store import EmbeddingStore
+from conan_assets.mining.api import mine
+from conan_assets.search.groups import Groups
+from conan_assets.search.retriever import ExhaustiveRetriever
+from conan_assets.search.settings import PythonTeacher
+from conan_assets.search.teachers import TeacherError, open_teacher
+
+MODULE = """
+import numpy as np
+from conan_assets.search.retriever import ExhaustiveRetriever
+
+
+class Lengths(ExhaustiveRetriever):
+    def __init__(self, documents, retrievable=None, *, unit=1):
+        super().__init__(documents, retrievable)
+        self.lengths = np.array([len(text) / unit for text in documents], np.float32)
+
+    def scores(self, query):
+        return self.lengths.copy()
+"""
+DOCUMENTS = ["aa", "aaaa", "a", "aaa", "aaaaa"]
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "teachers_of_mine.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "teachers_of_mine"
+    sys.modules.pop("teachers_of_mine", None)
+
+
+def open_python(retriever: str, folder: Path, retrievable: int | None = None, **options: object):
+    settings = PythonTeacher(retriever=retriever, options=options)
+    return open_teacher(settings, DOCUMENTS, EmbeddingStore(folder), retrievable=retrievable)
+
+
+def test_a_class_named_by_its_module_finds_and_scores(module, tmp_path):
+    retriever = open_python(f"{module}:Lengths", tmp_path, retrievable=4, unit=2)
+    found = retriever.search(["q"], 2, Groups.from_pairs(np.array([0]), np.array([1]), 1))
+    assert found.positions.tolist() == [[3, 0]]
+    assert retriever.score(["q"], np.array([0, 0]), np.array([4, 2])).tolist() == [2.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("no_such_module:Lengths", {}, "'no_such_module:Lengths' cannot be imported.*PYTHONPATH"),
+        ("teachers_of_mine:Missing", {}, "'teachers_of_mine:Missing' cannot be imported"),
+        ("teachers_of_mine:Lengths", {"size": 1}, "options size"),
+    ],
+)
+def test_a_class_that_cannot_be_opened_is_an_error_that_names_it(module, tmp_path, name, options, message):
+    with pytest.raises(TeacherError, match=message):
+        open_python(name, tmp_path, **options)
+
+
+def test_a_class_mines_in_plain_python():
+    class Lengths(ExhaustiveRetriever):
+        def __init__(self, documents):
+            super().__init__(documents)
+            self.lengths = np.array([len(text) for text in documents], np.float32)
+
+        def scores(self, query: str) -> np.ndarray:
+            return self.lengths.copy()
+
+    corpus = pl.DataFrame({"doc_id": list("abcde"), "text": DOCUMENTS})
+    queries = pl.DataFrame({"query_id": ["q"], "text": ["a query"]})
+    positives = pl.DataFrame({"query_id": ["q"], "doc_id": ["b"]})
+    table = mine(queries, corpus, positives, teacher=Lengths, rule="top_k_abs", threshold=4.5)
+    kept = table.filter(pl.col("verdict") == "kept").sort("order")
+    assert kept["doc_id"].to_list() == ["d", "a", "c"]
