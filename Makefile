@@ -7,6 +7,7 @@ INSTALLED := .venv/.installed
 export CONAN_HOME ?= $(CURDIR)/conan_home
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
+UI := make ui$(if $(filter-out demo,$(PROFILE)), PROFILE=$(PROFILE))$(if $(filter-out $(CURDIR)/conan_home,$(CONAN_HOME)), CONAN_HOME=$(CONAN_HOME))
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 
 .PHONY: demo test quick lint ui screenshots docs format
@@ -16,10 +17,10 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 	$(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
 	@cat $(CONAN_HOME)/leaderboard.md
 	@echo
-	@echo "Released model: $(CONAN_HOME)/released_model"
+	@cat $(CONAN_HOME)/outcome.md
 	@echo "Leaderboard:    $(CONAN_HOME)/leaderboard.json"
 	@echo "Reports:        $(CONAN_HOME)/assets/round_*/*_report"
-	@echo "The graph:      make ui"
+	@echo "The graph:      $(UI)"
 
 test: $(INSTALLED) ## Run the tests, two files at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

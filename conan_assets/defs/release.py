@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -15,15 +16,25 @@ from conan_assets.defs.limits import retried
 from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs, stage_versions
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.release_gate import require_passed_checks
-from conan_assets.defs.reports import current_report, report_keys
+from conan_assets.defs.reports import BASE_MODEL_FOLDER, current_report, report_keys
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
-from conan_assets.evaluation.report import BM25_MODEL, LeaderboardEntry, as_json
+from conan_assets.evaluation.report import (
+    BASE_MODEL,
+    BM25_MODEL,
+    BM25_PER_QUERY,
+    PER_QUERY,
+    LeaderboardEntry,
+    as_json,
+)
 from conan_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from conan_assets.evaluation.choice import Choice
 
 logger = logging.getLogger("conan_assets")
 
-BASE_MODEL = "base model"
+OUTCOME = "outcome.md"
 LEADERBOARD_FILES = ("leaderboard.json", "leaderboard.md", "leaderboard.html", "leaderboard.png")
 
 
@@ -34,15 +45,17 @@ def build_release_assets(settings: Settings, checks: Sequence[dg.AssetChecksDefi
 
 
 def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="3")
+    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="4")
     def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Compare all rounds, the base model and BM25."""
         from conan_assets.evaluation.leaderboard import build_leaderboard
 
         def build(directory: Path) -> Report:
-            return build_leaderboard(leaderboard_entries(settings, storage), directory, stage_costs(settings, storage))
+            entries, costs = leaderboard_entries(settings, storage), stage_costs(settings, storage)
+            return build_leaderboard(entries, directory, costs, choice_of(settings, storage))
 
-        result = reuse_or_build(context, storage, {"stages": stage_versions(settings, storage)}, build)
+        recipe = {"stages": stage_versions(settings, storage), "dev_metric": settings.dev_metric}
+        result = reuse_or_build(context, storage, recipe, build)
         folder = storage.artifacts.current("leaderboard").path
         with naming_a_full_disk("leaderboard", storage.root):
             for name in LEADERBOARD_FILES:
@@ -60,20 +73,19 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         group_name="outcome",
         deps=["leaderboard", *report_keys(settings), *checkpoints],
         kinds={"huggingface"},
-        code_version="3",
+        code_version="4",
     )
     @retried
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
         """Release the best checkpoint by the dev metric as a sentence-transformers folder with a model card."""
+        from conan_assets.evaluation.comparison import keep_scores
         from conan_assets.evaluation.hub import hub_token, push_release
-        from conan_assets.evaluation.leaderboard import choose_best
-        from conan_assets.evaluation.model_card import Origin
-        from conan_assets.evaluation.regression import keep_scores
+        from conan_assets.evaluation.model_card import Origin, body_of
         from conan_assets.evaluation.release import RELEASE_FOLDER, publish, write_release
 
         token = hub_token(settings.release)
-        chosen_by = settings.dev_metric
-        best = choose_best(leaderboard_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
+        choice = choice_of(settings, storage)
+        best = choice.best
         before = [key for key in checks if _comes_before(key.asset_key, best.round)]
         verdicts = require_passed_checks(context, best.round, before)
 
@@ -82,10 +94,10 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
             weights = replace(settings.base_model, model=str(checkpoint.path / MODEL), revision=None)
             base_model = base_model_of(settings, storage.current(round_key(0, "checkpoint")))
             programme = settings.model_dump(mode="json", exclude=WHERE_AND_HOW_LONG)
-            origin = Origin(settings.name, base_model, lineage_of(settings, storage, best.round), programme)
-            report = write_release(best, weights, origin, directory)
-            reports = [storage.current(key).path for key in reports_of(settings, best.round)]
-            keep_scores(reports, best.report.rows, directory)
+            dims = () if best.round == "round_0" else settings.training[-1].matryoshka_dims
+            origin = Origin(settings.name, base_model, lineage_of(settings, storage, best.round), programme, dims)
+            report = write_release(choice, weights, origin, directory)
+            keep_scores(best, directory)
             return as_json(report)
 
         recipe = {"dev_metric": settings.dev_metric, "name": settings.name}
@@ -101,7 +113,15 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         if in_use != release:
             logger.warning("release %s was withdrawn: %s stays in use", release.name, in_use.name)
         clean_storage(storage.root, settings.keep_releases, settings.keep_embeddings_days)
-        seen = {**(result.metadata or {}), "checks": dg.MetadataValue.md(markdown_table(verdicts))}
+        with atomic_path(storage.root / OUTCOME) as path:
+            path.write_text(f"{choice.outcome()}\n\nReleased model: {storage.root / POINTER}\n", encoding="utf-8")
+        seen = {
+            **(result.metadata or {}),
+            **choice.figures(),
+            "outcome": dg.MetadataValue.md(choice.outcome()),
+            "model_card": dg.MetadataValue.md(body_of(release / "README.md")),
+            "checks": dg.MetadataValue.md(markdown_table(verdicts)),
+        }
         if token is not None and in_use == release:
             message = f"{settings.name}: {best.round}, release {built.fingerprint}"
             seen["pushed_to"] = dg.MetadataValue.url(push_release(release, settings.release, token, message))
@@ -117,19 +137,25 @@ def _comes_before(key: dg.AssetKey, round_name: str) -> bool:
     return not is_later and room != "released_model"
 
 
-def reports_of(settings: Settings, round_name: str) -> list[dg.AssetKey]:
-    """Return the keys of the reports of a round."""
-    return [key for key in report_keys(settings) if key.path[0] == round_name]
+def choice_of(settings: Settings, storage: Storage) -> "Choice":
+    """Return the best checkpoint by the dev metric, and what it gained."""
+    from conan_assets.evaluation.choice import choose
+
+    by = settings.dev_metric
+    return choose(leaderboard_entries(settings, storage), by.suite, by.split, by.metric)
 
 
 def leaderboard_entries(settings: Settings, storage: Storage) -> list[LeaderboardEntry]:
     """Return the reports of all rounds, in order, after those of BM25 and the base model."""
     entries = []
     for key, (number, _) in report_keys(settings).items():
-        report = current_report(storage, key)
-        for model, baseline in ((BM25_MODEL, report.bm25), (BASE_MODEL, report.base_model)):
+        report, folder = current_report(storage, key), storage.current(key).path
+        for model, baseline, file in (
+            (BM25_MODEL, report.bm25, folder / BM25_PER_QUERY),
+            (BASE_MODEL, report.base_model, folder / BASE_MODEL_FOLDER / PER_QUERY),
+        ):
             if baseline is not None:
-                entries.append(LeaderboardEntry("round_0", model, baseline, baseline=True))
+                entries.append(LeaderboardEntry("round_0", model, baseline, (file,), baseline=True))
         label = BASE_MODEL if number == 0 and settings.starts_from_base_model else f"round {number}"
-        entries.append(LeaderboardEntry(f"round_{number}", label, report))
+        entries.append(LeaderboardEntry(f"round_{number}", label, report, (folder / PER_QUERY,)))
     return entries

@@ -14,14 +14,14 @@ import polars as pl
 from conan_assets.cleaning import EVALUATIONS, RELEASES
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY
 from conan_assets.defs.limits import GPU_POOL, retried
-from conan_assets.defs.release import leaderboard_entries, reports_of
+from conan_assets.defs.release import choice_of
 from conan_assets.defs.reports import current_report, report_keys
 from conan_assets.defs.storage import Storage
-from conan_assets.evaluation.report import ReleaseReport, TaskData, parse
+from conan_assets.evaluation.report import PER_QUERY, ReleaseReport, TaskData, in_points, parse
 from conan_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from conan_assets.evaluation.regression import Regression, Scores
+    from conan_assets.evaluation.comparison import Comparison, Scores
 
 LEADERBOARD_KEY = dg.AssetKey("leaderboard")
 RELEASE_KEY = dg.AssetKey("released_model")
@@ -89,27 +89,24 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name="leaderboard_checks", specs=[spec], pool=GPU_POOL)
     @retried
     def check(storage: Storage) -> Iterator[dg.AssetCheckResult]:
-        from conan_assets.evaluation.leaderboard import choose_best
-        from conan_assets.evaluation.per_query import PER_QUERY
-        from conan_assets.evaluation.regression import Scores, compare_with_release, kept_scores
+        from conan_assets.evaluation.comparison import Scores, compare, kept_scores
 
         release = storage.release
         if release is None:
             yield _result(LEADERBOARD_KEY, REGRESSION, True, {"compared": "nothing has been released before"})
             return
-        best = choose_best(leaderboard_entries(settings, storage), chosen_by.suite, chosen_by.split, chosen_by.metric)
-        tables = [storage.current(key).path / PER_QUERY for key in reports_of(settings, best.round)]
-        ours = Scores(pl.concat(map(pl.read_parquet, tables)), best.report.rows)
+        best = choice_of(settings, storage).best
+        ours = Scores.of(best)
         made_by = storage.artifacts.find(RELEASE_KEY.to_user_string(), release.name)
         before = parse(ReleaseReport, made_by.report, made_by.key).evaluated_on if made_by else []
         is_other_data = any(row["suite"] == chosen_by.suite for row in _changed_data(before, best.report.data))
         kept = kept_scores(made_by.path) if made_by and not is_other_data else None
-        rows = compare_with_release(ours, kept, chosen_by.suite, chosen_by.metric) if kept else []
+        rows = compare(ours, kept, chosen_by.suite, chosen_by.metric) if kept else []
         what = f"{best.round} against the release {release.name}"
         if not rows:
             what += ", scored again on the data of today"
             again = _score_again(settings, storage, release)
-            rows = compare_with_release(ours, again, chosen_by.suite, chosen_by.metric)
+            rows = compare(ours, again, chosen_by.suite, chosen_by.metric)
         yield _compared(what, rows)
 
     return check
@@ -118,8 +115,7 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
 def _score_again(settings: Settings, storage: Storage, release: Path) -> "Scores":
     """Score a released model on the suite of the dev metric as it is now, with the prompts of its own."""
     from conan_assets.encoding.encoder import Encoder
-    from conan_assets.evaluation.per_query import PER_QUERY
-    from conan_assets.evaluation.regression import Scores
+    from conan_assets.evaluation.comparison import Scores
     from conan_assets.evaluation.run import evaluate_encoder
 
     prompts = json.loads((release / "config_sentence_transformers.json").read_text(encoding="utf-8"))["prompts"]
@@ -143,16 +139,16 @@ def _score_again(settings: Settings, storage: Storage, release: Path) -> "Scores
         return Scores(pl.read_parquet(Path(folder) / PER_QUERY), report.rows)
 
 
-def _compared(what: str, rows: "list[Regression]") -> dg.AssetCheckResult:
+def _compared(what: str, rows: "list[Comparison]") -> dg.AssetCheckResult:
     """Return the verdict on what was compared; a warning when nothing could be."""
-    from conan_assets.evaluation.regression import LARGEST_DROP
+    from conan_assets.evaluation.comparison import LARGEST_DROP
 
     if not rows:
         what = "not compared: the model released before has no score in common with the best round"
     elif not all(row.queries for row in rows):
         what += f"; without scores per query a drop by more than {LARGEST_DROP} counts as worse"
     passed = bool(rows) and not any(row.worse for row in rows)
-    seen = {"compared": what, "differences": [asdict(row) for row in rows]}
+    seen = {"compared": what, "differences": [in_points(row) for row in rows]}
     return _result(LEADERBOARD_KEY, REGRESSION, passed, seen, warn=not rows)
 
 

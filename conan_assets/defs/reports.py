@@ -10,13 +10,17 @@ import polars as pl
 from conan_assets.cleaning import EVALUATIONS
 from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoint_encoder, round_key
 from conan_assets.defs.limits import GPU_POOL, retried
-from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.metadata import markdown_table
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
-from conan_assets.evaluation.report import EVALUATION_VERSION, RoundReport, as_json, parse
+from conan_assets.encoding.settings import ENCODING_VERSION
+from conan_assets.evaluation.report import EVALUATION_VERSION, RoundReport, as_json, in_points, parse
 from conan_assets.evaluation.settings import SuiteSettings
+from conan_assets.search.teachers import SEARCH_VERSION
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"
+SHOWN_IN_POINTS = ("rows", "differences", "worst_queries", "means", "beside_published")
 
 
 def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
@@ -42,12 +46,14 @@ def _build_report(
     checkpoint = round_key(number, "checkpoint")
     earlier = [round_key(other, f"{name}_report") for other in sorted({0, number - 1}) if 0 <= other < number]
 
+    key = round_key(number, f"{name}_report")
+
     @dg.asset(
-        key=round_key(number, f"{name}_report"),
+        key=key,
         deps=[checkpoint, *earlier],
         group_name=f"round_{number}",
         kinds={"mteb"},
-        code_version="3",
+        code_version=code_version(evaluation=EVALUATION_VERSION, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         description=f"nDCG@10 and more of round {number}'s checkpoint on {', '.join(suites)}.",
         pool=GPU_POOL,
     )
@@ -82,11 +88,25 @@ def _build_report(
             "files": suite_files_fingerprint(suites),
             "encoder": settings.base_model,
             "mteb": version("mteb"),
-            "evaluation": EVALUATION_VERSION,
         }
-        return reuse_or_build(context, storage, recipe, build, unfinished=_names_of_tasks_not_run)
+        result = reuse_or_build(context, storage, recipe, build, unfinished=_names_of_tasks_not_run)
+        return result._replace(metadata={**(result.metadata or {}), **_tables(current_report(storage, key))})
 
     return report
+
+
+def _tables(report: RoundReport) -> dict[str, dg.MetadataValue]:
+    """Return the tables of a report in points, as its page shows them in place of the values in the manifest."""
+    baselines = {"bm25": report.bm25, "base_model": report.base_model}
+    rows: dict[str, Sequence[object]] = {
+        **{name: getattr(report, name) for name in SHOWN_IN_POINTS},
+        **{name: baseline.rows for name, baseline in baselines.items() if baseline},
+    }
+    return {
+        name: dg.MetadataValue.md(markdown_table([in_points(row) for row in each]))
+        for name, each in rows.items()
+        if each
+    }
 
 
 def current_report(storage: Storage, key: dg.AssetKey) -> RoundReport:

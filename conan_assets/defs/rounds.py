@@ -15,6 +15,7 @@ from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.mining.miner import MINING_VERSION
+from conan_assets.search.settings import EXACT
 from conan_assets.search.teachers import SEARCH_VERSION
 from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
@@ -40,7 +41,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         ins=tables,
         deps=[student],
         group_name=f"round_{number}",
-        kinds={"faiss", "polars"},
+        kinds={"polars", *(["faiss"] if settings.mining.search.index != EXACT else [])},
         code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION, mining=MINING_VERSION),
         description=f"Candidates of round {number - 1}'s checkpoint for every training query, with verdicts.",
         pool=GPU_POOL,

@@ -26,7 +26,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         group_name="pairs",
-        kinds={"polars", "openai"},
+        kinds={"polars", *(["openai"] if isinstance(settings.generation, OpenAIGeneration) else [])},
         code_version=code_version(synthesis=3, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         pool=GPU_POOL if isinstance(gate, BiEncoderTeacher) else None,
     )

@@ -36,17 +36,17 @@ def sections(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) ->
     return [table for table in tables if len(table.lines) > 1]
 
 
-def as_markdown(tables: Sequence[Section]) -> str:
-    """Return the tables in Markdown."""
-    parts = ["# Leaderboard"]
+def as_markdown(tables: Sequence[Section], outcome: str) -> str:
+    """Return the outcome, itself Markdown, and the tables in Markdown."""
+    parts = ["# Leaderboard", outcome]
     for section in tables:
         head, *lines = section.lines
         parts += [f"## {section.title}", as_table(head, lines), section.note]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def as_html(tables: Sequence[Section], plot: bytes) -> str:
-    """Return the tables and the plot, a PNG, as a page of HTML that needs no other file."""
+def as_html(tables: Sequence[Section], outcome: str, plot: bytes) -> str:
+    """Return the outcome, the tables and the plot, a PNG, as a page of HTML that needs no other file."""
     body = "".join(
         f"<h2>{html.escape(section.title)}</h2><table>"
         + _html_row("th", section.lines[0])
@@ -58,6 +58,7 @@ def as_html(tables: Sequence[Section], plot: bytes) -> str:
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Leaderboard</title><style>"
         "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
         "td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}</style></head><body><h1>Leaderboard</h1>"
+        f"<p>{html.escape(outcome.replace('**', ''))}</p>"
         f"{body}<p><img alt='Main metrics over the rounds' src='data:image/png;base64,"
         f"{base64.b64encode(plot).decode()}'></p></body></html>\n"
     )

@@ -70,7 +70,15 @@ def local_task(suite_name: str, suite: LocalSuite, corpus: pl.DataFrame, pairs: 
         index = BM25(document_texts(shared))
         for split_data in data.values():
             split_data["top_ranked"] = _candidates(index, split_data, suite.candidates)
-    return registered_task(LocalRetrieval, metadata, data=data)
+    return registered_task(LocalRetrieval, metadata, data=data, ignore_identical_ids=_queries_are_documents(judged))
+
+
+def _queries_are_documents(judged: pl.DataFrame) -> bool:
+    """Return whether a document with a query's id is that query itself and no hit, as in ArguAna.
+
+    Where one is judged relevant to the query of its id, the ids merely count queries and documents alike.
+    """
+    return judged.filter(pl.col("query_id") == pl.col("doc_id"), pl.col("score") > 0).is_empty()
 
 
 def content_hash(frames: Sequence[pl.DataFrame]) -> str:

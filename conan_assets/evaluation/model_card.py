@@ -1,6 +1,6 @@
 """The model card of a release: front matter in the Hub's format, then what a reader needs to know."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.evaluation.report import LeaderboardEntry
+from conan_assets.evaluation.choice import Choice
+from conan_assets.evaluation.report import BASE_MODEL, LeaderboardEntry
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
 LINEAGE_FILE = "training_lineage.json"
 
 BODY = """# {name}
 
-A text-embedding model trained by Conan Assets from `{base_model}`; the checkpoint of {round} (`{checkpoint}`), the best
-one of its programme by the development metric.
+{made}
+
+{outcome}
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -30,12 +32,14 @@ documents = model.encode(["a passage"], prompt_name="document")
 scores = model.similarity(queries, documents)
 ```
 
+`serving.md` beside this card says how to serve it.
+
 ## Evaluation
 
 {scores}
 
-Scored with mteb {mteb_version}; query prompt `{query_prompt}`, document prompt `{document_prompt}`, at most
-{max_tokens} tokens, weights in {dtype}. Intervals are 95 % bootstrap intervals over queries.
+Scored with mteb {mteb_version}; {prompts}, at most {max_tokens} tokens, weights in {dtype}. Intervals are 95 %
+bootstrap intervals over queries.
 
 ## Training lineage
 
@@ -63,17 +67,20 @@ class Origin:
         What made the checkpoint: versions of data, fingerprints of negatives and settings, versions of software.
     settings
         The settings of the programme, plain JSON values.
+    matryoshka_dims
+        Lengths that its embeddings were trained to be cut to.
     """
 
     name: str
     base_model: EncoderSettings
     lineage: Mapping[str, str]
     settings: Mapping[str, Any]
+    matryoshka_dims: Sequence[int] = ()
 
 
-def write_model_card(path: Path, best: LeaderboardEntry, origin: Origin) -> None:
-    """Write the card of ``best`` to ``path``."""
-    base_model = origin.base_model
+def write_model_card(path: Path, choice: Choice, origin: Origin) -> None:
+    """Write the card of the chosen checkpoint to ``path``."""
+    base_model, best = origin.base_model, choice.best
     licence = base_licence(base_model)
     base_name = public_name(base_model.model)
     data = ModelCardData(
@@ -88,21 +95,34 @@ def write_model_card(path: Path, best: LeaderboardEntry, origin: Origin) -> None
     report = best.report
     body = BODY.format(
         name=origin.name,
-        base_model=base_name,
-        round=best.round,
-        checkpoint=report.checkpoint_fingerprint,
+        made=_made(choice, base_name),
+        outcome=choice.outcome(),
         scores=_score_table(best),
         lineage="\n".join(f"* {what}: {value}" for what, value in origin.lineage.items()),
         lineage_file=LINEAGE_FILE,
         licence=_licence_text(base_name, licence),
         mteb_version=report.mteb_version,
-        query_prompt=report.query_prompt,
-        document_prompt=report.document_prompt,
+        prompts=", ".join(
+            f"{role} prompt `{prompt}`" if prompt else f"no {role} prompt"
+            for role, prompt in (("query", report.query_prompt), ("document", report.document_prompt))
+        ),
         max_tokens=report.max_tokens,
         dtype=report.dtype,
     )
     with atomic_path(path) as temporary:
         temporary.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
+
+
+def body_of(card: Path) -> str:
+    """Return a card without its front matter, which is for machines."""
+    return ModelCard.load(card, ignore_metadata_errors=True).text.strip()
+
+
+def _made(choice: Choice, base_name: str) -> str:
+    checkpoint = f"the checkpoint of {choice.best.round} (`{choice.best.report.checkpoint_fingerprint}`)"
+    if choice.best.model == BASE_MODEL:
+        return f"The text-embedding model `{base_name}` as it is, none of it trained by Conan Assets: {checkpoint}."
+    return f"A text-embedding model trained by Conan Assets from `{base_name}`: {checkpoint}."
 
 
 def is_local(place: str) -> bool:

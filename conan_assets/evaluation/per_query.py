@@ -1,6 +1,7 @@
 """Scores of single queries: what intervals, paired comparisons and the table of worst queries are computed from."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -12,11 +13,9 @@ from conan_assets.evaluation.models import Run
 from conan_assets.evaluation.mteb_privates import document_texts, query_texts
 from conan_assets.evaluation.report import WorstQuery
 
-PER_QUERY = "per_query.parquet"
-BM25_PER_QUERY = "bm25_per_query.parquet"
-
 FOUND_KEPT = 10
 CHARS_KEPT = 200
+ABOVE_KEPT = 3
 WORST_PER_TASK = 5
 CHARS_SHOWN = 120
 
@@ -31,14 +30,16 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "map_at_1000": pl.Float64,
     "recall_at_100": pl.Float64,
     "mrr_at_10": pl.Float64,
+    "rank": pl.Int64,
     "expected": pl.List(pl.String),
     "found": pl.List(pl.String),
     "query": pl.String,
     "expected_text": pl.String,
-    "instead_text": pl.String,
+    "above_texts": pl.List(pl.String),
 }
-"""``expected``: ids of the relevant documents; ``found``: ids of the best documents found, best first. The texts are
-cut: the query, its first relevant document, and the best document found that is not relevant."""
+"""``rank``: that of the first relevant document, null where it is none of the best ten; ``expected``: ids of relevant
+documents; ``found``: ids of the best documents found, best first. The texts are cut: the query, its first relevant
+document, and the best documents found above the first that is relevant."""
 
 
 def query_scores(run: Run, data: Mapping[str, Any], metadata: TaskMetadata, where: Mapping[str, str]) -> pl.DataFrame:
@@ -63,6 +64,7 @@ def query_scores(run: Run, data: Mapping[str, Any], metadata: TaskMetadata, wher
         # trec_eval breaks ties by document id, descending.
         ranked = sorted(run[query_id].items(), key=lambda hit: (hit[1], hit[0]), reverse=True)
         found = [document_id for document_id, _ in ranked[:FOUND_KEPT] if document_id]
+        rank = next((rank for rank, document_id in enumerate(found, start=1) if document_id in expected), None)
         rows.append(
             {
                 **where,
@@ -70,7 +72,8 @@ def query_scores(run: Run, data: Mapping[str, Any], metadata: TaskMetadata, wher
                 "ndcg_at_10": scores["ndcg_cut_10"],
                 "map_at_1000": scores["map_cut_1000"],
                 "recall_at_100": scores["recall_100"],
-                "mrr_at_10": _reciprocal_rank(found, set(expected)),
+                "mrr_at_10": 1 / rank if rank else 0.0,
+                "rank": rank,
                 "expected": expected,
                 "found": found,
             }
@@ -79,19 +82,15 @@ def query_scores(run: Run, data: Mapping[str, Any], metadata: TaskMetadata, wher
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _reciprocal_rank(found: list[str], expected: set[str]) -> float:
-    return next((1 / rank for rank, document_id in enumerate(found, start=1) if document_id in expected), 0.0)
-
-
 def _add_texts(rows: list[dict[str, Any]], data: Mapping[str, Any], metadata: TaskMetadata) -> None:
     queries = dict(zip(data["queries"]["id"], query_texts(data["queries"], metadata), strict=True))
     expected = [next(iter(row["expected"]), None) for row in rows]
-    instead = [next((found for found in row["found"] if found not in row["expected"]), None) for row in rows]
-    documents = _texts_of(data["corpus"], {*expected, *instead})
-    for row, relevant, wrong in zip(rows, expected, instead, strict=True):
+    above = [row["found"][: min((row["rank"] or FOUND_KEPT) - 1, ABOVE_KEPT)] for row in rows]
+    documents = _texts_of(data["corpus"], {*expected, *chain(*above)})
+    for row, relevant, wrong in zip(rows, expected, above, strict=True):
         row["query"] = queries[row["query_id"]][:CHARS_KEPT]
         row["expected_text"] = documents.get(relevant)
-        row["instead_text"] = documents.get(wrong)
+        row["above_texts"] = [documents[document_id] for document_id in wrong]
 
 
 def _texts_of(corpus: Dataset, wanted: set[str | None]) -> dict[str | None, str]:
@@ -108,14 +107,17 @@ def worst_queries(queries: pl.DataFrame) -> list[WorstQuery]:
         .group_by("suite", "task", "subset", "split", maintain_order=True)
         .head(WORST_PER_TASK)
     )
-    expected = pl.coalesce("expected_text", pl.col("expected").list.first(), pl.lit("nothing"))
-    shown = worst.select(
-        "suite",
-        "task",
-        "split",
-        pl.col("query").str.slice(0, CHARS_SHOWN),
-        pl.col("ndcg_at_10", "recall_at_100").round(3),
-        expected=expected.str.slice(0, CHARS_SHOWN),
-        instead=pl.col("instead_text").fill_null("nothing").str.slice(0, CHARS_SHOWN),
+    return [_worst_query(row) for row in worst.iter_rows(named=True)]
+
+
+def _worst_query(row: Mapping[str, Any]) -> WorstQuery:
+    expected = row["expected_text"] or next(iter(row["expected"]), "nothing")
+    above = [f"{rank}. {text[:CHARS_SHOWN]}" for rank, text in enumerate(row["above_texts"], start=1)]
+    return WorstQuery(
+        **{name: row[name] for name in ("suite", "task", "split", "query_id", "rank")},
+        query=row["query"][:CHARS_SHOWN],
+        ndcg_at_10=round(row["ndcg_at_10"], 3),
+        recall_at_100=round(row["recall_at_100"], 3),
+        expected=expected[:CHARS_SHOWN],
+        instead=" ".join(above) or "nothing",
     )
-    return [WorstQuery(**row) for row in shown.iter_rows(named=True)]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conan_assets.artifacts import atomic_path, temporary_path
-from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.evaluation.choice import Choice
 from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, public_name, write_model_card
-from conan_assets.evaluation.report import LeaderboardEntry, ReleaseReport
+from conan_assets.evaluation.report import ReleaseReport
+from conan_assets.evaluation.serving import SERVING_FILE, make_readable, write_serving_files
 
 RELEASE_FOLDER = "model"
 LAST_PUBLISHED = "last_published"
@@ -19,7 +20,7 @@ PLACES = ("path", "folder", "data_files", "model", "base_url")
 """Settings that say where data, a model or an endpoint is: by a path, by a URL, or by a name on the Hub."""
 
 
-def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> ReleaseReport:
+def write_release(choice: Choice, checkpoint: EncoderSettings, origin: Origin, workdir: Path) -> ReleaseReport:
     """Write ``model/`` with its card and lineage into ``workdir`` and return the report.
 
     The folder carries the prompts, the length limit and the unit length that the checkpoint was scored with, so that
@@ -28,14 +29,16 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
 
     Parameters
     ----------
-    best
-        The chosen checkpoint with its evaluation.
+    choice
+        The chosen checkpoint with its evaluation, and what it gained.
     checkpoint
         The checkpoint's folder and preparation of inputs.
     origin
         What made it, shown in the card.
     """
     from sentence_transformers.models import Normalize
+
+    from conan_assets.encoding.loading import load_model
 
     folder = workdir / RELEASE_FOLDER
     model = load_model(checkpoint)
@@ -45,17 +48,21 @@ def write_release(best: LeaderboardEntry, checkpoint: EncoderSettings, origin: O
     model.prompts = prompts._asdict()
     model.default_prompt_name = "document" if prompts.document else None
     model.save(str(folder), create_model_card=False)
-    write_model_card(folder / "README.md", best, origin)
+    refused = write_serving_files(folder, model, origin.name, origin.matryoshka_dims)
+    write_model_card(folder / "README.md", choice, origin)
     with atomic_path(folder / LINEAGE_FILE) as path:
         made_from = {"lineage": dict(origin.lineage), "settings": _without_folders(origin.settings)}
         path.write_text(json.dumps(made_from, indent=1, ensure_ascii=False), encoding="utf-8")
+    make_readable(folder)
     return ReleaseReport(
         model=origin.name,
-        round=best.round,
-        checkpoint=best.report.checkpoint_fingerprint,
+        round=choice.best.round,
+        checkpoint=choice.best.report.checkpoint_fingerprint,
         weights_fingerprint=fingerprint_model(str(folder)),
         model_card=f"{RELEASE_FOLDER}/README.md",
-        evaluated_on=best.report.data,
+        serving=f"{RELEASE_FOLDER}/{SERVING_FILE}",
+        refused_for_servers=refused or None,
+        evaluated_on=choice.best.report.data,
     )
 
 

@@ -5,16 +5,22 @@ from 0 to 1 here and in every file; a page or a table shows them in points, 0 to
 """
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from conan_assets.evaluation.settings import EvaluationError
 
-EVALUATION_VERSION = 4
+EVALUATION_VERSION = 5
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
 
 BM25_MODEL = "BM25"
+BASE_MODEL = "base model"
+
+PER_QUERY = "per_query.parquet"
+BM25_PER_QUERY = "bm25_per_query.parquet"
+"""Files of the scores per query, beside a report."""
 
 NO_EMBEDDINGS = "BM25 ranks documents and gives no embeddings"
 """The one reason not to run a task that another attempt does not remove."""
@@ -106,12 +112,17 @@ class CountedMetric:
 
 @dataclass(frozen=True, kw_only=True)
 class WorstQuery:
-    """A query that a model does badly on: the texts of what was expected and of what stood above it."""
+    """A query that a model does badly on: what was expected, at which rank it was found, and what stood above it.
+
+    ``rank`` is that of the first relevant document among the ten best, None if none of them is.
+    """
 
     suite: str
     task: str
     split: str
+    query_id: str
     query: str
+    rank: int | None
     ndcg_at_10: float
     recall_at_100: float
     expected: str
@@ -193,18 +204,23 @@ class RoundReport(EvaluationReport):
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseReport:
-    """What was released: the name of the model, which round's checkpoint, and the data that it was scored on."""
+    """What was released: the name of the model, which round's checkpoint, and the data that it was scored on.
+
+    ``model_card`` and ``serving`` are pages of it, ``refused_for_servers`` is why no server gives its vectors, if so.
+    """
 
     model: str
     round: str
     checkpoint: str
     weights_fingerprint: str
     model_card: str
+    serving: str = ""
+    refused_for_servers: str | None = None
     evaluated_on: list[TaskData]
 
 
 class LeaderboardEntry(NamedTuple):
-    """The report of one model under the label shown for it.
+    """The report of one model under the label shown for it, and where its scores per query lie.
 
     ``baseline``: it is there to compare with and is never released: BM25, or the base model of pretrained rounds.
     """
@@ -212,6 +228,7 @@ class LeaderboardEntry(NamedTuple):
     round: str
     model: str
     report: EvaluationReport
+    per_query: tuple[Path, ...] = ()
     baseline: bool = False
 
 
@@ -225,7 +242,17 @@ class StageCost(NamedTuple):
     llm_tokens: int | None
 
 
+FRACTIONS = ("value", "low", "high", "difference", "ndcg_at_10", "recall_at_100")
+
 T = TypeVar("T")
+
+
+def in_points(row: object) -> dict[str, Any]:
+    """Return the fields of a row of a report as a page shows them: in points, published models as columns."""
+    fields = dict(vars(row))
+    points = {name: round(100 * fields[name], 2) for name in FRACTIONS if fields.get(name) is not None}
+    published = fields.pop("published", {})
+    return {**fields, **points, **published}
 
 
 def as_json(report: EvaluationReport | ReleaseReport) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.finished import FinishedTask, FinishedTasks, TaskCost
 from conan_assets.evaluation.intervals import differences
 from conan_assets.evaluation.models import EncoderModel, SearchModel, bm25_model
-from conan_assets.evaluation.per_query import BM25_PER_QUERY, PER_QUERY, SCHEMA, query_scores
-from conan_assets.evaluation.report import BM25_MODEL, NO_EMBEDDINGS, EvaluationReport
+from conan_assets.evaluation.per_query import SCHEMA, query_scores
+from conan_assets.evaluation.report import BM25_MODEL, BM25_PER_QUERY, NO_EMBEDDINGS, PER_QUERY, EvaluationReport
 from conan_assets.evaluation.report_builder import ReportBuilder
 from conan_assets.evaluation.settings import EvaluationError, SuiteSettings
 from conan_assets.evaluation.suites import SuiteTask, suite_tasks

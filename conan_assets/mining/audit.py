@@ -8,6 +8,7 @@ import polars as pl
 
 from conan_assets.data.text import comparison_key
 from conan_assets.mining.figures import plot_histograms
+from conan_assets.mining.miner import BEYOND_REASON
 from conan_assets.mining.settings import MiningSettings
 from conan_assets.search.retriever import effort_report
 
@@ -67,12 +68,12 @@ def audit(negatives: pl.DataFrame, negatives_per_query: int, queries: int | None
 
 
 def removed_by(negatives: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return how many candidates each reason removed, most first."""
+    """Return how many candidates each reason removed, most first, and last how many the pool had no place for."""
     counts = (
         negatives.filter(~KEPT)
         .group_by("reason")
         .len("candidates")
-        .sort("candidates", "reason", descending=[True, False])
+        .sort(pl.col("reason") == BEYOND_REASON, "candidates", "reason", descending=[False, True, False])
     )
     share = (pl.col("candidates") / max(negatives.height, 1)).round(4)
     return counts.with_columns(share=share).to_dicts()
@@ -98,14 +99,19 @@ def mean(table: pl.DataFrame, values: pl.Expr) -> float:
 
 def evaluation_overlap(
     negatives: pl.DataFrame, miners: "list[Miner]", evaluation_pairs: pl.DataFrame
-) -> dict[str, int]:
-    """Return how many kept negatives are relevant to an evaluation query, and how many mined queries are one."""
+) -> dict[str, Any]:
+    """Return what is shared with evaluation sets: mined queries, which must not be, and documents, which may be."""
     relevant = evaluation_pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0)
     documents = negatives.filter(KEPT).join(relevant.select("doc_id").unique(), on="doc_id", how="semi")
     mined = pl.concat([miner.collection.queries.to_frame("query") for miner in miners])
     keys = comparison_key(pl.col("query")).alias("key")
     queries = mined.select(keys).join(relevant.select(keys).unique(), on="key", how="semi")
-    return {"negatives_relevant_in_evaluation": documents.height, "queries_in_evaluation": queries.height}
+    shared, kept = documents.height, negatives.filter(KEPT).height
+    told = (
+        f"{shared:,} of {kept:,} kept negatives are relevant to some evaluation query; all queries search one corpus, "
+        "so a document that answers one is a negative of others: expected, and no answer leaks by it"
+    )
+    return {"queries_in_evaluation": queries.height, "documents_shared_with_evaluation": told}
 
 
 def queries_changed(negatives: pl.DataFrame, previous: pl.DataFrame, negatives_per_query: int) -> float:
@@ -120,12 +126,12 @@ def queries_changed(negatives: pl.DataFrame, previous: pl.DataFrame, negatives_p
 
 
 def _panels(negatives: pl.DataFrame, positives: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the scores to draw by teacher; teachers that score alike, as the base model and itself, share a panel."""
     kept = negatives.filter(KEPT)
-    return {
-        name: {
-            "positives": scores,
-            "candidates": negatives[f"{name}_score"].to_numpy(),
-            "kept": kept[f"{name}_score"].to_numpy(),
-        }
-        for name, scores in positives.items()
-    }
+    panels: dict[str, dict[str, np.ndarray]] = {}
+    for name, scores in positives.items():
+        candidates = negatives[f"{name}_score"].to_numpy()
+        panel = {"positives": scores, "candidates": candidates, "kept": kept[f"{name}_score"].to_numpy()}
+        alike = next((other for other, each in panels.items() if np.allclose(each["candidates"], candidates)), None)
+        panels[f"{alike} = {name}" if alike else name] = panels.pop(alike) if alike else panel
+    return panels

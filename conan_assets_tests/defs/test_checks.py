@@ -15,8 +15,8 @@ from conan_assets.data.tables import PAIRS
 from conan_assets.definitions import build_defs
 from conan_assets.defs import report_checks
 from conan_assets.defs.report_checks import REGRESSION
+from conan_assets.evaluation.comparison import Scores
 from conan_assets.evaluation.per_query import SCHEMA
-from conan_assets.evaluation.regression import Scores
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import run, table
 

@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.definitions import build_defs
 from conan_assets.evaluation.settings import ReleaseSettings
-from conan_assets.settings import Settings
+from conan_assets.settings import Settings, load_settings
+from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets_tests.defs.conftest import metadata, programme, run, table, write_beir_folder
 from conan_assets_tests.evaluation.hub_server import running_hub
 from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
@@ -61,8 +62,6 @@ def test_the_job_over_everything_has_a_weekly_schedule_that_is_stopped():
 
 
 def build_defs_of_demo() -> dg.Definitions:
-    from conan_assets.settings import load_settings
-
     return build_defs(load_settings("demo", {}))
 
 
@@ -83,6 +82,53 @@ def test_the_leaderboard_compares_base_model_bm25_and_both_rounds(finished: tupl
     assert scored == {("round_0", "BM25"), ("round_0", "base model"), ("round_1", "round 1"), ("round_2", "round 2")}
     assert all(0 <= row["value"] <= 1 and row["checkpoint_fingerprint"] for row in rows)
     assert (settings.home / "leaderboard.md").read_text().count("|") > 10
+
+
+def test_the_outcome_stands_in_words_and_numbers_wherever_it_is_looked_for(
+    finished: tuple[Settings, dg.ExecuteInProcessResult],
+):
+    settings, result = finished
+    pages = metadata(result)
+    outcome = pages["released_model"]["outcome"].value
+    assert outcome == pages["leaderboard"]["outcome"].value
+    for name in ("leaderboard.md", "outcome.md", "released_model/README.md"):
+        assert outcome in (settings.home / name).read_text()
+    assert f"Released model: {settings.home}/released_model" in (settings.home / "outcome.md").read_text()
+    released = ArtifactStore(settings.home / "assets").current("released_model").report["round"]
+    rows = json.loads((settings.home / "leaderboard.json").read_text())
+    assert {row["round"] for row in rows if row["best"]} == {released} == {pages["leaderboard"]["best_round"].value}
+    for page in (pages["leaderboard"], pages["released_model"]):
+        for split in ("dev", "test"):
+            (score, base) = (
+                next(100 * row["value"] for row in rows if (row["split"], row["metric"], row[by]) == place)
+                for by, place in (
+                    ("best", (split, "ndcg_at_10", True)),
+                    ("model", (split, "ndcg_at_10", "base model")),
+                )
+            )
+            assert page[f"{split}_ndcg_at_10"].value == pytest.approx(score, abs=0.006)
+            assert page[f"{split}_gain_over_base_model"].value == pytest.approx(score - base, abs=0.012)
+    assert not pages["released_model"]["model_card"].value.startswith("---")
+
+
+def test_the_badges_of_the_assets_name_what_runs():
+    def kinds(settings: Settings) -> dict[str, set[str]]:
+        graph = build_defs(settings).resolve_asset_graph()
+        return {key.to_user_string(): graph.get(key).kinds for key in graph.get_all_asset_keys()}
+
+    demo = load_settings("demo", {})
+    assert not {"faiss", "openai"} & set().union(*kinds(demo).values())
+    search = demo.mining.search.model_copy(update={"index": "HNSW32"})
+    approximate = demo.model_copy(update={"mining": demo.mining.model_copy(update={"search": search})})
+    assert "faiss" in kinds(approximate)["round_1/hard_negatives"]
+    asking = demo.model_copy(update={"generation": OpenAIGeneration(kind="openai", model="any")})
+    assert "openai" in kinds(asking)["prompt_response_pairs"]
+
+
+def test_the_page_of_a_report_shows_points(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, result = finished
+    value = ArtifactStore(settings.home / "assets").current("round_1/beir_report").report["rows"][0]["value"]
+    assert f"| {100 * value:.4g} |" in metadata(result)["round_1/beir_report"]["rows"].value
 
 
 def test_the_released_model_loads_and_scores_as_reported(finished: tuple[Settings, dg.ExecuteInProcessResult]):

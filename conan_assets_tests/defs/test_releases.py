@@ -1,6 +1,8 @@
 """Which release is in use: one that was refused stays refused, and one that was withdrawn stays withdrawn."""
 
+import json
 import os
+import re
 import shutil
 
 import dagster as dg
@@ -52,6 +54,36 @@ def test_a_check_of_a_table_that_failed_refuses_the_release(copied: Settings):
         refused = run(named(copied, "leaking"), "released_model", raise_on_error=False, instance=instance)
     message = refused.failure_data_for_node("released_model").error.to_string()
     assert "training_pairs: no_evaluation_query failed" in message
+
+
+def lower_all_scores(settings: Settings, key: str) -> None:
+    folder = ArtifactStore(settings.home / "assets").current(key).path
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for row in manifest["report"]["rows"]:
+        row["value"] = 0.01
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    queries = pl.read_parquet(folder / "per_query.parquet").with_columns(ndcg_at_10=pl.lit(0.01))
+    queries.write_parquet(folder / "per_query.parquet")
+
+
+def test_a_release_that_is_the_base_model_says_so_everywhere(copied: Settings):
+    lower_all_scores(copied, "round_1/beir_report")
+    os.unlink(copied.home / "released_model")
+    by_test = copied.dev_metric.model_copy(update={"split": "test"})
+    pages = metadata(run(copied.model_copy(update={"dev_metric": by_test}), raise_on_error=True))
+    told = "No round was better than the base model: the base model is released as it is."
+    for name in ("leaderboard.md", "leaderboard.html", "outcome.md", "released_model/README.md"):
+        text = (copied.home / name).read_text()
+        assert told in text
+        assert "What to try" in text
+        assert re.search(r"Round 1, the best of the rounds, against it: .*test -\d", text)
+    for key in ("leaderboard", "released_model"):
+        assert told in pages[key]["outcome"].value
+        assert pages[key]["test_gain_over_base_model"].value == 0
+    card = (copied.home / "released_model" / "README.md").read_text()
+    assert "as it is, none of it trained by Conan Assets" in card
+    assert "no query prompt, no document prompt" in card
+    assert "``" not in card.replace("```", "")
 
 
 def test_the_next_run_leaves_a_withdrawn_release_withdrawn_and_a_new_one_is_compared_with_what_is_in_use(

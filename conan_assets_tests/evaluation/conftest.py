@@ -8,7 +8,7 @@ import pytest
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.report import LeaderboardEntry
+from conan_assets.evaluation.report import BM25_PER_QUERY, PER_QUERY, LeaderboardEntry
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
 from conan_assets.evaluation.settings import LocalSuite
 from conan_assets_tests.conftest import build_tiny_model
@@ -104,7 +104,7 @@ def entries(
     compared = {"base model": root / "round_0"}
     first = evaluate_encoder(trained, store, DOCS, corpus, pairs, root / "round_1", finished, compared)
     return [
-        LeaderboardEntry("round_0", "BM25", bm25, baseline=True),
-        LeaderboardEntry("round_0", "base", base),
-        LeaderboardEntry("round_1", "trained", first),
+        LeaderboardEntry("round_0", "BM25", bm25, (root / "round_0" / BM25_PER_QUERY,), baseline=True),
+        LeaderboardEntry("round_0", "base", base, (root / "round_0" / PER_QUERY,)),
+        LeaderboardEntry("round_1", "trained", first, (root / "round_1" / PER_QUERY,)),
     ]

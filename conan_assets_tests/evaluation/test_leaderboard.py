@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from conan_assets.evaluation.leaderboard import build_leaderboard, choose_best
+from conan_assets.evaluation.choice import choose
+from conan_assets.evaluation.leaderboard import build_leaderboard
 from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
 from conan_assets.evaluation.report import BenchmarkMean, BenchmarkTask, StageCost, TaskNotRun
 from conan_assets.evaluation.run import evaluate_encoder
@@ -131,7 +132,7 @@ def test_several_reports_of_a_model_become_one_column_and_one_model_card(entries
     build_leaderboard([*entries, second], tmp_path)
     for suite in ("docs", "other"):
         assert all("(" in line["trained"] for line in lines_of(tmp_path / "leaderboard.md", suite))
-    best = choose_best([entries[2], second], "docs", "dev", "ndcg_at_10")
+    best = choose([entries[2], second], "docs", "dev", "ndcg_at_10").best
     assert {row.suite for row in best.report.rows} == {"docs", "other"}
     assert best.report.texts_encoded == 2 * entries[2].report.texts_encoded
 
@@ -156,24 +157,25 @@ def test_worst_queries_show_texts_of_what_was_expected_and_what_came(entries, pa
     assert all(row.ndcg_at_10 < 1 for row in worst)
     assert {row.query for row in worst} <= set(pairs["query"])
     assert all(row.expected.startswith("advice") for row in worst)
-    assert all(row.instead.startswith(("advice", "how to")) and row.instead != row.expected for row in worst)
+    assert all(re.match(r"1\. (advice|how to) ", row.instead) and row.expected not in row.instead for row in worst)
+    assert all((row.rank is None) == (row.ndcg_at_10 == 0) and row.rank != 1 for row in worst)
     dev = [row.ndcg_at_10 for row in worst if row.split == "dev"]
     assert dev == sorted(dev)
 
 
 def test_the_best_checkpoint_is_the_highest_by_the_dev_metric_and_never_bm25(entries):
-    best = choose_best(entries, "docs", "dev", "ndcg_at_10")
+    best = choose(entries, "docs", "dev", "ndcg_at_10").best
     values = {
         entry.model: row.value for entry in entries for row in entry.report.rows if row.main and row.split == "dev"
     }
     assert values[best.model] == max(values["base"], values["trained"])
-    assert choose_best(entries[:2], "docs", "dev", "ndcg_at_10").model == "base"
+    assert choose(entries[:2], "docs", "dev", "ndcg_at_10").best.model == "base"
 
 
 def test_a_baseline_is_never_released_however_good_it_is(entries):
     perfect = [replace(row, value=1.0) for row in entries[1].report.rows]
     base = changed(entries[1], rows=perfect)._replace(baseline=True)
-    assert choose_best([base, entries[2]], "docs", "dev", "ndcg_at_10").model == "trained"
+    assert choose([base, entries[2]], "docs", "dev", "ndcg_at_10").best.model == "trained"
 
 
 def test_a_task_made_of_parts_counts_once(entries):
@@ -181,22 +183,22 @@ def test_a_task_made_of_parts_counts_once(entries):
     parts = [replace(row, task=f"part {number}", part_of="python", value=0.0) for row in rows for number in range(9)]
     low = changed(entries[1], rows=[replace(row, value=0.01) for row in rows])
     high = changed(entries[2], rows=[replace(row, value=0.02) for row in rows] + parts)
-    assert choose_best([low, high], "docs", "dev", "ndcg_at_10").model == "trained"
+    assert choose([low, high], "docs", "dev", "ndcg_at_10").best.model == "trained"
 
 
 def test_a_dev_metric_that_nobody_has_is_an_error(entries):
     there_is = "map_at_1000, mrr_at_10, ndcg_at_10, recall_at_100"
     with pytest.raises(EvaluationError, match=rf"no checkpoint has accuracy.*dev: {there_is}; test: {there_is}$"):
-        choose_best(entries, "docs", "dev", "accuracy")
+        choose(entries, "docs", "dev", "accuracy")
     with pytest.raises(EvaluationError, match=r"on suite 'news'.*: nothing$"):
-        choose_best(entries, "news", "dev", "ndcg_at_10")
+        choose(entries, "news", "dev", "ndcg_at_10")
 
 
 def test_checkpoints_scored_on_different_tasks_cannot_be_ranked(entries):
     rows = [replace(row, task="another") for row in entries[2].report.rows]
     odd = changed(entries[2], rows=rows)
     with pytest.raises(EvaluationError, match="round_1 was scored on"):
-        choose_best([entries[1], odd], "docs", "dev", "ndcg_at_10")
+        choose([entries[1], odd], "docs", "dev", "ndcg_at_10")
 
 
 def test_the_scores_per_query_stand_in_a_table(entries, encoder, store, corpus, pairs, tmp_path):

@@ -108,6 +108,29 @@ def test_a_document_that_is_its_own_query_counts_neither_in_the_score_nor_per_qu
         assert value == pytest.approx(queries["ndcg_at_10"].mean(), abs=1e-5)
 
 
+def write_beir(folder, judged):
+    (folder / "qrels").mkdir(parents=True)
+    texts = {"a": "tabs are better than spaces", "b": "spaces are better", "c": "semicolons end lines", "d": "no, tabs"}
+    documents = pl.DataFrame({"_id": list(texts), "text": list(texts.values())})
+    documents.write_ndjson(folder / "corpus.jsonl")
+    documents.filter(pl.col("_id").is_in(judged)).write_ndjson(folder / "queries.jsonl")
+    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in judged.items())]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("judged", "value"), [({"a": "d"}, 0.6309), ({"a": "b", "c": "c"}, 0.8155)])
+def test_a_query_that_is_a_document_does_not_find_itself_unless_ids_merely_count_both(judged, value, tmp_path):
+    write_beir(tmp_path / "debate", judged)
+    suites = {"debate": FolderSuite(kind="folder", path=tmp_path / "debate", task="retrieval")}
+    nothing = pl.DataFrame()
+    report = evaluate_bm25(suites, nothing, nothing, tmp_path, tmp_path / "finished")
+    found = dict(pl.read_parquet(tmp_path / "bm25_per_query.parquet").select("query_id", "found").iter_rows())
+    is_left_out = [query not in documents for query, documents in found.items()]
+    assert is_left_out == [len(judged) == 1] * len(judged)
+    (main,) = [row.value for row in report.rows if row.main]
+    assert main == pytest.approx(value, abs=1e-3)
+
+
 @pytest.mark.slow
 def test_a_split_that_a_copy_of_the_data_lacks_leaves_its_task_out(encoder, store, corpus, pairs, tmp_path):
     labelled = {"text": [f"text {n}" for n in range(40)], "label": [n % 2 for n in range(40)]}

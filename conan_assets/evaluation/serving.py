@@ -1,0 +1,146 @@
+"""What embedding servers read of a release beside its weights, and `serving.md`, which says how to start them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conan_assets.markdown import as_table
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling
+
+SERVING_FILE = "serving.md"
+POOLING_FLAGS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+"""How sentence-transformers wrote the way of pooling before 5.4, and servers made before that still read it."""
+
+OF_LLAMA_CPP = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
+
+PAGE = """# Serving {name}
+
+{what}
+
+{servers}
+
+Compare before anything is searched with a server: the same texts must give the same vectors.
+
+```python
+import numpy as np
+from openai import OpenAI
+from sentence_transformers import SentenceTransformer
+
+texts = ["a question", "another one"]
+server = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")
+asked = server.embeddings.create(model="released_model", input=[{prompt!r} + text for text in texts])
+served = np.array([row.embedding for row in asked.data])
+expected = SentenceTransformer("released_model").encode(texts, prompt_name="query")
+print((served * expected).sum(axis=1) / np.linalg.norm(served, axis=1))  # at least 0.999 each
+```
+"""
+
+
+def write_serving_files(folder: Path, model: "SentenceTransformer", name: str, dims: Sequence[int] = ()) -> str:
+    """Complete a saved model with what servers read, write `serving.md`, and return why servers are refused, or "".
+
+    ``1_Pooling/config.json`` gets the spelling of before sentence-transformers 5.4 beside the new one,
+    ``sentence_bert_config.json`` the limit of tokens, ``config.json`` the Matryoshka lengths ``dims`` and the type of
+    the weights as servers look it up. The page is written last; :func:`make_readable` takes its rights for all others.
+    """
+    pooling = _pooling(model)
+    if pooling is not None:
+        modes = _modes(pooling)
+        flags = {flag: mode in modes for mode, flag in POOLING_FLAGS.items()}
+        index = list(model).index(pooling)
+        path = folder / json.loads((folder / "modules.json").read_text(encoding="utf-8"))[index]["path"] / "config.json"
+        _add(path, {"word_embedding_dimension": pooling.embedding_dimension, **flags})
+    _add(folder / "sentence_bert_config.json", {"max_seq_length": model.max_seq_length})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    of_weights = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
+    _add(folder / "config.json", {**of_weights, **({"matryoshka_dimensions": sorted(dims)} if dims else {})})
+    refused = refusal(model)
+    (folder / SERVING_FILE).write_text(_page(name, model, dims, refused), encoding="utf-8")
+    return refused
+
+
+def make_readable(folder: Path) -> None:
+    """Give every file the rights that the umask gives to a new one, so that the group that serves can read it."""
+    rights = (folder / SERVING_FILE).stat().st_mode & 0o777
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(rights)
+
+
+def refusal(model: "SentenceTransformer") -> str:
+    """Return why no server gives the vectors of this model, or an empty string."""
+    pooling = _pooling(model)
+    if pooling is None:
+        return "it has no pooling module that a server could read"
+    if not pooling.include_prompt and any(model.prompts.values()):
+        return "its mean leaves the tokens of the prompt out (include_prompt: false), which no server does"
+    if len(_modes(pooling)) > 1:
+        return f"it joins several ways of pooling ({', '.join(_modes(pooling))}), and a server reads one"
+    return ""
+
+
+def _pooling(model: "SentenceTransformer") -> "Pooling | None":
+    from sentence_transformers.models import Pooling
+
+    return next((module for module in model if isinstance(module, Pooling)), None)
+
+
+def _modes(pooling: "Pooling") -> tuple[str, ...]:
+    return (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else tuple(pooling.pooling_mode)
+
+
+def _add(path: Path, values: dict[str, Any]) -> None:
+    known = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(known | values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _page(name: str, model: "SentenceTransformer", dims: Sequence[int], refused: str) -> str:
+    if refused:
+        return (
+            f"# Serving {name}\n\nNo server is to be used for this model: {refused}. `SentenceTransformer` computes it "
+            "right.\n"
+        )
+    pooling = _pooling(model)
+    (mode,) = _modes(pooling) if pooling else ("mean",)
+    prompts = {role: model.prompts.get(role) or "" for role in ("query", "document")}
+    told = ", ".join(f"`{prompt}` before a {role}" for role, prompt in prompts.items() if prompt) or "no prompt"
+    what = (
+        f"Pooling `{mode}` over all tokens, vectors of length 1, at most {model.max_seq_length} tokens, {told}"
+        + (f"; vectors may be cut to {', '.join(map(str, sorted(dims)))} components" if dims else "")
+        + "."
+    )
+    if any(type(module).__name__ == "Dense" for module in model):
+        what += " A `Dense` module follows the pooling: a server that does not read it gives other vectors."
+    return PAGE.format(name=name, what=what, servers=_servers(mode), prompt=prompts["query"])
+
+
+def _servers(mode: str) -> str:
+    rows = [
+        ["sentence-transformers", "`SentenceTransformer('released_model')`", "`prompt_name`", "tried, by its tests"],
+        ["vLLM", "`vllm serve released_model --runner pooling`", "put it before the text yourself", "untried"],
+        [
+            "text-embeddings-inference",
+            "`text-embeddings-router --model-id released_model --auto-truncate`",
+            "`prompt_name` of a request to `/embed`",
+            "untried",
+        ],
+        ["infinity", "`infinity_emb v2 --model-id released_model`", "put it before the text yourself", "untried"],
+    ]
+    if mode in OF_LLAMA_CPP:
+        command = (
+            "`python convert_hf_to_gguf.py released_model --outfile model.gguf`, then `llama-server -m model.gguf "
+            f"--embeddings --pooling {OF_LLAMA_CPP[mode]}`, or Ollama's `FROM ./model.gguf`"
+        )
+        rows.append(["llama.cpp, Ollama", command, "put it before the text yourself", "untried"])
+    return as_table(["server", "command", "the prompt", "this command was"], rows)
