@@ -7,9 +7,9 @@ import polars as pl
 
 from conan_assets.data.sources import load_source
 from conan_assets.data.tables import TableError
+from conan_assets.llm.journal import JournalError
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.synthesis.estimate import estimate_generation
-from conan_assets.synthesis.journal import JournalError
 from conan_assets.synthesis.settings import OpenAIGeneration
 
 

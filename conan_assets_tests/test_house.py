@@ -38,6 +38,8 @@ def copy(tmp_path: Path) -> Path:
         ("evaluation/report.py", "import conan_assets.evaluation.run", "Within evaluation every arrow points down"),
         ("search/vectors.py", "import conan_assets.search.nearest", "Within search every arrow points down"),
         ("evaluation/conventions.py", "import conan_assets.evaluation.leaderboard", "every arrow points down"),
+        ("llm/__init__.py", "import conan_assets.synthesis.settings", "stand below search"),
+        ("llm/__init__.py", "import conan_assets.data.tables", "stand below search"),
     ],
 )
 def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, line: str, contract: str):

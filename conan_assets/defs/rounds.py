@@ -21,7 +21,7 @@ from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
 if TYPE_CHECKING:
-    from conan_assets.synthesis.asking import Asker
+    from conan_assets.llm.client import Asker
 
 
 def build_round(settings: Settings, number: int) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -76,17 +76,26 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
             write_table(negatives, directory)
             return report | (judge.report() if judge is not None else {})
 
-        asked = settings.generation.recipe() if settings.mining.judge is not None else None
-        recipe = {"mining": settings.mining, "encoder": settings.base_model, "judge": asked}
+        recipe = {"mining": settings.mining, "encoder": settings.base_model, "judge": _judge_recipe(settings)}
         return reuse_or_build(context, storage, recipe, build)
 
     return hard_negatives
+
+
+def _judge_recipe(settings: Settings) -> dict[str, object] | None:
+    """Return what decides the judge's verdicts, if mining has one."""
+    if settings.mining.judge is None or not isinstance(settings.generation, OpenAIGeneration):
+        return None
+    from conan_assets.llm import parsing
+    from conan_assets.mining import judge
+
+    return settings.generation.answer_recipe() | {"versions": [judge.VERSION, parsing.VERSION]}
 
 
 def _judge(settings: Settings, storage: Storage) -> "Asker | None":
     """Return what sends the judge's prompts to the endpoint that writes pairs, if mining has a judge."""
     if settings.mining.judge is None or not isinstance(settings.generation, OpenAIGeneration):
         return None
-    from conan_assets.synthesis.asking import Asker
+    from conan_assets.llm.client import Asker
 
     return Asker(settings.generation, storage.root / "journal")

@@ -35,7 +35,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:
         """Write pairs for the corpus: by an LLM, or sentences of the documents where the profile names none."""
-        from conan_assets.synthesis.generation import generate_pairs
+        from conan_assets.synthesis.generation import generate_pairs, generation_recipe
 
         def build(directory: Path) -> Report:
             pairs, report = generate_pairs(
@@ -50,22 +50,13 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             return report
 
         recipe = {
-            "generation": settings.generation.recipe(),
-            "templates": _templates(settings),
+            "generation": generation_recipe(settings.generation),
             "languages": languages,
             "gate": gate and teacher_recipe(gate),
         }
         return reuse_or_build(context, storage, recipe, build)
 
     return [prompt_response_pairs]
-
-
-def _templates(settings: Settings) -> str | None:
-    """Return the fingerprint of the prompt templates that an LLM is asked with."""
-    from conan_assets.synthesis.prompts import fingerprint_templates
-
-    generation = settings.generation
-    return fingerprint_templates(generation.prompt_language) if isinstance(generation, OpenAIGeneration) else None
 
 
 def _gate_teacher(settings: Settings) -> TeacherSettings | None:

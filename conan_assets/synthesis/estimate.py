@@ -8,12 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.synthesis.client import estimate_tokens, journal_key
-from conan_assets.synthesis.generation import JOURNAL
-from conan_assets.synthesis.journal import Answer, Journal
-from conan_assets.synthesis.llm import about, prompt_of
-from conan_assets.synthesis.passages import choose_passages
-from conan_assets.synthesis.prompts import Messages
+from conan_assets.llm.completions import Messages, estimate_tokens, journal_key
+from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
+from conan_assets.synthesis.passages import choose_passages, passages_to_ask_about, prompt_about
 from conan_assets.synthesis.settings import OpenAIGeneration
 
 CHARS_PER_TOKEN = 4.0
@@ -32,10 +29,10 @@ def estimate_generation(
     At most: prompts from above by their characters, answers at their longest. Expected: by typical tokens, answers as
     long as the journal's so far. Prompts that the journal answers cost nothing. Prices of 0 give a cost of 0.
     """
-    passages = about(settings, choose_passages(corpus, pairs, settings.seed))
+    passages = passages_to_ask_about(settings, choose_passages(corpus, pairs, settings.seed))
     needed = -(-settings.max_pairs // settings.pairs_per_passage)
-    prompts = [prompt_of(settings, passage) for passage in islice(passages, needed)]
-    answers = Journal.answers_in(journal_folder / JOURNAL)
+    prompts = [prompt_about(settings, passage) for passage in islice(passages, needed)]
+    answers = AnswerJournal.answers_in(journal_folder / JOURNAL)
     unanswered = [prompt for prompt in prompts if journal_key(settings, prompt) not in answers]
     at_most = sum(map(estimate_tokens, unanswered)), len(unanswered) * settings.max_completion_tokens
     expected = sum(map(_typical_tokens, unanswered)), round(len(unanswered) * _tokens_of_answer(settings, answers))

@@ -13,6 +13,9 @@ from conan_assets.synthesis.settings import ExtractiveGeneration
 
 logger = logging.getLogger("conan_assets")
 
+VERSION = 1
+"""Raise it when other sentences become queries."""
+
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])\s*|\n\s*\n")
 NOTE = "No LLM is asked: the queries are sentences copied from their passages (inverse cloze), not questions."
 

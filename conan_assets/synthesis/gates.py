@@ -30,6 +30,9 @@ from conan_assets.synthesis.settings import Gates
 
 logger = logging.getLogger("conan_assets")
 
+VERSION = 1
+"""Raise it when other pairs pass."""
+
 MIN_QUOTED_WIDTH = 16
 """In columns of a terminal: a Chinese character takes two, and says as much as a few letters."""
 NGRAM, CHINESE_NGRAM = 5, 2

@@ -7,20 +7,30 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from conan_assets.data.tables import PAIRS
-from conan_assets.synthesis.extractive import extract_pairs
-from conan_assets.synthesis.journal import Journal
-from conan_assets.synthesis.passages import choose_passages
-from conan_assets.synthesis.settings import ExtractiveGeneration, NoGeneration, OpenAIGeneration
+from conan_assets.llm import parsing
+from conan_assets.llm.journal import JOURNAL, AnswerJournal
+from conan_assets.synthesis import extractive, gates, passages, writing
+from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration
+from conan_assets.synthesis.tasks import fingerprint_templates
 
 if TYPE_CHECKING:
     from conan_assets.synthesis.round_trip import GateTeacher
 
-JOURNAL = "answers.jsonl"
 EXAMPLES = 5
 
 
+def generation_recipe(settings: GenerationSettings) -> dict[str, Any]:
+    """Return what decides the pairs: the settings, the templates, and the versions of what writes and reads them."""
+    if isinstance(settings, NoGeneration):
+        return settings.recipe()
+    if isinstance(settings, ExtractiveGeneration):
+        return settings.recipe() | {"versions": [passages.VERSION, extractive.VERSION]}
+    versions = [passages.VERSION, writing.VERSION, parsing.VERSION, gates.VERSION]
+    return settings.recipe() | {"versions": versions, "templates": fingerprint_templates(settings.prompt_language)}
+
+
 def generate_pairs(
-    settings: NoGeneration | ExtractiveGeneration | OpenAIGeneration,
+    settings: GenerationSettings,
     corpus: pl.DataFrame,
     pairs: pl.DataFrame,
     journal_folder: Path,
@@ -53,15 +63,12 @@ def generate_pairs(
     """
     if isinstance(settings, NoGeneration):
         return pl.DataFrame(schema=dict(PAIRS.columns)), {"generator": "none", "pairs": 0}
-    passages = choose_passages(corpus, pairs, settings.seed)
+    chosen = passages.choose_passages(corpus, pairs, settings.seed)
     if isinstance(settings, ExtractiveGeneration):
-        return extract_pairs(settings, passages)
-    from conan_assets.synthesis.gates import apply_gates
-    from conan_assets.synthesis.llm import write_pairs
-
-    with Journal(journal_folder / JOURNAL) as journal:
-        written, report = write_pairs(settings, passages, journal)
-    kept, gated = apply_gates(settings.gates, written, corpus, languages or {}, teacher)
+        return extractive.extract_pairs(settings, chosen)
+    with AnswerJournal(journal_folder / JOURNAL) as journal:
+        written, report = writing.write_pairs(settings, chosen, journal)
+    kept, gated = gates.apply_gates(settings.gates, written, corpus, languages or {}, teacher)
     kept = kept.select(*PAIRS.columns)
     shown = {
         "pairs_by_task": kept.group_by("task").len("pairs").sort("task").to_dicts(),

@@ -1,10 +1,18 @@
-"""Which passages a generator may write about, in an order that the seed decides."""
+"""Which passages a generator may write about, in an order that the seed decides, and what a model is asked of each."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT
+from conan_assets.llm.completions import Messages
+from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets.synthesis.tasks import build_prompt
+
+VERSION = 1
+"""Raise it when other passages are chosen, or in another order."""
 
 
 def choose_passages(corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -35,3 +43,27 @@ def choose_passages(corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int) -> pl.
         .sort("order")
         .drop("order")
     )
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one prompt is about: its place in the order, the document, and the task."""
+
+    number: int
+    doc_id: str
+    dataset: str
+    text: str
+    task: str
+
+
+def passages_to_ask_about(settings: OpenAIGeneration, passages: pl.DataFrame) -> Iterator[Passage]:
+    """Yield what to write about, in order: the passages cut to length, the tasks in turn."""
+    for number, (doc_id, dataset, text) in enumerate(passages.select("doc_id", "dataset", "text").iter_rows()):
+        task = settings.tasks[number % len(settings.tasks)]
+        yield Passage(number, doc_id, dataset, text[: settings.max_passage_chars], task)
+
+
+def prompt_about(settings: OpenAIGeneration, passage: Passage) -> Messages:
+    """Return the first prompt about a passage."""
+    seed = f"{settings.seed}:{passage.doc_id}"
+    return build_prompt(passage.task, settings.prompt_language, passage.text, settings.pairs_per_passage, seed)

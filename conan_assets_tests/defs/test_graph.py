@@ -17,7 +17,7 @@ from conan_assets.settings import Settings, load_settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets_tests.defs.conftest import metadata, programme, run, table, write_beir_folder
 from conan_assets_tests.evaluation.hub_server import running_hub
-from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
+from conan_assets_tests.llm.server import ChatServer, Reply, questions
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from conan_assets.definitions import build_defs
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
+from conan_assets_tests.llm.server import ChatServer, questions
 from conan_assets_tests.processes import ROOT
-from conan_assets_tests.synthesis.server import ChatServer, questions
 
 pytestmark = pytest.mark.slow
 

@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from conan_assets.synthesis.generation import JOURNAL
-from conan_assets.synthesis.settings import CallLimits, OpenAIGeneration
+from conan_assets.llm.journal import JOURNAL
+from conan_assets.llm.settings import CallLimits
+from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets_tests.data.frames import make_corpus, make_pairs
-from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
+from conan_assets_tests.llm.server import ChatServer, Reply, questions
 
 CORPUS = make_corpus(*(f"Passage {number} tells what happened in the year {1800 + number}." for number in range(40)))
 PAIRS = make_pairs({"query": "what happened", "doc_id": "wiki:d1"})
-KEY = "sk-secret-0123456789"
 
 
 def settings(server: ChatServer, calls: dict | None = None, **changes) -> OpenAIGeneration:

@@ -1,6 +1,7 @@
 """`prompt_response_pairs` in the graph, and as a user calls it: commands in processes of their own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,7 @@ import yaml
 
 from conan_assets.settings import Settings, load_settings
 from conan_assets_tests.defs.conftest import metadata, programme, run, table, write_beir_folder
-from conan_assets_tests.synthesis.passages import KEY
-from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
+from conan_assets_tests.llm.server import KEY, ChatServer, Reply, questions
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ PRICES = {"price_per_million_prompt_tokens": 10.0, "price_per_million_completion
 
 def ask_about_it(number: int, body: dict) -> Reply:
     """Answer with a question that shares words with its passage, and with one that quotes it."""
-    passage = body["messages"][0]["content"].split('"""')[1].strip()
+    passage = re.search(r"<passage-(\w+)>\n(.*)\n</passage-\1>", body["messages"][0]["content"], re.DOTALL)[2]
     animal, place = passage.split(".")[0].split()[0], passage.split()[3]
     return questions(f"What does the {animal} do at the {place} on day {number}?", passage[:40])
 

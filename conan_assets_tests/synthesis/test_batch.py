@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from conan_assets.synthesis.asking import Asker
-from conan_assets.synthesis.endpoint import EndpointError
-from conan_assets.synthesis.generation import JOURNAL, generate_pairs
-from conan_assets.synthesis.settings import BatchLimits, Budget, CallLimits, OpenAIGeneration
-from conan_assets_tests.synthesis.batch_server import BatchServer
-from conan_assets_tests.synthesis.passages import CORPUS, KEY, PAIRS, two_questions
-from conan_assets_tests.synthesis.server import Reply
+from conan_assets.llm.client import Asker
+from conan_assets.llm.endpoint import EndpointError
+from conan_assets.llm.journal import JOURNAL
+from conan_assets.llm.settings import BatchLimits, Budget, CallLimits
+from conan_assets.synthesis.generation import generate_pairs
+from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets_tests.llm.batch_server import BatchServer
+from conan_assets_tests.llm.server import KEY, Reply
+from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, two_questions
 
 
 def settings(server: BatchServer, **changes) -> OpenAIGeneration:
@@ -134,7 +136,7 @@ def test_a_judge_asks_through_a_batch_too(tmp_path):
     with BatchServer(echo) as server:
         ask = Asker(settings(server), tmp_path)
         answers = ask([[{"role": "user", "content": text}] for text in ("a", "b", "a")])
-    assert answers == ["answer to a", "answer to b", "answer to a"]
+    assert [answer and answer.content for answer in answers] == ["answer to a", "answer to b", "answer to a"]
     assert (len(server.batches), len(server.requests)) == (1, 2)
 
 

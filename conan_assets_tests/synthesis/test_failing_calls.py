@@ -7,11 +7,12 @@ from collections import Counter
 
 import pytest
 
-from conan_assets.synthesis.endpoint import EndpointError
-from conan_assets.synthesis.generation import JOURNAL, generate_pairs
+from conan_assets.llm.endpoint import EndpointError
+from conan_assets.llm.journal import JOURNAL
+from conan_assets.synthesis.generation import generate_pairs
 from conan_assets.synthesis.settings import OpenAIGeneration
-from conan_assets_tests.synthesis.passages import CORPUS, KEY, PAIRS, settings, two_questions
-from conan_assets_tests.synthesis.server import ChatServer, Reply, completion
+from conan_assets_tests.llm.server import KEY, ChatServer, Reply, completion
+from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, settings, two_questions
 
 
 def test_an_invalid_answer_is_corrected_with_the_error_shown(tmp_path):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from conan_assets.llm.settings import CallLimits
 from conan_assets.synthesis.generation import generate_pairs
-from conan_assets.synthesis.settings import CallLimits, OpenAIGeneration
+from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, journal_keys
 
 pytestmark = pytest.mark.slow

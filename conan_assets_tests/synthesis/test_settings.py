@@ -1,8 +1,10 @@
+from collections.abc import Iterator
+
 import pytest
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.settings import Settings
-from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets.synthesis.settings import ExtractiveGeneration, NoGeneration, OpenAIGeneration
 
 PRICES = {"price_per_million_prompt_tokens": 1.0, "price_per_million_completion_tokens": 2.0}
 
@@ -52,6 +54,25 @@ def test_what_can_change_the_pairs_is_part_of_the_recipe(changes):
 def test_prices_decide_where_a_cost_stops_the_run():
     dear = PRICES | {"price_per_million_prompt_tokens": 9.0}
     assert recipe(budget=PRICES | {"max_cost": 3}) != recipe(budget=dear | {"max_cost": 3})
+
+
+def properties(schema: dict) -> Iterator[tuple[str, dict]]:
+    for section in (schema, *schema.get("$defs", {}).values()):
+        yield from section["properties"].items()
+
+
+@pytest.mark.parametrize("kind", [NoGeneration, ExtractiveGeneration, OpenAIGeneration])
+def test_every_setting_is_described_and_every_number_has_a_range(kind):
+    for name, setting in properties(kind.model_json_schema()):
+        assert setting.get("description") or "$ref" in setting, name
+        for variant in (setting, *setting.get("anyOf", ())):
+            if variant.get("type") in ("integer", "number"):
+                assert {"minimum", "exclusiveMinimum"} & set(variant), name
+
+
+def test_sentences_that_cannot_be_long_and_short_enough_are_refused():
+    with pytest.raises(ValueError, match="min_sentence_chars 300 is above max_sentence_chars 200"):
+        ExtractiveGeneration(kind="extractive", min_sentence_chars=300)
 
 
 def programme(gates: dict) -> dict:

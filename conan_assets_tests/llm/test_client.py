@@ -1,15 +1,20 @@
-from conan_assets.synthesis.asking import Asker
-from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
-from conan_assets_tests.synthesis.server import ChatServer, Reply
+from conan_assets.llm.client import Asker
+from conan_assets.llm.journal import Answer
+from conan_assets.llm.settings import Budget, CallLimits, LanguageModel
+from conan_assets_tests.llm.server import ChatServer, Reply
 
 
-def settings(server: ChatServer, **changes) -> OpenAIGeneration:
+def settings(server: ChatServer, **changes) -> LanguageModel:
     calls = CallLimits(timeout_seconds=2.0, max_retries=0)
-    return OpenAIGeneration(kind="openai", model="tiny", base_url=server.base_url, calls=calls, **changes)
+    return LanguageModel(model="tiny", base_url=server.base_url, calls=calls, **changes)
 
 
 def prompt(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
+
+
+def contents(answers: list[Answer | None]) -> list[str | None]:
+    return [answer and answer.content for answer in answers]
 
 
 def test_answers_come_in_the_order_of_the_prompts_and_a_failed_call_is_none(tmp_path):
@@ -19,13 +24,14 @@ def test_answers_come_in_the_order_of_the_prompts_and_a_failed_call_is_none(tmp_
 
     with ChatServer(echo) as server:
         answers = Asker(settings(server), tmp_path)([prompt("a"), prompt("fails"), prompt("b")])
-    assert answers == ["answer to a", None, "answer to b"]
+    assert contents(answers) == ["answer to a", None, "answer to b"]
 
 
 def test_no_answered_prompt_is_asked_again(tmp_path):
     with ChatServer(lambda number, body: Reply("yes")) as server:
         ask = Asker(settings(server), tmp_path)
-        assert ask([prompt("a"), prompt("b")]) == ask([prompt("a"), prompt("b")]) == ["yes", "yes"]
+        first, second = ask([prompt("a"), prompt("b")]), ask([prompt("a"), prompt("b")])
+        assert contents(first) == contents(second) == ["yes", "yes"]
         assert len(server.requests) == 2
 
 
@@ -34,7 +40,7 @@ def test_one_budget_holds_over_all_calls_and_the_report_says_what_they_used(tmp_
     with ChatServer(lambda number, body: Reply("yes")) as server:
         ask = Asker(settings(server, budget=Budget(max_tokens=500, **prices), max_completion_tokens=100), tmp_path)
         answers = [ask([prompt(text)]) for text in "abcdef"]
-    assert answers == [["yes"]] * 4 + [[None]] * 2
+    assert [contents(answer) for answer in answers] == [["yes"]] * 4 + [[None]] * 2
     assert ask.report() == {
         "prompt_tokens": 400,
         "completion_tokens": 80,

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from conan_assets.synthesis.chat import ChatClient
-from conan_assets.synthesis.journal import Journal
-from conan_assets.synthesis.limits import BudgetSpentError, RateLimiter, Spending
-from conan_assets.synthesis.settings import Budget, CallLimits, OpenAIGeneration
-from conan_assets_tests.synthesis.server import ChatServer, Reply, Script
+from conan_assets.llm.client import Client
+from conan_assets.llm.journal import AnswerJournal
+from conan_assets.llm.limits import BudgetSpentError, RateLimiter, Spending
+from conan_assets.llm.settings import Budget, CallLimits, LanguageModel
+from conan_assets_tests.llm.server import ChatServer, Reply, Script
 
 pytestmark = pytest.mark.slow
 
@@ -57,8 +57,8 @@ def test_without_limits_nobody_waits():
 def ask_for_a_moment(tmp_path, script: Script, prompts: int, **limits) -> ChatServer:
     """Ask ``prompts`` prompts, until 0.8 seconds after the first request, and return the server."""
 
-    async def run(settings: OpenAIGeneration, journal: Journal) -> None:
-        async with ChatClient(settings, journal) as client:
+    async def run(settings: LanguageModel, journal: AnswerJournal) -> None:
+        async with Client(settings, journal) as client:
             asking = [
                 asyncio.create_task(client.answer([{"role": "user", "content": f"prompt {number}"}]))
                 for number in range(prompts)
@@ -70,12 +70,11 @@ def ask_for_a_moment(tmp_path, script: Script, prompts: int, **limits) -> ChatSe
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
 
-    with ChatServer(script) as server, Journal(tmp_path / "journal") as journal:
+    with ChatServer(script) as server, AnswerJournal(tmp_path / "journal") as journal:
         calls = CallLimits(max_retries=5, **limits)
         asyncio.run(
             run(
-                OpenAIGeneration(
-                    kind="openai",
+                LanguageModel(
                     model="tiny",
                     base_url=server.base_url,
                     calls=calls,
@@ -104,14 +103,14 @@ def test_retries_of_the_sdk_count_as_requests(tmp_path):
 
 
 def test_the_same_prompt_asked_twice_at_once_is_sent_once(tmp_path):
-    async def run(settings: OpenAIGeneration, journal: Journal) -> list[str]:
-        async with ChatClient(settings, journal) as client:
+    async def run(settings: LanguageModel, journal: AnswerJournal) -> list[str]:
+        async with Client(settings, journal) as client:
             answers = await asyncio.gather(*(client.answer([{"role": "user", "content": "same"}]) for _ in range(5)))
         return [answer.content for answer in answers]
 
     slow = Reply("yes", delay_seconds=0.1)
-    with ChatServer(lambda number, body: slow) as server, Journal(tmp_path / "journal") as journal:
-        settings = OpenAIGeneration(kind="openai", model="tiny", base_url=server.base_url)
+    with ChatServer(lambda number, body: slow) as server, AnswerJournal(tmp_path / "journal") as journal:
+        settings = LanguageModel(model="tiny", base_url=server.base_url)
         assert asyncio.run(run(settings, journal)) == ["yes"] * 5
     assert len(server.requests) == 1
 

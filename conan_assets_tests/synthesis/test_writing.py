@@ -6,12 +6,12 @@ from collections import Counter
 import polars as pl
 import pytest
 
+from conan_assets.llm.settings import Budget
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.generation import generate_pairs
-from conan_assets.synthesis.settings import Budget
 from conan_assets_tests.data.frames import make_corpus
+from conan_assets_tests.llm.server import ChatServer, Reply, questions
 from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, journal_keys, settings, two_questions
-from conan_assets_tests.synthesis.server import ChatServer, Reply, questions
 
 
 def test_answers_become_pairs_that_point_to_their_passage(tmp_path):

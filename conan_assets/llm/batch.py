@@ -10,17 +10,17 @@ import asyncio
 import json
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from conan_assets.synthesis.client import Client, request_body, to_answer
-from conan_assets.synthesis.endpoint import CallError, Endpoint, EndpointError, UnknownError
-from conan_assets.synthesis.journal import Answer, Journal, Submission
-from conan_assets.synthesis.prompts import Messages
-from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets.llm.completions import Messages, request_body, to_answer
+from conan_assets.llm.endpoint import CallError, Endpoint, EndpointError, UnknownError
+from conan_assets.llm.journal import Answer, AnswerJournal, Submission
+from conan_assets.llm.settings import LanguageModel
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -39,23 +39,37 @@ Failures = dict[str, CallError]
 Result = TypeVar("Result")
 
 
-class BatchClient(Client):
+class BatchCalls:
     """Every prompt waits for those asked at the same time, and for the batch they make.
 
     Parameters
     ----------
     settings
-        Model, endpoint, budget and the limits of a batch.
+        Model, endpoint and the limits of a batch.
     journal
         Open journal.
+    counts
+        Where batches are counted.
+
+    Attributes
+    ----------
+    endpoint
+        The server.
+    concurrency
+        None: all prompts there are may be asked at once.
     """
 
-    def __init__(self, settings: OpenAIGeneration, journal: Journal) -> None:
-        super().__init__(settings, journal, Endpoint(settings), None)
+    def __init__(self, settings: LanguageModel, journal: AnswerJournal, counts: Counter[str]) -> None:
+        self.endpoint = Endpoint(settings)
+        self.concurrency = None
+        self._settings = settings
+        self._journal = journal
+        self._counts = counts
         self._waiting: dict[str, tuple[Messages, asyncio.Future[Answer]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def _ask(self, key: str, messages: Messages) -> Answer:
+    async def ask(self, key: str, messages: Messages) -> Answer:
+        """Return the endpoint's answer, recorded in the journal; raise CallError or EndpointError."""
         if not self._waiting:
             task = asyncio.create_task(self._send_soon())
             self._sending.add(task)
@@ -114,7 +128,7 @@ class BatchClient(Client):
         self._journal.note(submission)
         batch = await self._create(submission.name, file.id)
         self._journal.note(replace(submission, batch_id=batch.id))
-        self.counts["batches"] += 1
+        self._counts["batches"] += 1
         logger.info("batch %s: %s prompts sent", batch.id, f"{len(lines):,}")
         return await self._finish(submission, batch.id, prompts)
 
@@ -125,7 +139,7 @@ class BatchClient(Client):
             self._journal.note(replace(submission, collected=True))
             return
         logger.info("batch %s: taken up again", batch_id)
-        self.counts["batches_taken_up_again"] += 1
+        self._counts["batches_taken_up_again"] += 1
         try:
             await self._finish(submission, batch_id, prompts)
         except UnknownError:

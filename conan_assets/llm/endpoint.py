@@ -5,7 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
-from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets.llm.settings import LanguageModel
 
 API_KEY = "OPENAI_API_KEY"
 BASE_URL = "OPENAI_BASE_URL"
@@ -51,7 +51,7 @@ class Endpoint:
         There is no API key and no endpoint that might need none.
     """
 
-    def __init__(self, settings: OpenAIGeneration, before_request: BeforeRequest | None = None) -> None:
+    def __init__(self, settings: LanguageModel, before_request: BeforeRequest | None = None) -> None:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self._model = settings.model

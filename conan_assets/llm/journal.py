@@ -9,6 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+JOURNAL = "answers.jsonl"
+"""Name of the journal's file in its folder."""
+
 
 class JournalError(RuntimeError):
     """The journal is damaged or in use by another run."""
@@ -50,7 +53,7 @@ class Submission:
     collected: bool = False
 
 
-class Journal:
+class AnswerJournal:
     """Answers by the fingerprint of prompt, model and parameters, in a file of one JSON object a line.
 
     An answer is in the file before it is used, and a batch before and after it is created. A last line that a killed

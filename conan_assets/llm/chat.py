@@ -3,33 +3,43 @@
 import asyncio
 from contextvars import ContextVar
 
-from conan_assets.synthesis.client import Client, estimate_tokens, request_body, to_answer
-from conan_assets.synthesis.endpoint import Endpoint
-from conan_assets.synthesis.journal import Answer, Journal
-from conan_assets.synthesis.limits import RateLimiter
-from conan_assets.synthesis.prompts import Messages
-from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets.llm.completions import Messages, estimate_tokens, request_body, to_answer
+from conan_assets.llm.endpoint import Endpoint
+from conan_assets.llm.journal import Answer, AnswerJournal
+from conan_assets.llm.limits import RateLimiter
+from conan_assets.llm.settings import LanguageModel
 
 _TOKENS: ContextVar[int] = ContextVar("tokens of the call that is being made")
 
 
-class ChatClient(Client):
+class ChatCalls:
     """One call for each prompt; every request waits for its turn, the SDK's retries too.
 
     Parameters
     ----------
     settings
-        Model, endpoint, limits and budget.
+        Model, endpoint and limits.
     journal
         Open journal.
+
+    Attributes
+    ----------
+    endpoint
+        The server.
+    concurrency
+        Prompts worth asking at once.
     """
 
-    def __init__(self, settings: OpenAIGeneration, journal: Journal) -> None:
-        super().__init__(settings, journal, Endpoint(settings, self._wait_for_turn), settings.calls.concurrency)
+    def __init__(self, settings: LanguageModel, journal: AnswerJournal) -> None:
+        self.endpoint = Endpoint(settings, self._wait_for_turn)
+        self.concurrency = settings.calls.concurrency
+        self._settings = settings
+        self._journal = journal
         self._slots = asyncio.Semaphore(settings.calls.concurrency)
         self._rate = RateLimiter(settings.calls)
 
-    async def _ask(self, key: str, messages: Messages) -> Answer:
+    async def ask(self, key: str, messages: Messages) -> Answer:
+        """Return the endpoint's answer, recorded in the journal; raise CallError or EndpointError."""
         async with self._slots:
             _TOKENS.set(estimate_tokens(messages) + self._settings.max_completion_tokens)
             with self.endpoint.errors():

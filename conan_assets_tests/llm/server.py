@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+KEY = "sk-secret-0123456789"
+
 
 @dataclass(frozen=True)
 class Reply:

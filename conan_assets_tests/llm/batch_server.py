@@ -6,7 +6,7 @@ from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from conan_assets_tests.synthesis.server import ChatServer, Script, completion
+from conan_assets_tests.llm.server import ChatServer, Script, completion
 
 
 class BatchServer(ChatServer):

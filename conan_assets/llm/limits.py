@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-from conan_assets.synthesis.settings import Budget, CallLimits
+from conan_assets.llm.settings import Budget, CallLimits
 
 WINDOW_SECONDS = 60.0
 

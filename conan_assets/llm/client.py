@@ -1,0 +1,148 @@
+"""Who asks a language model: never the same prompt twice, never more than the budget."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from conan_assets.llm.batch import BatchCalls
+from conan_assets.llm.chat import ChatCalls
+from conan_assets.llm.completions import Messages, estimate_tokens, journal_key
+from conan_assets.llm.endpoint import CallError
+from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
+from conan_assets.llm.limits import BudgetSpentError, Spending
+from conan_assets.llm.settings import LanguageModel
+
+
+class Client:
+    """Answers from the journal, else from an endpoint; use as an asynchronous context manager.
+
+    Parameters
+    ----------
+    settings
+        Model, parameters, limits and budget.
+    journal
+        Open journal; every answer is recorded in it before it is returned.
+
+    Attributes
+    ----------
+    endpoint
+        Name of the server.
+    concurrency
+        Prompts worth asking at once; None for all there are.
+    spending
+        Tokens and money spent, answers from the journal included.
+    counts
+        Answers by where they come from, and batches.
+
+    Raises
+    ------
+    EndpointError
+        There is no API key and no endpoint that might need none.
+    """
+
+    def __init__(self, settings: LanguageModel, journal: AnswerJournal) -> None:
+        self.counts: Counter[str] = Counter()
+        self.spending = Spending(settings.budget)
+        self._settings = settings
+        self._journal = journal
+        self._calls = (
+            BatchCalls(settings, journal, self.counts) if settings.mode == "batch" else ChatCalls(settings, journal)
+        )
+        self.endpoint = self._calls.endpoint.name
+        self.concurrency = self._calls.concurrency
+        self._in_flight: dict[str, asyncio.Task[Answer]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._calls.endpoint.client.close()
+
+    async def answer(self, messages: Messages) -> Answer:
+        """Return the answer to ``messages``.
+
+        Raises
+        ------
+        BudgetSpentError
+            The call could exceed the budget; it was not made.
+        CallError
+            The call failed after the SDK's retries; asking again later may help.
+        EndpointError
+            The endpoint refuses every call.
+        """
+        key = journal_key(self._settings, messages)
+        answer = self._journal.find(key)
+        if answer is None:
+            if key not in self._in_flight:
+                self._in_flight[key] = asyncio.create_task(self._pay(key, messages))
+                self._in_flight[key].add_done_callback(lambda _: self._in_flight.pop(key))
+            return await self._in_flight[key]
+        self.counts["answers_from_journal"] += 1
+        self.spending.add(answer.prompt_tokens, answer.completion_tokens)
+        return answer
+
+    async def _pay(self, key: str, messages: Messages) -> Answer:
+        async with self.spending.reserved(estimate_tokens(messages), self._settings.max_completion_tokens):
+            answer = await self._calls.ask(key, messages)
+            self.counts["answers_from_endpoint"] += 1
+            self.spending.add(answer.prompt_tokens, answer.completion_tokens)
+            return answer
+
+
+class Asker:
+    """Answers prompts in order, however often it is called within one budget.
+
+    Answers are recorded in the journal, and none is asked for twice; like everywhere, recorded ones count as spent.
+
+    Parameters
+    ----------
+    settings
+        Endpoint, model and budget.
+    journal_folder
+        Folder of the journal.
+    """
+
+    def __init__(self, settings: LanguageModel, journal_folder: Path) -> None:
+        self._settings = settings
+        self._journal = journal_folder / JOURNAL
+        self._unanswered: Counter[str] = Counter()
+        self._prompt_tokens = self._completion_tokens = 0
+
+    def __call__(self, prompts: Sequence[Messages]) -> list[Answer | None]:
+        """Return the answers, None where a call failed or the budget was spent.
+
+        Raises EndpointError if the endpoint refuses all.
+        """
+        with AnswerJournal(self._journal) as journal:
+            return asyncio.run(self._answers(journal, prompts))
+
+    def report(self) -> dict[str, Any]:
+        """Return what all calls together used, and how many prompts have no answer by reason."""
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "cost": round(self._settings.budget.price(self._prompt_tokens, self._completion_tokens), 6),
+            "unanswered_by_reason": dict(self._unanswered),
+        }
+
+    async def _answers(self, journal: AnswerJournal, prompts: Sequence[Messages]) -> list[Answer | None]:
+        async with Client(self._settings, journal) as client:
+            spent = client.spending
+            spent.add(self._prompt_tokens, self._completion_tokens)
+            answers = await asyncio.gather(*(self._answer(client, messages) for messages in prompts))
+            self._prompt_tokens, self._completion_tokens = spent.prompt_tokens, spent.completion_tokens
+        return list(answers)
+
+    async def _answer(self, client: Client, messages: Messages) -> Answer | None:
+        try:
+            return await client.answer(messages)
+        except CallError as error:
+            self._unanswered[error.reason] += 1
+        except BudgetSpentError:
+            self._unanswered["budget_spent"] += 1
+        return None

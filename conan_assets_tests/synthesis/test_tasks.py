@@ -1,0 +1,74 @@
+import pytest
+
+from conan_assets.llm.journal import Answer
+from conan_assets.llm.parsing import AnswerError, enclose
+from conan_assets.synthesis.tasks import build_correction, build_prompt, read_pairs
+
+PASSAGE = "Cats purr; a fee of $5 is due."
+LANGUAGES, TASKS = ("en", "zh"), ("question", "instruction", "sts")
+
+
+def read(task: str, content: str) -> list:
+    prompt = build_prompt(task, "en", PASSAGE, 2, "seed")
+    return list(read_pairs(Answer(content, "stop", 1, 1), task, prompt))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_prompt_holds_the_passage_the_number_and_the_form_and_no_open_place(task, language):
+    (message,) = build_prompt(task, language, PASSAGE, 3, "seed")
+    text = message["content"]
+    assert enclose(PASSAGE, "passage") in text
+    assert "3" in text.replace(enclose(PASSAGE, "passage"), "")
+    assert '{"pairs": [{' in text
+    assert "$" not in text.replace(PASSAGE, "")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("task", TASKS)
+def test_seeds_vary_persona_kind_and_length_and_repeat_themselves(task, language):
+    prompts = [build_prompt(task, language, PASSAGE, 2, str(seed))[0]["content"] for seed in range(60)]
+    assert len(set(prompts)) > 20
+    assert prompts == [build_prompt(task, language, PASSAGE, 2, str(seed))[0]["content"] for seed in range(60)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_correction_shows_the_answer_and_what_was_wrong_with_it(language):
+    first = build_prompt("sts", language, PASSAGE, 2, "seed")
+    messages = build_correction(first, "{bad", "pairs.0.score: Field required", language)
+    assert messages[0] == first[0]
+    assert messages[1] == {"role": "assistant", "content": "{bad"}
+    assert "pairs.0.score: Field required" in messages[2]["content"]
+
+
+def test_a_correction_of_an_empty_answer_has_no_empty_message():
+    first = build_prompt("sts", "en", PASSAGE, 2, "seed")
+    assert [message["role"] for message in build_correction(first, "", "it is empty", "en")] == ["user", "user"]
+
+
+@pytest.mark.parametrize(
+    ("task", "content"),
+    [
+        ("question", '{"pairs": []}'),
+        ("question", '{"pairs": [{"question": "  "}]}'),
+        ("question", '{"questions": ["who"]}'),
+        ("instruction", '{"pairs": [{"prompt": "say"}]}'),
+        ("sts", '{"pairs": [{"sentence1": "a", "sentence2": "b", "score": 7}]}'),
+        ("sts", '{"pairs": [{"sentence1": "a", "sentence2": "b", "score": true}]}'),
+        ("sts", '{"pairs": [{"sentence1": "a", "sentence2": "b", "score": NaN}]}'),
+    ],
+)
+def test_a_pair_of_another_form_is_refused(task, content):
+    with pytest.raises(AnswerError) as error:
+        read(task, content)
+    assert error.value.reason == "wrong_schema"
+
+
+def test_texts_are_stripped_and_the_form_shown_in_the_prompt_is_no_answer():
+    content = '{"pairs": [{"question": " who purrs "}]}, in the form {"pairs": [{"question": "..."}]}'
+    assert [pair.question for pair in read("question", content)] == ["who purrs"]
+
+
+def test_the_message_tells_the_model_which_field_is_wrong():
+    with pytest.raises(AnswerError, match=r"pairs\.0\.score: .*less than or equal to 5"):
+        read("sts", '{"pairs": [{"sentence1": "a", "sentence2": "b", "score": 7}]}')

@@ -1,0 +1,108 @@
+"""A tiny run of every writer and reader of pairs gives what it gave when its version was set."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.llm import parsing
+from conan_assets.llm.journal import Answer, AnswerJournal
+from conan_assets.mining import judge
+from conan_assets.synthesis import extractive, gates, passages, writing
+from conan_assets.synthesis.generation import generation_recipe
+from conan_assets.synthesis.settings import ExtractiveGeneration, Gates, OpenAIGeneration
+from conan_assets_tests.data.frames import make_pairs
+from conan_assets_tests.llm.server import ChatServer, Reply, questions
+from conan_assets_tests.llm.test_parsing import HOSTILE, Verdict
+from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, settings
+
+CONTENT = ("task", "query", "doc_id", "text", "score")
+
+
+def choose(folder: Path) -> object:
+    return passages.choose_passages(CORPUS, PAIRS, seed=3)["doc_id"].to_list()
+
+
+def extract(folder: Path) -> object:
+    longer = CORPUS.with_columns(pl.col("text") + " It was a year of note. Nothing like it was seen afterwards.")
+    pairs, _ = extractive.extract_pairs(ExtractiveGeneration(kind="extractive", min_sentence_chars=10), longer)
+    return pairs.rows()
+
+
+def write(folder: Path) -> object:
+    def by_task(number: int, body: dict) -> Reply:
+        prompt = body["messages"][0]["content"]
+        if number == 1:
+            return Reply("I would rather not.")
+        if "sentence1" in prompt:
+            return Reply('{"pairs": [{"sentence1": "a", "sentence2": "b", "score": 3.5}]}')
+        if "response" in prompt:
+            return Reply('Here: {"pairs": [{"prompt": "explain", "response": "It is so."}]}')
+        return questions(" who ", "when", "one too many")
+
+    with ChatServer(by_task) as server, AnswerJournal(folder / "journal") as journal:
+        every_task = settings(server, {"concurrency": 1}, tasks=("question", "instruction", "sts"))
+        pairs, _ = writing.write_pairs(every_task, CORPUS, journal)
+    return pairs.select(CONTENT).rows()
+
+
+def gate(folder: Path) -> object:
+    about = [
+        {"query": f"{opening} in the year {1800 + number}?", "doc_id": f"wiki:d{number + 1}"}
+        for number in range(6)
+        for opening in ("What was written down", "What was there written down", "tells what happened", "Was geschah")
+    ]
+    written = make_pairs(*about).with_columns(passage_id="doc_id")
+    kept, report = gates.apply_gates(Gates(), written, CORPUS, {"wiki": "en"}, None)
+    return kept.select(CONTENT).rows(), report["rejected_by_reason"]
+
+
+def parse(folder: Path) -> object:
+    def read(content: str) -> object:
+        try:
+            return parsing.read_answer(Answer(content, "stop", 1, 1), Verdict, HOSTILE[0]).relevant
+        except parsing.AnswerError as error:
+            return error.reason
+
+    return [(parsing.enclose(text, "passage"), read(text), read(text + '{"relevant": false}')) for text in HOSTILE]
+
+
+def judge_prompt(folder: Path) -> object:
+    return judge.build_prompt("who purrs", "Cats purr.")
+
+
+RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
+    "the choice of passages": (choose, passages.VERSION, 1, "b1531b7dc4e433ce"),
+    "extractive pairs": (extract, extractive.VERSION, 1, "5f53c0c21e6b85c2"),
+    "written pairs": (write, writing.VERSION, 1, "18fea4d1efe3ceb0"),
+    "gates": (gate, gates.VERSION, 1, "e954068062273ed1"),
+    "answers": (parse, parsing.VERSION, 1, "c52b3d8df233a3fb"),
+    "the judge's prompt": (judge_prompt, judge.VERSION, 1, "07c91f7ed340e29f"),
+}
+"""What runs, its version, and the version and the fingerprint that were set together."""
+
+
+@pytest.mark.parametrize(("run", "version", "set_version", "golden"), RUNS.values(), ids=RUNS)
+def test_other_results_have_another_version(run, version, set_version, golden, tmp_path):
+    assert (version, fingerprint(run(tmp_path))) == (set_version, golden), (
+        "the numbers changed: raise the version, or undo the change"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "generation"),
+    [
+        (extractive, ExtractiveGeneration(kind="extractive")),
+        (passages, ExtractiveGeneration(kind="extractive")),
+        (passages, OpenAIGeneration(kind="openai", model="tiny")),
+        (writing, OpenAIGeneration(kind="openai", model="tiny")),
+        (parsing, OpenAIGeneration(kind="openai", model="tiny")),
+        (gates, OpenAIGeneration(kind="openai", model="tiny")),
+    ],
+)
+def test_every_version_is_part_of_the_recipe(module, generation, monkeypatch):
+    before = fingerprint(generation_recipe(generation))
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    assert fingerprint(generation_recipe(generation)) != before
