@@ -19,8 +19,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.training import MODEL, bare_product_rate
-from conan_assets.encoding.encoder import Encoder, best_dtype
+from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.precision import fastest_dtype
 from conan_assets.encoding.settings import EncoderSettings
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -54,7 +55,7 @@ def our_encode(dtype: torch.dtype, max_tokens: int) -> Encode:
 def compare(texts: list[str], max_tokens: int, repeats: int) -> dict[str, float]:
     """Run all encoders in turn and return the figures of the last line."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    fast = best_dtype(device)
+    fast = fastest_dtype(device, 384)
     encoders = {
         "st": st_encode(torch.float32, max_tokens),
         "st_same_dtype": st_encode(fast, max_tokens),

@@ -12,7 +12,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.loading import cast_parameters, load_model
-from conan_assets.encoding.models import fingerprint_model, locate_model
+from conan_assets.encoding.models import fingerprint_model, locate_model, width_of
+from conan_assets.encoding.precision import fastest_dtype
 from conan_assets.encoding.prompts import Prompts, prompts_of
 from conan_assets.encoding.settings import ENCODING_VERSION, EncoderSettings
 from conan_assets.progress import Progress
@@ -21,14 +22,6 @@ Role = Literal["query", "document"]
 
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 TEXTS_PER_CHUNK = 2_048
-
-
-def best_dtype(device: str) -> torch.dtype:
-    """Return bfloat16 where ``device`` ("cpu", "cuda", ...) multiplies matrices in it natively, else float32."""
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 class Encoder:
@@ -41,7 +34,11 @@ class Encoder:
         self.settings = settings
         self.path: Path = locate_model(settings.model, settings.revision)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = best_dtype(self.device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        self.dtype = (
+            fastest_dtype(self.device, width_of(self.path))
+            if settings.dtype == "auto"
+            else getattr(torch, settings.dtype)
+        )
 
     @cached_property
     def model(self) -> SentenceTransformer:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
 
 from conan_assets.artifacts import fingerprint_file
@@ -13,6 +14,7 @@ DEMO_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 """Files that run code when they are loaded; never downloaded, never loaded."""
 
+DEFAULT_WIDTH = 768
 _OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.ot")
 
 _NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", "training_lineage.json", ".gitattributes"}
@@ -88,6 +90,16 @@ def fingerprint_model(name: str, revision: str | None = None) -> str:
         if path.is_file() and path.name not in _NOT_WEIGHTS:
             digest.update(f"{path.relative_to(folder)}\0{fingerprint_file(path)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def width_of(folder: Path) -> int:
+    """Return the components of a token's vector in the model of a folder; 768 where its configuration does not tell."""
+    for path in (folder / "config.json", *sorted(folder.glob("*/config.json"))):
+        if path.exists():
+            config = json.loads(path.read_text(encoding="utf-8"))
+            named = (config.get(name) for name in ("hidden_size", "d_model", "dim", "n_embd"))
+            return next((int(width) for width in named if width), DEFAULT_WIDTH)
+    return DEFAULT_WIDTH
 
 
 def _bundled_demo_model() -> Path | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
-from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.models import locate_model, width_of
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY, Neighbours, pack
@@ -115,10 +115,14 @@ class CrossEncoderRetriever:
         import torch
         from sentence_transformers import CrossEncoder
 
-        from conan_assets.encoding.encoder import best_dtype
+        from conan_assets.encoding.precision import fastest_dtype
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = best_dtype(device) if self._settings.dtype == "auto" else getattr(torch, self._settings.dtype)
+        dtype = (
+            fastest_dtype(device, width_of(self._path))
+            if self._settings.dtype == "auto"
+            else getattr(torch, self._settings.dtype)
+        )
         return CrossEncoder(
             str(self._path),
             device=device,

@@ -13,6 +13,9 @@ from conan_assets.search.ranking import Neighbours
 from conan_assets.search.settings import EXACT, SearchSettings
 from conan_assets.search.vectors import ArrayVectors, Matrix
 
+SCREENING_PAYS = 1.5
+"""What remains is multiplied again in float32: the first products must be faster by so much."""
+
 
 def find_nearest(
     settings: SearchSettings, queries: Matrix, documents: Matrix, k: int, excluded: Groups, checkpoints: Path | None
@@ -34,7 +37,7 @@ def find_nearest(
         from conan_assets.search.torch_exact import search_block_on
 
         return search(search_block_on(settings.device), threads=1), None
-    if settings.screening == "bfloat16" or (settings.screening == "auto" and _bfloat16_is_at_hand()):
+    if settings.screening == "bfloat16" or (settings.screening == "auto" and _screening_pays(documents.shape[1])):
         from conan_assets.search.screening import one_torch_thread, search_block_with_screening
 
         with one_torch_thread():
@@ -42,10 +45,13 @@ def find_nearest(
     return search(), None
 
 
-def _bfloat16_is_at_hand() -> bool:
-    """Say whether torch is loaded and the CPU has bfloat16 products; loading torch takes longer than it would save."""
-    torch = sys.modules.get("torch")
-    return torch is not None and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def _screening_pays(dim: int) -> bool:
+    """Say whether torch is loaded and multiplies enough faster in bfloat16; loading it takes longer than it saves."""
+    if "torch" not in sys.modules:
+        return False
+    from conan_assets.encoding.precision import bfloat16_speedup
+
+    return bfloat16_speedup(dim) >= SCREENING_PAYS
 
 
 def _recall(

@@ -28,7 +28,7 @@ class SearchSettings(_Section):
     screening: Literal["auto", "none", "bfloat16"] = Field(
         default="auto",
         description="Exact search on a CPU: screen in bfloat16, decide in float32, same result; 'auto' does so where "
-        "torch is loaded anyway and the CPU multiplies in bfloat16.",
+        "torch is loaded anyway and was measured to multiply faster in bfloat16.",
     )
     recall_queries: int = Field(
         default=200, ge=1, description="Queries on which recall against exact search is measured."

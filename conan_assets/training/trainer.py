@@ -8,7 +8,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from conan_assets.encoding.encoder import best_dtype
+from conan_assets.encoding.models import locate_model, width_of
+from conan_assets.encoding.precision import fastest_dtype
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.averaging import WeightAverage
 from conan_assets.training.batches import Batch, BatchPlan
@@ -75,7 +76,7 @@ class Trainer:
         self.step = 0
         self.table = self._build_table()
         self.plan = BatchPlan(data, settings, self.table)
-        self.dtype = best_dtype(processes.device.type) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        self.dtype = _choose_dtype(settings, base, processes)
         self._restore_dropout = set_dropout(model, settings.dropout) if settings.dropout is not None else None
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
@@ -208,6 +209,16 @@ class Trainer:
         if sts is not None:
             affected = wrong[sts.first] | wrong[sts.second]
             yield from (f"row {row + 1} of sts.parquet" for row in sts.rows[affected])
+
+
+def _choose_dtype(settings: TrainingSettings, base: EncoderSettings, processes: Processes) -> torch.dtype:
+    """Return the type of the settings; the fastest, where they leave it open, as the first process measured it."""
+    if settings.dtype != "auto":
+        return getattr(torch, settings.dtype)
+    width = width_of(locate_model(base.model, base.revision))
+    is_bfloat16 = fastest_dtype(processes.device.type, width) == torch.bfloat16
+    decided = processes.from_main(torch.tensor(is_bfloat16, dtype=torch.uint8, device=processes.device))
+    return torch.bfloat16 if decided else torch.float32
 
 
 def _check(data: TrainingData, settings: TrainingSettings, processes: Processes) -> None:
