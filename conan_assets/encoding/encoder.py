@@ -12,8 +12,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.loading import cast_parameters, load_model
-from conan_assets.encoding.models import fingerprint_model, locate_model, width_of
-from conan_assets.encoding.precision import fastest_dtype
+from conan_assets.encoding.models import fingerprint_model, locate_model
+from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.prompts import Prompts, prompts_of
 from conan_assets.encoding.settings import ENCODING_VERSION, EncoderSettings
 from conan_assets.progress import Progress
@@ -34,11 +34,7 @@ class Encoder:
         self.settings = settings
         self.path: Path = locate_model(settings.model, settings.revision)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = (
-            fastest_dtype(self.device, width_of(self.path))
-            if settings.dtype == "auto"
-            else getattr(torch, settings.dtype)
-        )
+        self.dtype = choose_dtype(settings.dtype, self.device, self.path)
 
     @cached_property
     def model(self) -> SentenceTransformer:

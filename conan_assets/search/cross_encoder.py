@@ -12,7 +12,7 @@ import numpy as np
 
 from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
-from conan_assets.encoding.models import locate_model, width_of
+from conan_assets.encoding.models import locate_model
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY, Neighbours, pack
@@ -115,14 +115,10 @@ class CrossEncoderRetriever:
         import torch
         from sentence_transformers import CrossEncoder
 
-        from conan_assets.encoding.precision import fastest_dtype
+        from conan_assets.encoding.precision import choose_dtype
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = (
-            fastest_dtype(device, width_of(self._path))
-            if self._settings.dtype == "auto"
-            else getattr(torch, self._settings.dtype)
-        )
+        dtype = choose_dtype(self._settings.dtype, device, self._path)
         return CrossEncoder(
             str(self._path),
             device=device,

@@ -8,8 +8,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from conan_assets.encoding.models import locate_model, width_of
-from conan_assets.encoding.precision import fastest_dtype
+from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.averaging import WeightAverage
 from conan_assets.training.batches import Batch, BatchPlan
@@ -213,11 +213,10 @@ class Trainer:
 
 def _choose_dtype(settings: TrainingSettings, base: EncoderSettings, processes: Processes) -> torch.dtype:
     """Return the type of the settings; the fastest, where they leave it open, as the first process measured it."""
+    chosen = choose_dtype(settings.dtype, processes.device.type, locate_model(base.model, base.revision))
     if settings.dtype != "auto":
-        return getattr(torch, settings.dtype)
-    width = width_of(locate_model(base.model, base.revision))
-    is_bfloat16 = fastest_dtype(processes.device.type, width) == torch.bfloat16
-    decided = processes.from_main(torch.tensor(is_bfloat16, dtype=torch.uint8, device=processes.device))
+        return chosen
+    decided = processes.from_main(torch.tensor(chosen == torch.bfloat16, dtype=torch.uint8, device=processes.device))
     return torch.bfloat16 if decided else torch.float32
 
 
