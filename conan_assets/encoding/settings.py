@@ -25,7 +25,7 @@ class EncoderSettings:
     max_tokens
         Longest input in tokens, the rest is cut off; None for the model's own limit.
     dtype
-        Type of the weights while encoding; ``auto`` is bfloat16 where this machine was measured to compute faster in it.
+        Type of the weights while encoding; ``auto`` is bfloat16 where this machine computes faster in it, as measured.
     trust_remote_code
         Run code that comes with the model. Only for models you have read.
     """
