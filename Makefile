@@ -8,13 +8,15 @@ export CONAN_HOME ?= $(CURDIR)/conan_home
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
 UI := make ui$(if $(filter-out demo,$(PROFILE)), PROFILE=$(PROFILE))$(if $(filter-out $(CURDIR)/conan_home,$(CONAN_HOME)), CONAN_HOME=$(CONAN_HOME))
+# Dagster's commands warn that others will take their place, and of arguments of its own that are new.
+QUIET := PYTHONWARNINGS=ignore:Function,ignore:Parameter
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 
 .PHONY: demo test quick lint ui screenshots docs format
 
 demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
 	@$(BIN)/python -m conan_assets.defs.dead_runs
-	$(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
+	$(QUIET) $(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
 	@cat $(CONAN_HOME)/leaderboard.md
 	@echo
 	@cat $(CONAN_HOME)/outcome.md
@@ -42,7 +44,9 @@ format: $(INSTALLED) ## Format the code
 
 ui: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Open the graph on http://127.0.0.1:3000
 	@$(BIN)/python -m conan_assets.defs.dead_runs
-	$(BIN)/dagster dev --host 127.0.0.1 --port $(UI_PORT) -w workspace.yaml
+	@echo "The graph:       http://127.0.0.1:$(UI_PORT)/asset-groups"
+	@echo "The leaderboard: http://127.0.0.1:$(UI_PORT)/assets/leaderboard"
+	@$(QUIET) $(BIN)/dagster dev --host 127.0.0.1 --port $(UI_PORT) -w workspace.yaml --log-level error
 
 screenshots: $(INSTALLED) ## Take the README's pictures of a finished demo, in Chromium
 	$(BIN)/python -m conan_assets_tests.ui.screenshots docs/images

@@ -1,4 +1,8 @@
-"""``python -m conan_assets --estimate [PROFILE]``: what writing a profile's pairs would send and cost."""
+"""What a programme would cost, and whether what it wrote is intact.
+
+``python -m conan_assets --estimate [PROFILE]`` prints what writing a profile's pairs would send and cost;
+``python -m conan_assets verify [PROFILE]`` checks every file below its storage root.
+"""
 
 import argparse
 import sys
@@ -11,18 +15,48 @@ from conan_assets.llm.journal import JournalError
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.settings import OpenAIGeneration
+from conan_assets.verification import verify
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the estimate of a profile; exit with a message when it cannot be made."""
+    """Print the estimate of a profile or what is damaged in its home; exit with a message when that fails."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = _verify if arguments[:1] == ["verify"] else _estimate
+    try:
+        command(arguments)
+    except (SettingsError, TableError, JournalError) as error:
+        sys.exit(str(error))
+
+
+def _verify(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m conan_assets", description="Check every file of a home.")
+    parser.add_argument("verify", help="read every file and compare it with the digest that was written with it")
+    parser.add_argument("profile", nargs="?", help="a shipped name or a path; default $CONAN_PROFILE")
+    parser.add_argument("--repair", action="store_true", help="set damaged parts aside: the next run makes them again")
+    options = parser.parse_args(arguments)
+    home = load_settings(options.profile).home
+    problems = list(verify(home))
+    for problem in problems:
+        print(problem.message)
+    left = [problem for problem in problems if problem.repair is None or not options.repair]
+    for problem in problems:
+        if options.repair and problem.repair is not None:
+            problem.repair()
+    if not problems:
+        print(f"{home} is intact")
+    if len(left) < len(problems):
+        print(f"{len(problems) - len(left)} damaged parts were set aside: run again to make them anew")
+    if left:
+        sys.exit(
+            f"{len(left)} damaged parts: --repair sets aside what can be made again; then run again to make it anew"
+        )
+
+
+def _estimate(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m conan_assets", description=__doc__)
     parser.add_argument("profile", nargs="?", help="a shipped name or a path; default $CONAN_PROFILE")
     parser.add_argument("--estimate", action="store_true", required=True, help="print tokens and cost; nothing is sent")
-    options = parser.parse_args(arguments)
-    try:
-        _print_estimate(load_settings(options.profile))
-    except (SettingsError, TableError, JournalError) as error:
-        sys.exit(str(error))
+    _print_estimate(load_settings(parser.parse_args(arguments).profile))
 
 
 def _print_estimate(settings: Settings) -> None:

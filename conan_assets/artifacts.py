@@ -2,33 +2,51 @@
 
 An artifact is a directory ``<root>/<key>/<fingerprint>/`` with a ``manifest.json``. It is built in
 ``<fingerprint>.partial/`` and renamed when complete, so whatever carries a fingerprint as its name is finished.
-A killed build leaves its ``.partial`` directory to the next attempt, which may resume from it.
+A killed build leaves its ``.partial`` directory to the next attempt, which may resume from it. The manifest holds a
+digest of every other file: what is no longer what was written is set aside when it would be reused, and never read.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
-import os
+import logging
 import re
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from conan_assets.files import (
+    ArtifactError,
+    atomic_path,
+    flush,
+    flush_tree,
+    naming_a_full_disk,
+    remove_folder,
+    remove_leftovers,
+    temporary_path,
+)
+from conan_assets.integrity import (
+    DamagedError,
+    digest_parts,
+    require_intact,
+    seal,
+    set_aside,
+    unseal,
+)
+
 PARTIAL_SUFFIX = ".partial"
 MANIFEST = "manifest.json"
-TEMPORARY_NAME = re.compile(r"\..+\.(?P<pid>\d+)@(?P<host>[^@]+)\.tmp")
-SECONDS_TO_WRITE = 24 * 3600
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+FINISHED = re.compile(r"[A-Za-z0-9]+")
+"""Names of folders that are finished versions, not temporary or partial."""
 
-
-class ArtifactError(RuntimeError):
-    """An artifact is missing, locked by another run, or cannot be written."""
+logger = logging.getLogger("conan_assets")
 
 
 def fingerprint(*parts: object) -> str:
@@ -59,92 +77,25 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no fingerprint; pass bytes, JSON values, dataclasses or models")
 
 
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; what was written there replaces ``path`` on success, else is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+class Manifest(BaseModel):
+    """What ``manifest.json`` holds: what was made of what, and the digest of every file that lies beside it.
 
-
-def temporary_path(path: Path) -> Path:
-    """Return a path beside ``path`` that tells which process writes there."""
-    return path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.tmp")
-
-
-def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files and folders below ``folder`` whose writers were killed; return how many there were.
-
-    A process of this machine is asked for, one of another machine has a day to finish.
+    Attributes
+    ----------
+    order
+        Counts the versions of a key as they were finished or taken up again; clocks may be set back.
     """
-    leftovers = [path for path in folder.rglob(".*.tmp") if _is_abandoned(path)]
-    for path in leftovers:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return len(leftovers)
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-def remove_folder(folder: Path) -> None:
-    """Delete a folder so that a kill in the midst of it leaves nothing under its name."""
-    doomed = temporary_path(folder)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _is_abandoned(path: Path) -> bool:
-    writer = TEMPORARY_NAME.fullmatch(path.name)
-    if writer is None:
-        return False
-    if writer["host"] == socket.gethostname():
-        return not is_running(int(writer["pid"]))
-    try:
-        return time.time() - path.lstat().st_mtime > SECONDS_TO_WRITE
-    except FileNotFoundError:
-        return False
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process of this machine is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def full_disk_error(error: BaseException | None) -> BaseException | None:
-    """Return the error, ``error`` or what caused it, that says that the disk or the quota is full; None without one."""
-    while error is not None:
-        told = any(os.strerror(number) in str(error) for number in DISK_FULL)
-        if told or (isinstance(error, OSError) and error.errno in DISK_FULL):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-@contextlib.contextmanager
-def naming_a_full_disk(name: str, root: Path) -> Iterator[None]:
-    """Turn the error of a full disk, while ``name`` is written below ``root``, into one that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        full = full_disk_error(error)
-        if full is None:
-            raise
-        file = getattr(full, "filename", None)
-        is_elsewhere = isinstance(file, str) and not Path(file).absolute().is_relative_to(root.absolute())
-        raise ArtifactError(
-            f"the disk is full: {name} could not be written{'' if is_elsewhere else f' below {root}'}; free some space "
-            f"{f'for {file}' if is_elsewhere else 'there'}, then run again: what is finished is kept"
-        ) from error
+    key: str
+    fingerprint: str
+    content: str
+    order: int
+    finished_at: float
+    made_from: dict[str, str]
+    parts: dict[str, str]
+    report: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -159,6 +110,8 @@ class Artifact:
         Its directory, and what its build reported.
     made_from
         The content of every artifact that it was made from, directly or not, by key.
+    order
+        Higher than that of every version of its key that was finished or reused before.
     """
 
     key: str
@@ -167,6 +120,7 @@ class Artifact:
     path: Path
     report: dict[str, Any]
     made_from: dict[str, str] = field(default_factory=dict)
+    order: int = field(default=0, compare=False)
 
 
 class ArtifactStore:
@@ -178,40 +132,80 @@ class ArtifactStore:
         Directory that holds a sub-directory per key; created when first written to.
     keep_versions
         Finished versions kept per key; the oldest beyond it are deleted when a new one is finished.
+    run
+        Folder that notes which version of each key a run made, reused or read first: it reads that one to its end,
+        whatever other runs make meanwhile. None outside of runs.
     """
 
-    def __init__(self, root: Path, keep_versions: int = 3) -> None:
+    def __init__(self, root: Path, keep_versions: int = 3, run: Path | None = None) -> None:
         self.root = root
         self.keep_versions = keep_versions
+        self.run = run
 
     def find(self, key: str, version: str) -> Artifact | None:
-        """Return the finished artifact of that key and fingerprint, or None."""
+        """Return the finished artifact of that key and fingerprint, or None.
+
+        Raises
+        ------
+        ArtifactError
+            Its manifest is damaged; its other files are not looked at.
+        """
         directory = self.root / key / version
-        try:
-            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not directory.exists():
             return None
-        except ValueError as error:
-            raise ArtifactError(f"{directory / MANIFEST} is damaged: delete {directory} to make it again") from error
-        return Artifact(key, version, manifest["content"], directory, manifest["report"], manifest.get("made_from", {}))
+        try:
+            manifest = read_manifest(directory)
+        except DamagedError as error:
+            raise ArtifactError(f"{error}; {_way_out(key)}") from error
+        return Artifact(key, version, manifest.content, directory, manifest.report, manifest.made_from, manifest.order)
+
+    def reusable(self, key: str, version: str) -> Artifact | None:
+        """Return the finished artifact of that key and fingerprint, or None; a damaged one is set aside and logged."""
+        directory = self.root / key / version
+        if not directory.exists():
+            return None
+        try:
+            self._check_once(directory)
+        except DamagedError as error:
+            logger.warning("%s; it is made again, %s keeps what is left", error, set_aside(directory, self.root.parent))
+        return self.find(key, version)
 
     def current(self, key: str) -> Artifact:
-        """Return the version of ``key`` that was finished or reused last; raise ArtifactError when there is none."""
-        try:
-            version = (self.root / key / "current").read_text().strip()
-        except (FileNotFoundError, NotADirectoryError):
-            version = ""
+        """Return the version of ``key`` that this run has made or read, else the one that was finished or reused last.
+
+        Raises
+        ------
+        ArtifactError
+            There is none, or its manifest is damaged.
+        """
+        version = self._version_of_the_run(key) or _read_pointer(self.root / key / "current")
         artifact = self.find(key, version) if version else None
         if artifact is None:
             raise ArtifactError(f"{key} has not been materialized under {self.root}: materialize it first")
+        self._note(artifact)
+        return artifact
+
+    def require_intact(self, artifact: Artifact) -> Artifact:
+        """Return ``artifact`` if every file of it is what was written; raise ArtifactError, which names one, if not."""
+        try:
+            self._check_once(artifact.path)
+        except DamagedError as error:
+            raise ArtifactError(f"{error}; {_way_out(artifact.key)}") from error
         return artifact
 
     def select(self, artifact: Artifact) -> None:
-        """Make ``artifact`` the current version of its key."""
+        """Make ``artifact`` the current version of its key, and that of this run."""
         try:
-            os.utime(artifact.path / MANIFEST)
-            with atomic_path(self.root / artifact.key / "current") as pointer:
-                pointer.write_text(artifact.fingerprint)
+            newest = max((order for order, _ in self._versions(artifact.key)), default=0)
+            if artifact.order < newest:
+                manifest = read_manifest(artifact.path).model_copy(update={"order": newest + 1})
+                with atomic_path(artifact.path / MANIFEST) as path:
+                    path.write_text(seal(manifest.model_dump()), encoding="utf-8")
+            current = self.root / artifact.key / "current"
+            if _read_pointer(current) != artifact.fingerprint:
+                with atomic_path(current) as pointer:
+                    pointer.write_text(artifact.fingerprint)
+            self._note(artifact)
             remove_leftovers(self.root / artifact.key)
         except OSError as error:
             raise ArtifactError(
@@ -228,7 +222,7 @@ class ArtifactStore:
         folder = self.root / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / ".lock").open("w")
+            lock = (folder / ".lock").open("a+")
         except OSError as error:
             raise ArtifactError(
                 f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
@@ -258,30 +252,97 @@ class ArtifactStore:
         ``content`` is a fingerprint of what was built, where equal content can be told; by default ``version``.
         """
         partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
-        artifact = Artifact(key, version, content or version, partial.with_name(version), report, dict(made_from or {}))
-        manifest = {
-            "key": key,
-            "fingerprint": version,
-            "content": artifact.content,
-            "finished_at": time.time(),
-            "made_from": artifact.made_from,
-            "report": report,
-        }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        replaced = temporary_path(artifact.path)
-        if artifact.path.exists():
-            artifact.path.rename(replaced)
-        partial.rename(artifact.path)
+        (partial / MANIFEST).unlink(missing_ok=True)
+        manifest = Manifest(
+            key=key,
+            fingerprint=version,
+            content=content or version,
+            order=1 + max((order for order, _ in self._versions(key)), default=0),
+            finished_at=time.time(),
+            made_from=dict(made_from or {}),
+            parts=digest_parts(partial),
+            report=report,
+        )
+        (partial / MANIFEST).write_text(seal(manifest.model_dump()), encoding="utf-8")
+        flush_tree(partial)
+        finished = partial.with_name(version)
+        replaced = temporary_path(finished)
+        if finished.exists():
+            finished.rename(replaced)
+        partial.rename(finished)
+        flush(finished.parent)
         if replaced.exists():
             shutil.rmtree(replaced)
+        artifact = Artifact(key, version, manifest.content, finished, report, manifest.made_from, manifest.order)
         self.select(artifact)
-        self._prune(key)
+        self._prune(artifact)
         return artifact
 
-    def _prune(self, key: str) -> None:
-        """Delete the oldest finished versions and what builds of other versions left behind; the key is locked."""
-        for abandoned in (self.root / key).glob(f"*{PARTIAL_SUFFIX}"):
+    def _check_once(self, directory: Path) -> None:
+        """Compare the parts of a finished version with their digests, in a run the first time alone."""
+        (_check_in_run if self.run else _check)(directory, self.run)
+
+    def _versions(self, key: str) -> list[tuple[int, Path]]:
+        """Return the order and the folder of every finished version of ``key``, the damaged and the oldest first."""
+        found = []
+        for manifest in (self.root / key).glob(f"*/{MANIFEST}"):
+            if FINISHED.fullmatch(manifest.parent.name):
+                try:
+                    found.append((read_manifest(manifest.parent).order, manifest.parent))
+                except DamagedError:
+                    found.append((0, manifest.parent))
+        return sorted(found)
+
+    def _prune(self, made: Artifact) -> None:
+        """Delete the oldest other versions that no run reads, and what builds left behind; the key is locked."""
+        folder = self.root / made.key
+        for abandoned in folder.glob(f"*{PARTIAL_SUFFIX}"):
             remove_folder(abandoned)
-        manifests = sorted((self.root / key).glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-        for manifest in manifests[: -self.keep_versions]:
-            remove_folder(manifest.parent)
+        runs = self.run.parent.glob(f"*/{made.key}") if self.run else ()
+        used = {made.fingerprint, *map(_read_pointer, runs)}
+        for _, version in self._versions(made.key)[: -self.keep_versions]:
+            if version.name not in used:
+                remove_folder(version)
+
+    def _version_of_the_run(self, key: str) -> str:
+        return _read_pointer(self.run / key) if self.run else ""
+
+    def _note(self, artifact: Artifact) -> None:
+        """Note the version that this run reads from now on; it need not survive a power cut, which ends the run."""
+        if self.run and self._version_of_the_run(artifact.key) != artifact.fingerprint:
+            note = self.run / artifact.key
+            note.parent.mkdir(parents=True, exist_ok=True)
+            temporary_path(note).write_text(artifact.fingerprint)
+            temporary_path(note).replace(note)
+
+
+def _check(directory: Path, run: Path | None) -> None:
+    require_intact(directory, read_manifest(directory).parts)
+
+
+_check_in_run = lru_cache(maxsize=None)(_check)
+"""Remembers what was found intact, by run; an error is raised again each time."""
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Return the manifest of a finished version; raise DamagedError, which names the file, if it is none."""
+    path = directory / MANIFEST
+    try:
+        return Manifest.model_validate(unseal(path))
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing") from error
+    except ValidationError as error:
+        raise DamagedError(f"{path} is damaged: it is no manifest of this version of the programme") from error
+
+
+def _read_pointer(path: Path) -> str:
+    """Return the fingerprint that a pointer names, "" if it names none."""
+    try:
+        name = path.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return ""
+    return name if FINISHED.fullmatch(name) else ""
+
+
+def _way_out(key: str) -> str:
+    return f"materialize {key} again: it is set aside then and made anew"

@@ -10,8 +10,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import dagster as dg
 
+from conan_assets.artifacts import fingerprint
 from conan_assets.defs.automation import automate, build_schedule, build_source_sensor, failed_runs, train_job
 from conan_assets.defs.checkpoint_checks import build_checkpoint_checks
+from conan_assets.defs.console import be_brief
 from conan_assets.defs.corpus import build_corpus_assets
 from conan_assets.defs.curation import build_curation_assets
 from conan_assets.defs.io_managers import TableReader
@@ -38,7 +40,13 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     resource_overrides
         Resources by name that replace the default ones, as tests and other environments need.
     """
-    storage = Storage(home=str(settings.home), keep_versions=settings.keep_versions)
+    storage = Storage(
+        home=str(settings.home),
+        programme=settings.name,
+        sources=fingerprint({name: source.model_dump(mode="json") for name, source in settings.sources.items()}),
+        keep_versions=settings.keep_versions,
+        stages_on_gpu=settings.launch.stages_on_gpu,
+    )
     assets = [
         *build_corpus_assets(settings),
         *build_synthesis_assets(settings),
@@ -68,4 +76,5 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     )
 
 
+be_brief()
 defs = build_defs(load_settings())

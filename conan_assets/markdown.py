@@ -1,13 +1,18 @@
-"""Tables in Markdown that stay tables whatever text is in their cells: messages of errors, queries, documents."""
+"""Markdown that shows text as it is, whatever the text holds: messages of errors, queries, documents."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+_MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What can begin or end a link, a picture, a tag, a cell or an emphasis in CommonMark and in GitHub's tables."""
 
 
 def as_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; what would end a cell or begin a tag is escaped, white space is collapsed."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(map(_escaped, row)) + " |" for row in rows)
+    """Return a Markdown table of cells that are shown as they are; white space is collapsed."""
+    rows = [[escaped(cell) for cell in row] for row in (head, *lines)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(head), *rows[1:]))
 
 
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+def escaped(text: str) -> str:
+    """Return ``text`` on one line with character references for markup: CommonMark never takes those for structure."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))

@@ -28,6 +28,8 @@ from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
 PROFILES = Path(__file__).parent / "profiles"
 DEFAULT_PROFILE = "demo"
+LONGEST_NAME = 200
+"""Characters of a profile's name that an error shows."""
 
 
 ReportName = Literal["beir", "cmteb"]
@@ -60,6 +62,9 @@ class LaunchSettings(BaseModel):
         default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
     )
     torchrun_options: tuple[str, ...] = Field(default=("--standalone",), description="Further options of torchrun.")
+    stages_on_gpu: int = Field(
+        default=1, ge=1, description="Stages that encode or train at a time on a machine; more for more than one GPU."
+    )
     trackers: tuple[Tracker, ...] = Field(
         default=("tensorboard",), description="accelerate's trackers that get the metrics too, if installed."
     )
@@ -296,15 +301,24 @@ def load_settings(profile: str | None = None, environment: Mapping[str, str] = o
 
 def _profile_path(profile: str) -> Path:
     shipped = PROFILES / f"{profile}.yaml"
-    if shipped.is_file():
+    if _is_file(shipped):
         return shipped
     path = Path(profile).expanduser()
-    if path.is_file():
+    if _is_file(path):
         return path
     names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
     raise SettingsError(
-        f"there is no profile {profile!r}: set $CONAN_PROFILE to one of {names}, or to a path of a YAML file"
+        f"there is no profile {profile[:LONGEST_NAME]!r}: set $CONAN_PROFILE to one of {names}, "
+        "or to a path of a YAML file"
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a file is there; no name that is too long or holds NUL names one."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 LONGEST = (
     "test_scifact.py",
     "test_ui.py",
-    "test_faults.py",
+    "test_kills.py",
+    "test_damage.py",
     "test_checkpoints.py",
     "test_services.py",
     "test_serve.py",

@@ -1,18 +1,14 @@
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conan_assets.artifacts import (
-    ArtifactError,
-    ArtifactStore,
-    atomic_path,
-    fingerprint,
-    remove_leftovers,
-    temporary_path,
-)
+from conan_assets.artifacts import ArtifactError, ArtifactStore, fingerprint
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.files import atomic_path, remove_leftovers, temporary_path
+from conan_assets.integrity import seal, unseal
 
 
 def build(store: ArtifactStore, key: str, version: str, content: str = "x") -> None:
@@ -81,6 +77,92 @@ def test_only_the_newest_versions_are_kept_and_reuse_counts_as_new(tmp_path: Pat
     assert store.current("pairs").fingerprint == "cc"
 
 
+def test_a_clock_that_was_set_back_deletes_no_version_that_was_just_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = ArtifactStore(tmp_path, keep_versions=1)
+    build(store, "pairs", "aa")
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    build(store, "pairs", "bb")
+    for manifest in tmp_path.rglob("manifest.json"):
+        os.utime(manifest, (0, 0))
+    build(store, "pairs", "cc")
+    assert store.current("pairs").fingerprint == "cc"
+    assert [path.name for path in sorted((tmp_path / "pairs").iterdir())] == [".lock", "cc", "current"]
+
+
+def test_a_run_reads_the_version_it_read_first_whatever_others_make(tmp_path: Path):
+    others = ArtifactStore(tmp_path / "assets", keep_versions=1)
+    build(others, "pairs", "aa")
+    ours = ArtifactStore(tmp_path / "assets", keep_versions=1, run=tmp_path / "runs" / "ours")
+    assert ours.current("pairs").fingerprint == "aa"
+    build(ArtifactStore(tmp_path / "assets", keep_versions=1, run=tmp_path / "runs" / "theirs"), "pairs", "bb")
+    assert ours.current("pairs").fingerprint == "aa"
+    assert others.current("pairs").fingerprint == "bb"
+    build(ours, "pairs", "cc")
+    assert ours.current("pairs").fingerprint == "cc"
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["content", "manifest.json"])
+@pytest.mark.parametrize("harm", [damage, lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink])
+def test_a_damaged_output_is_never_read_and_set_aside_to_be_made_again(
+    tmp_path: Path, name: str, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+):
+    store = ArtifactStore(tmp_path / "assets")
+    build(store, "pairs", "aa", "a text that was written")
+    file = tmp_path / "assets" / "pairs" / "aa" / name
+    harm(file)
+    with pytest.raises(ArtifactError, match=rf"{file} is (damaged|missing).*; materialize pairs again") as refused:
+        store.require_intact(store.current("pairs"))
+    assert "set aside" in str(refused.value)
+    assert store.reusable("pairs", "aa") is None
+    assert str(file) in caplog.text
+    assert (tmp_path / "damaged" / "assets" / "pairs" / "aa").is_dir()
+    build(store, "pairs", "aa", "a text that was written")
+    assert store.reusable("pairs", "aa") == store.current("pairs")
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "null", "[]", "1", '"', '{"digest": 1}', '{"key": "pairs", "digest": null}', ""]
+)
+def test_a_manifest_that_is_none_is_named(tmp_path: Path, text: str):
+    store = ArtifactStore(tmp_path)
+    build(store, "pairs", "aa")
+    manifest = tmp_path / "pairs" / "aa" / "manifest.json"
+    manifest.write_text(text)
+    with pytest.raises(ArtifactError, match=f"{manifest} is damaged"):
+        store.find("pairs", "aa")
+
+
+def test_sealed_values_of_wrong_types_are_no_manifest(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    build(store, "pairs", "aa")
+    manifest = tmp_path / "pairs" / "aa" / "manifest.json"
+    manifest.write_text(seal({**unseal(manifest), "order": "first"}))
+    with pytest.raises(ArtifactError, match="no manifest of this version"):
+        store.find("pairs", "aa")
+
+
+def test_a_report_with_numbers_as_keys_and_not_finite_values_is_read_back(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with store.building("pairs", "aa"):
+        store.finish("pairs", "aa", {"histogram": {10: 1, 2: 0.1}, "loss": float("inf")})
+    assert store.current("pairs").report == {"histogram": {"10": 1, "2": 0.1}, "loss": float("inf")}
+
+
+def test_a_moved_home_goes_on(tmp_path: Path):
+    build(ArtifactStore(tmp_path / "here"), "pairs", "aa")
+    (tmp_path / "here").rename(tmp_path / "there")
+    store = ArtifactStore(tmp_path / "there")
+    assert store.require_intact(store.current("pairs")).path == tmp_path / "there" / "pairs" / "aa"
+
+
 def test_a_kill_while_old_versions_are_deleted_leaves_none_that_counts_as_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -90,7 +172,7 @@ def test_a_kill_while_old_versions_are_deleted_leaves_none_that_counts_as_finish
 
     store = ArtifactStore(tmp_path, keep_versions=1)
     build(store, "pairs", "aa")
-    monkeypatch.setattr("conan_assets.artifacts.shutil.rmtree", killed)
+    monkeypatch.setattr("conan_assets.files.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         build(store, "pairs", "bb")
     assert store.find("pairs", "aa") is None

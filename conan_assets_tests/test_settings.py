@@ -142,3 +142,10 @@ def test_the_schema_and_a_check_are_printed_on_the_command_line(tmp_path: Path):
     wrong = call(write(tmp_path, rounds=-1))
     assert wrong.returncode == 1
     assert "rounds" in wrong.stderr
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "x/" * 3000])
+def test_a_name_that_can_be_no_file_is_refused_in_a_line_that_one_can_read(name: str):
+    with pytest.raises(SettingsError, match="there is no profile") as refused:
+        load_settings(name, {})
+    assert len(str(refused.value)) < 500

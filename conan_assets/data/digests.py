@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from conan_assets.artifacts import atomic_path, fingerprint_file
+from conan_assets.artifacts import fingerprint_file
+from conan_assets.files import atomic_path
+from conan_assets.integrity import seal, unseal
 
 Digest = Callable[[Path], str]
 """What returns the SHA-256 of a file's bytes as hex digits."""
@@ -53,7 +55,7 @@ def remembered_digests(file: Path) -> Iterator[Digest]:
 
 def _load(file: Path) -> dict[str, tuple[str, str]]:
     try:
-        return _REMEMBERED.validate_json(file.read_bytes())
+        return _REMEMBERED.validate_python(unseal(file))
     except (OSError, ValueError):
         return {}
 
@@ -62,4 +64,4 @@ def _save(remembered: dict[str, tuple[str, str]], file: Path) -> None:
     """Write what belongs to files that are still there; where that is not possible, they will be read again."""
     present = {place: entry for place, entry in remembered.items() if os.path.exists(place)}
     with contextlib.suppress(OSError), atomic_path(file) as path:
-        path.write_bytes(_REMEMBERED.dump_json(present))
+        path.write_text(seal(present), encoding="utf-8")

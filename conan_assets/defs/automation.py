@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from conan_assets.artifacts import MANIFEST, Artifact, ArtifactError, fingerprint
+from conan_assets.artifacts import Artifact, ArtifactError, fingerprint
 from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, source_fingerprints
 from conan_assets.defs.dagster_internals import SerializableErrorInfo
@@ -113,10 +113,10 @@ def _made_from(storage: Storage, key: dg.AssetKey) -> dict[str, str]:
     return {row["source"]: row["fingerprint"] for row in rows}
 
 
-def _last_read(storage: Storage) -> float:
-    """Return when the sources were last read to the end, 0 if never: the pairs are made after the corpus."""
+def _last_read(storage: Storage) -> int:
+    """Return a number that is another one each time other sources were read to the end: pairs come after the corpus."""
     pairs = _find(storage, PAIRS_KEY)
-    return (pairs.path / MANIFEST).stat().st_mtime if pairs else 0.0
+    return pairs.order if pairs else 0
 
 
 def _is_released(settings: Settings, storage: Storage) -> bool:
@@ -130,7 +130,7 @@ def _is_released(settings: Settings, storage: Storage) -> bool:
 
 def _find(storage: Storage, key: dg.AssetKey) -> Artifact | None:
     try:
-        return storage.current(key)
+        return storage.artifacts.current(key.to_user_string())
     except ArtifactError:
         return None
 

@@ -10,7 +10,8 @@ import polars as pl
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.defs.checkpoints import checkpoint_encoder, round_key
 from conan_assets.defs.corpus import CORPUS_KEY
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu
+from conan_assets.defs.limits import retried
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings
 
@@ -49,8 +50,9 @@ def _check_checkpoint(settings: Settings, number: int) -> dg.AssetChecksDefiniti
             )
         )
 
-    @dg.multi_asset_check(name=f"round_{number}_checkpoint_checks", specs=specs, pool=GPU_POOL)
+    @dg.multi_asset_check(name=f"round_{number}_checkpoint_checks", specs=specs)
     @retried
+    @on_the_gpu
     def checks(storage: Storage) -> Iterator[dg.AssetCheckResult]:
         checkpoint = storage.current(key)
         yield _spread(settings, storage, key)

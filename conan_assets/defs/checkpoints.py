@@ -13,8 +13,9 @@ import polars as pl
 from conan_assets.artifacts import Artifact
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import judgements_of, write_training_files
+from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.launchers import Launcher
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
@@ -67,9 +68,9 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
         group_name="round_0",
         kinds={"pytorch"},
         code_version="1",
-        pool=GPU_POOL,
     )
     @retried
+    @on_the_gpu
     def pretrained_checkpoint(
         context: dg.AssetExecutionContext,
         storage: Storage,
@@ -122,9 +123,9 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         kinds={"pytorch"},
         code_version="1",
         description=f"The model trained on round {number}'s hard negatives, from {start.to_user_string()}.",
-        pool=GPU_POOL,
     )
     @retried
+    @on_the_gpu
     def checkpoint(
         context: dg.AssetExecutionContext,
         storage: Storage,

@@ -9,7 +9,8 @@ import polars as pl
 
 from conan_assets.data.curation import TeacherFloor, curate
 from conan_assets.data.text import cleaned, text_key
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu, unlimited
+from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
@@ -31,9 +32,9 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         group_name="pairs",
         kinds={"polars"},
         code_version=code_version(curation=3, encoding=ENCODING_VERSION),
-        pool=None if scored is None else GPU_POOL,
     )
     @retried
+    @(unlimited if scored is None else on_the_gpu)
     def training_pairs(
         context: dg.AssetExecutionContext,
         storage: Storage,

@@ -1,4 +1,4 @@
-"""What holds a stage back: one stage on the GPU at a time, and new attempts only where another one may help."""
+"""New attempts at a stage, only where another one may help."""
 
 import contextlib
 import functools
@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar, cast
 
 import dagster as dg
-
-GPU_POOL = "gpu"
-"""Stages that encode or train; its limit on an instance is set with ``dagster instance concurrency set gpu 1``."""
 
 MAX_RETRIES = 2
 SECONDS_BETWEEN_ATTEMPTS = 30.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from conan_assets.artifacts import PARTIAL_SUFFIX, atomic_path, naming_a_full_disk
+from conan_assets.artifacts import PARTIAL_SUFFIX
 from conan_assets.cleaning import POINTER, RELEASES, clean_storage
 from conan_assets.defs.checkpoints import MODEL, base_model_of, round_key
 from conan_assets.defs.limits import retried
@@ -27,6 +27,8 @@ from conan_assets.evaluation.report import (
     LeaderboardEntry,
     as_json,
 )
+from conan_assets.files import atomic_path, flush, flush_tree, naming_a_full_disk
+from conan_assets.integrity import digest_parts, set_aside
 from conan_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         verdicts = require_passed_checks(context, best.round, before)
 
         def build(directory: Path) -> Report:
-            checkpoint = storage.artifacts.current(f"{best.round}/checkpoint")
+            checkpoint = storage.current(dg.AssetKey([best.round, "checkpoint"]))
             weights = replace(settings.base_model, model=str(checkpoint.path / MODEL), revision=None)
             base_model = base_model_of(settings, storage.current(round_key(0, "checkpoint")))
             programme = settings.model_dump(mode="json", exclude=WHERE_AND_HOW_LONG)
@@ -103,12 +105,8 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         recipe = {"dev_metric": settings.dev_metric, "name": settings.name}
         result = reuse_or_build(context, storage, recipe, build)
         built = storage.artifacts.current("released_model")
-        release = storage.root / RELEASES / built.fingerprint
         with naming_a_full_disk("released_model", storage.root):
-            if not release.exists():
-                partial = release.with_name(f"{release.name}{PARTIAL_SUFFIX}")
-                shutil.copytree(built.path / RELEASE_FOLDER, partial, dirs_exist_ok=True)
-                partial.rename(release)
+            release = _copy_release(built.path / RELEASE_FOLDER, storage.root / RELEASES / built.fingerprint)
             in_use = publish(release, storage.root / POINTER)
         if in_use != release:
             logger.warning("release %s was withdrawn: %s stays in use", release.name, in_use.name)
@@ -128,6 +126,21 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         return result._replace(metadata=seen)
 
     return released_model
+
+
+def _copy_release(folder: Path, release: Path) -> Path:
+    """Copy a released model to its place, also where what lies there is no longer what was released."""
+    if release.exists() and digest_parts(release) != digest_parts(folder):
+        logger.warning(
+            "%s is damaged and copied again, %s keeps what is left", release, set_aside(release, release.parents[1])
+        )
+    if not release.exists():
+        partial = release.with_name(f"{release.name}{PARTIAL_SUFFIX}")
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        flush_tree(partial)
+        partial.rename(release)
+        flush(release.parent)
+    return release
 
 
 def _comes_before(key: dg.AssetKey, round_name: str) -> bool:

@@ -13,7 +13,8 @@ import polars as pl
 
 from conan_assets.cleaning import EVALUATIONS, RELEASES
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu
+from conan_assets.defs.limits import retried
 from conan_assets.defs.release import choice_of
 from conan_assets.defs.reports import current_report, report_keys
 from conan_assets.defs.storage import Storage
@@ -86,8 +87,9 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
         "released before, on any split, by more than chance (paired bootstrap over queries, 95 %).",
     )
 
-    @dg.multi_asset_check(name="leaderboard_checks", specs=[spec], pool=GPU_POOL)
+    @dg.multi_asset_check(name="leaderboard_checks", specs=[spec])
     @retried
+    @on_the_gpu
     def check(storage: Storage) -> Iterator[dg.AssetCheckResult]:
         from conan_assets.evaluation.comparison import Scores, compare, kept_scores
 
@@ -97,7 +99,7 @@ def _check_leaderboard(settings: Settings) -> dg.AssetChecksDefinition:
             return
         best = choice_of(settings, storage).best
         ours = Scores.of(best)
-        made_by = storage.artifacts.find(RELEASE_KEY.to_user_string(), release.name)
+        made_by = storage.artifacts.reusable(RELEASE_KEY.to_user_string(), release.name)
         before = parse(ReleaseReport, made_by.report, made_by.key).evaluated_on if made_by else []
         is_other_data = any(row["suite"] == chosen_by.suite for row in _changed_data(before, best.report.data))
         kept = kept_scores(made_by.path) if made_by and not is_other_data else None

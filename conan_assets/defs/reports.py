@@ -9,7 +9,8 @@ import polars as pl
 
 from conan_assets.cleaning import EVALUATIONS
 from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoint_encoder, round_key
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu
+from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
@@ -55,9 +56,9 @@ def _build_report(
         kinds={"mteb"},
         code_version=code_version(evaluation=EVALUATION_VERSION, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         description=f"nDCG@10 and more of round {number}'s checkpoint on {', '.join(suites)}.",
-        pool=GPU_POOL,
     )
     @retried
+    @on_the_gpu
     def report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:

@@ -41,6 +41,7 @@ def reuse_or_build(
     content of the assets upstream: a table that is made again and comes out the same changes nothing downstream.
     ``build`` fills the directory and returns a report of plain JSON values. A report of which ``unfinished`` names
     anything is not reused but built again in its place; while it names the same, what lies downstream sees no change.
+    A finished output that is damaged is set aside and built again too.
     """
     key = key or context.asset_key
     name = key.to_user_string()
@@ -55,7 +56,7 @@ def reuse_or_build(
         dict(recipe),
         contents,
     )
-    artifact = artifacts.find(name, version)
+    artifact = artifacts.reusable(name, version)
     reused = artifact is not None and not unfinished(artifact.report)
     if artifact is not None and reused:
         artifacts.select(artifact)

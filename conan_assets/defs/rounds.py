@@ -8,7 +8,8 @@ import polars as pl
 
 from conan_assets.data.training_files import judgements_of
 from conan_assets.defs.checkpoints import build_checkpoint, checkpoint_encoder, round_key
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu
+from conan_assets.defs.limits import retried
 from conan_assets.defs.negatives_checks import check_negatives
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
@@ -44,9 +45,9 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         kinds={"polars", *(["faiss"] if settings.mining.search.index != EXACT else [])},
         code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION, mining=MINING_VERSION),
         description=f"Candidates of round {number - 1}'s checkpoint for every training query, with verdicts.",
-        pool=GPU_POOL,
     )
     @retried
+    @on_the_gpu
     def hard_negatives(
         context: dg.AssetExecutionContext,
         storage: Storage,

@@ -1,22 +1,50 @@
-"""What the assets share: where finished outputs and embeddings lie."""
+"""What the assets share: where finished outputs and embeddings lie, for one programme and one run."""
 
+import fcntl
+import shutil
+import time
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
+from pydantic import PrivateAttr
 
-from conan_assets.artifacts import Artifact, ArtifactStore
-from conan_assets.cleaning import POINTER
+from conan_assets.artifacts import Artifact, ArtifactError, ArtifactStore
+from conan_assets.cleaning import EMBEDDINGS, POINTER
 from conan_assets.encoding.store import EmbeddingStore
+from conan_assets.files import atomic_path
+from conan_assets.integrity import DamagedError, seal, unseal
 
 TABLE = "table.parquet"
+RUNS = "runs"
+OWNER = "programme.json"
+OWNER_LOCK = ".lock"
+SECONDS_OF_AN_UNKNOWN_RUN = 2 * 24 * 3600
+"""How long the notes of a run stay that another instance of Dagster executes."""
 
 
 class Storage(dg.ConfigurableResource):
-    """The storage root of a programme: everything the graph writes lies below it."""
+    """The storage root of a programme: everything the graph writes lies below it.
+
+    A run reads the versions that it made, reused or read first; what other runs make meanwhile does not reach it.
+    """
 
     home: str
+    programme: str = ""
+    sources: str = ""
     keep_versions: int = 3
+    stages_on_gpu: int = 1
+    _run: str = PrivateAttr(default="")
+    _embeddings: EmbeddingStore | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Know the run, and refuse a home that belongs to another programme."""
+        if context.run is None or context.instance is None:
+            return
+        self._run = context.run.root_run_id or context.run.run_id
+        self._embeddings = None
+        _claim(self.root, {"programme": self.programme, "sources": self.sources})
+        _forget_finished_runs(self.root / RUNS, context.instance, self._run)
 
     @property
     def root(self) -> Path:
@@ -25,24 +53,64 @@ class Storage(dg.ConfigurableResource):
 
     @property
     def artifacts(self) -> ArtifactStore:
-        """The finished outputs of the assets."""
-        return ArtifactStore(self.root / "assets", self.keep_versions)
+        """The finished outputs of the assets, as this run sees them."""
+        run = self.root / RUNS / self._run if self._run else None
+        return ArtifactStore(self.root / "assets", self.keep_versions, run)
 
     def current(self, key: dg.AssetKey) -> Artifact:
-        """Return the current version of an asset; raise ArtifactError if it was never materialized."""
-        return self.artifacts.current(key.to_user_string())
+        """Return the current version of an asset; raise ArtifactError if it was never materialized or is damaged."""
+        return self.artifacts.require_intact(self.artifacts.current(key.to_user_string()))
 
     def table(self, key: dg.AssetKey) -> pl.LazyFrame:
-        """Scan the current version of an asset's table; raise ArtifactError if it was never materialized."""
+        """Scan the current version of an asset's table; raise ArtifactError as :meth:`current` does."""
         return pl.scan_parquet(self.current(key).path / TABLE)
 
     @property
     def release(self) -> Path | None:
-        """The folder of the release in use, None before the first one."""
+        """The folder of the release in use, None before the first one; raise ArtifactError if it is no link to one."""
         pointer = self.root / POINTER
+        if pointer.exists() and not pointer.is_symlink():
+            raise ArtifactError(f"{pointer} is not a link to a release: move it away, then run again")
         return pointer.resolve() if pointer.exists() else None
 
     @property
     def embeddings(self) -> EmbeddingStore:
-        """The embeddings of every encoder."""
-        return EmbeddingStore(self.root / "embeddings")
+        """The embeddings of every encoder, each index loaded once in a run."""
+        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS)
+        return self._embeddings
+
+
+def _claim(root: Path, ours: dict[str, str]) -> None:
+    """Note whose home ``root`` is; raise ArtifactError if it is a programme's of another name and other sources."""
+    owner = root / OWNER
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / OWNER_LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found = _owner(owner)
+            if found and all(found.get(name) != value for name, value in ours.items()):
+                raise ArtifactError(
+                    f"{root} belongs to the programme {found.get('programme')!r}, not to {ours['programme']!r}: set "
+                    f"$CONAN_HOME to a folder of its own; if the two are one, delete {owner}"
+                )
+            if found != ours:
+                with atomic_path(owner) as path:
+                    path.write_text(seal(ours), encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"cannot write below {root}: {error.strerror}; set $CONAN_HOME elsewhere") from error
+
+
+def _owner(file: Path) -> dict[str, str]:
+    try:
+        return unseal(file)
+    except (FileNotFoundError, DamagedError):
+        return {}
+
+
+def _forget_finished_runs(folder: Path, instance: dg.DagsterInstance, current: str) -> None:
+    """Delete what runs noted that have ended, so that no version is kept for them."""
+    for notes in folder.glob("*"):
+        run = instance.get_run_by_id(notes.name)
+        is_unknown = run is None and time.time() - notes.stat().st_mtime > SECONDS_OF_AN_UNKNOWN_RUN
+        if notes.name != current and (is_unknown or (run is not None and run.is_finished)):
+            shutil.rmtree(notes, ignore_errors=True)

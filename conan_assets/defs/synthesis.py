@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu, unlimited
+from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
@@ -28,9 +29,9 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         group_name="pairs",
         kinds={"polars", *(["openai"] if isinstance(settings.generation, OpenAIGeneration) else [])},
         code_version=code_version(synthesis=3, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
-        pool=GPU_POOL if isinstance(gate, BiEncoderTeacher) else None,
     )
     @retried
+    @(on_the_gpu if isinstance(gate, BiEncoderTeacher) else unlimited)
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:

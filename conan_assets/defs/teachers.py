@@ -5,7 +5,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from conan_assets.defs.limits import GPU_POOL, retried
+from conan_assets.defs.gpu import on_the_gpu, unlimited
+from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
@@ -31,9 +32,9 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
         kinds={_kind(teacher)},
         code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",
-        pool=None if teacher.kind == "bm25" else GPU_POOL,
     )
     @retried
+    @(unlimited if teacher.kind == "bm25" else on_the_gpu)
     def teacher_scores(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult:

@@ -1,10 +1,9 @@
 """Results of single tasks on disk, so that no evaluation runs a task again that another one has finished.
 
 mteb's own cache tells runs apart by model and task alone and writes its files in place. Here a result lies under the
-fingerprints of the model and of all that defines the task, and is written atomically; what cannot be read is missing.
+fingerprints of the model and of all that defines the task, and is written atomically; what is damaged is missing.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from conan_assets.artifacts import atomic_path, fingerprint
 from conan_assets.cleaning import mark_as_read
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.evaluation.report import EVALUATION_VERSION
+from conan_assets.integrity import digest_file, require_intact, seal, unseal
 from conan_assets.progress import logger
 
 
@@ -51,21 +51,26 @@ class FinishedTasks:
         if not scores_path.exists() or not queries_path.exists():
             return None
         try:
-            kept = json.loads(scores_path.read_text(encoding="utf-8"))
+            kept = unseal(scores_path)
+            require_intact(self._folder, {queries_path.name: kept["queries"]})
             result = TaskResult.model_validate(kept["result"])
             return FinishedTask(result, pl.read_parquet(queries_path).select(*SCHEMA), TaskCost(**kept["cost"]))
         except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
-            logger.warning("%s cannot be read and is computed again: %s", scores_path, error)
+            logger.warning("%s cannot be used and is computed again: %s", scores_path, error)
             return None
 
     def save(self, task: AbsTask, finished: FinishedTask) -> None:
         """Keep what came out of ``task``."""
         scores_path, queries_path = self._paths(task)
-        kept = {"cost": asdict(finished.cost), "result": finished.result.model_dump(mode="json")}
         with atomic_path(queries_path) as path:
             finished.queries.write_parquet(path)
+        kept = {
+            "cost": asdict(finished.cost),
+            "queries": digest_file(queries_path),
+            "result": finished.result.model_dump(mode="json"),
+        }
         with atomic_path(scores_path) as path:
-            path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            path.write_text(seal(kept), encoding="utf-8")
 
     def _paths(self, task: AbsTask) -> tuple[Path, Path]:
         defined_by = (task.metadata.revision, list(task.eval_splits), list(task.hf_subsets), mteb.__version__)

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
+from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
 from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.rows import KEY, StoredRows
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY, Neighbours, pack
@@ -22,37 +22,9 @@ from conan_assets.search.settings import CrossEncoderTeacher
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-PAIRS_PER_SHARD = 8_192
+PAIRS_PER_PART = 8_192
 PAIRS_PER_BATCH = 32
-_KEY = np.dtype("S32")
-
-
-class ScoreCache:
-    """Scores by key in append-only shards below one folder; a killed run loses the shard it was computing."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        mark_as_read(folder)
-        shards = [np.load(path) for path in sorted(folder.glob("*.npy"))]
-        rows = np.concatenate(shards) if shards else np.empty(0, self._dtype)
-        self._scores = dict(zip(rows["key"].tolist(), rows["score"].tolist(), strict=True))
-
-    _dtype = np.dtype([("key", _KEY), ("score", np.float32)])
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._scores
-
-    def find(self, keys: list[bytes]) -> np.ndarray:
-        """Return the scores of keys that are all there, float32."""
-        return np.array([self._scores[key] for key in keys], np.float32)
-
-    def add(self, keys: list[bytes], scores: np.ndarray) -> None:
-        """Store scores, on disk first."""
-        rows = np.empty(len(keys), self._dtype)
-        rows["key"], rows["score"] = keys, scores
-        with atomic_path(self._folder / f"{uuid.uuid4().hex}.npy") as path, path.open("wb") as file:
-            np.save(file, rows)
-        self._scores.update(zip(keys, rows["score"].tolist(), strict=True))
+SCORE = np.dtype("float32")
 
 
 class CrossEncoderRetriever:
@@ -73,7 +45,9 @@ class CrossEncoderRetriever:
         self._documents = documents
         self._first_stage = first_stage
         self._path = locate_model(settings.model, settings.revision)
-        self._cache = ScoreCache(root / f"pairs-{self._namespace()}")
+        folder = root / f"pairs-{self._namespace()}-{SCORE.name}"
+        mark_as_read(folder)
+        self._scores = StoredRows(folder, SCORE)
         self.effort = Effort()
 
     def search(self, queries: Sequence[str], k: int, excluded: Groups) -> Neighbours:
@@ -89,24 +63,22 @@ class CrossEncoderRetriever:
         """Return the score of each pair of ``queries[rows[i]]`` and document ``documents[i]``, float32 (pairs,)."""
         left = [queries[row] for row in rows.tolist()]
         right = [self._documents[row] for row in documents.tolist()]
-        keys = [_key(query, text) for query, text in zip(left, right, strict=True)]
-        missing = {
-            key: (query, text) for key, query, text in zip(keys, left, right, strict=True) if key not in self._cache
-        }
-        self._compute(missing)
-        return self._cache.find(keys)
+        keys = np.array([_key(query, text) for query, text in zip(left, right, strict=True)], KEY)
+        missing = self._scores.locate(keys) < 0
+        self._compute({keys[i]: (left[i], right[i]) for i in np.flatnonzero(missing)})
+        return self._scores.map()[self._scores.locate(keys)].reshape(len(keys))
 
     def _compute(self, pairs: dict[bytes, tuple[str, str]]) -> None:
         started = time.monotonic()
         ordered = sorted(pairs, key=lambda key: -sum(map(len, pairs[key])))
         progress = Progress("scoring pairs", len(ordered))
-        for start in range(0, len(ordered), PAIRS_PER_SHARD):
-            shard = ordered[start : start + PAIRS_PER_SHARD]
+        for start in range(0, len(ordered), PAIRS_PER_PART):
+            part = ordered[start : start + PAIRS_PER_PART]
             scores = self._model.predict(
-                [pairs[key] for key in shard], batch_size=PAIRS_PER_BATCH, show_progress_bar=False
+                [pairs[key] for key in part], batch_size=PAIRS_PER_BATCH, show_progress_bar=False
             )
-            self._cache.add(shard, np.asarray(scores, np.float32).reshape(len(shard), -1)[:, -1])
-            progress.advance(len(shard))
+            self._scores.append(np.array(part, KEY), np.asarray(scores, SCORE).reshape(len(part), -1)[:, -1:])
+            progress.advance(len(part))
         self.effort.encoded += len(ordered)
         self.effort.seconds += time.monotonic() - started
 
@@ -133,4 +105,4 @@ class CrossEncoderRetriever:
 
 
 def _key(query: str, text: str) -> bytes:
-    return hashlib.blake2b(f"{len(query)} {query}{text}".encode(), digest_size=16).hexdigest().encode()
+    return hashlib.blake2b(f"{len(query)} {query}{text}".encode(), digest_size=KEY.itemsize).digest()

@@ -1,6 +1,5 @@
 """Files are read once: their digests are remembered while they stay as they are."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from conan_assets.data import digests
 from conan_assets.data.digests import remembered_digests
 from conan_assets.data.settings import BeirSource, HubStsSource, PairsSource
 from conan_assets.data.sources import source_fingerprint
+from conan_assets.integrity import seal, unseal
 
 MARK = "what was remembered"
 
@@ -22,8 +22,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(digests, "SECONDS_TO_SETTLE", 0.05)
     path = settled(tmp_path / "corpus.jsonl")
     assert digest_of(path) == fingerprint_file(path)
-    ((place, (state, _)),) = json.loads(memory(path).read_text()).items()
-    memory(path).write_text(json.dumps({place: [state, MARK]}))
+    ((place, (state, _)),) = unseal(memory(path)).items()
+    memory(path).write_text(seal({place: [state, MARK]}))
     return path
 
 
@@ -63,12 +63,12 @@ def test_a_file_that_is_replaced_is_read(file: Path):
     assert digest_of(file) == fingerprint_file(file)
 
 
-@pytest.mark.parametrize("damage", ['{"half', "[]", '{"/corpus.jsonl": 1}'])
+@pytest.mark.parametrize("damage", ['{"half', "[]", '{"/corpus.jsonl": 1}', "null", seal({"/corpus.jsonl": 1})])
 def test_without_the_memory_or_with_a_damaged_one_files_are_read_and_remembered_again(damage: str, file: Path):
-    intact = json.loads(memory(file).read_text())
+    intact = unseal(memory(file))
     memory(file).write_text(damage)
     assert digest_of(file) == fingerprint_file(file)
-    assert json.loads(memory(file).read_text()).keys() == intact.keys()
+    assert unseal(memory(file)).keys() == intact.keys()
     memory(file).unlink()
     assert digest_of(file) == fingerprint_file(file)
 
@@ -84,7 +84,7 @@ def test_files_that_are_gone_are_forgotten(file: Path):
     digest_of(settled(file.with_name("queries.jsonl")))
     file.unlink()
     digest_of(settled(file.with_name("train.tsv")))
-    assert {Path(place).name for place in json.loads(memory(file).read_text())} == {"queries.jsonl", "train.tsv"}
+    assert {Path(place).name for place in unseal(memory(file))} == {"queries.jsonl", "train.tsv"}
 
 
 def test_what_was_read_before_an_error_is_remembered(file: Path):
@@ -92,7 +92,7 @@ def test_what_was_read_before_an_error_is_remembered(file: Path):
     file.unlink()
     with pytest.raises(FileNotFoundError), remembered_digests(memory(file)) as digest:
         [digest(path) for path in (other, file)]
-    assert str(other) in json.loads(memory(file).read_text())
+    assert str(other) in unseal(memory(file))
 
 
 def test_where_nothing_can_be_written_files_are_read_every_time(file: Path):

@@ -13,6 +13,7 @@ from conan_assets.definitions import build_defs
 from conan_assets.defs.automation import RELEASE_KEY, build_schedule, build_source_sensor
 from conan_assets.defs.lineage import lineage_of
 from conan_assets.defs.storage import Storage
+from conan_assets.integrity import seal, unseal
 from conan_assets.settings import Settings, load_settings
 from conan_assets_tests.defs.conftest import metadata, run
 
@@ -158,11 +159,11 @@ def test_a_tick_takes_the_digest_of_a_file_that_stayed_as_it_is_from_the_last_re
     run(miniature, RAW_TABLES)
     assert isinstance(sensed(miniature), dg.SkipReason)
     file = miniature.home / "source_digests.json"
-    remembered = json.loads(file.read_text())
+    remembered = unseal(file)
     assert {Path(path).name for path in remembered} == {
         *("corpus.jsonl", "queries.jsonl", "train.tsv", "dev.tsv", "test.tsv"),
     }
-    file.write_text(json.dumps({path: [state, "another digest"] for path, (state, _) in remembered.items()}))
+    file.write_text(seal({path: [state, "another digest"] for path, (state, _) in remembered.items()}))
     assert sensed(miniature).tags["conan/changed_sources"] == "animals", "what is remembered is believed"
     assert weekly(miniature).tags["conan/changed_sources"] == "animals"
     file.unlink()

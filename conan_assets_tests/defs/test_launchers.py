@@ -13,10 +13,10 @@ import torch
 from dagster._utils.error import SerializableErrorInfo
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from conan_assets.artifacts import full_disk_error, naming_a_full_disk
 from conan_assets.defs import limits
 from conan_assets.defs.launchers import Launcher, TorchrunLauncher
 from conan_assets.defs.limits import is_transient, retried
+from conan_assets.files import full_disk_error, naming_a_full_disk
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.launch import LAUNCH, open_launch, read_failure, telling_launcher
 from conan_assets.training.settings import TrainingSettings

@@ -39,7 +39,7 @@ def test_pictures_and_pages_of_a_report_are_shown_inline_and_rows_as_a_table(tmp
     assert metadata["curve"].md_str.startswith("![loss.png](data:image/png;base64,iVBOR")
     assert metadata["notes"].md_str == "# Notes"
     assert metadata["gone"] == "gone.png"
-    assert metadata["removed"].md_str == "| reason | rows |\n| --- | --- |\n| a\\|b | 2 |"
+    assert metadata["removed"].md_str == "| reason | rows |\n| --- | --- |\n| a&#124;b | 2 |"
     assert metadata["pairs"] == 3
 
 

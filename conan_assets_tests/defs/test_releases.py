@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from conan_assets.artifacts import ArtifactStore
+from conan_assets.integrity import digest_parts, seal, unseal
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, run
 
@@ -38,6 +39,10 @@ def test_a_release_that_a_check_of_the_leaderboard_refused_is_refused_again_when
     earlier = in_use(copied)
     for path in (copied.home / "assets" / "released_model" / earlier / "scores").glob("*.parquet"):
         pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(1.0)).write_parquet(path)
+    manifest = copied.home / "assets" / "released_model" / earlier / "manifest.json"
+    parts = digest_parts(manifest.parent)
+    parts.pop(manifest.name)
+    manifest.write_text(seal({**unseal(manifest), "parts": parts}))
     other = named(copied, "worse")
     with dg.DagsterInstance.ephemeral() as instance:
         assert not run(other, raise_on_error=False, instance=instance).success

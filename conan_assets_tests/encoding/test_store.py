@@ -66,16 +66,68 @@ def test_the_same_weights_elsewhere_are_the_same_encoder(tmp_path: Path, encoder
     assert copy.namespace("document") == encoder.namespace("document")
 
 
-def test_a_killed_run_loses_only_the_shard_it_was_writing(
-    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(store_module, "ROWS_PER_SHARD", 40)
-    store = EmbeddingStore(tmp_path)
-    store.embed(encoder, TEXTS, "document")
-    keys = sorted(tmp_path.rglob("*.keys.npy"), key=lambda path: path.stat().st_mtime_ns)
-    assert len(keys) == 3
-    keys[-1].unlink()
+@pytest.fixture
+def in_parts(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a store that was filled in three parts, of 40, 40 and 20 rows."""
+    monkeypatch.setattr(store_module, "ROWS_PER_PART", 40)
+    EmbeddingStore(tmp_path).embed(encoder, TEXTS, "document")
+    (folder,) = tmp_path.iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("cut", [1, 100])
+def test_a_killed_run_loses_only_the_part_it_was_writing(in_parts: Path, encoder: Encoder, cut: int):
+    lines = (in_parts / "parts").read_bytes()
+    (in_parts / "parts").write_bytes(lines[:-cut])
+    store = EmbeddingStore(in_parts.parent)
     assert store.embed(encoder, TEXTS, "document").encoded == 20
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS[::-1], "document").encoded == 0
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "lost"),
+    [("rows.bin", 0, 40), ("rows.bin", -1, 20), ("keys.bin", 45 * 16, 40), ("parts", 60, 40), ("parts", 2, 40)],
+)
+def test_a_damaged_part_is_named_and_encoded_again_with_the_same_rows(
+    in_parts: Path, encoder: Encoder, name: str, place: int, lost: int, caplog: pytest.LogCaptureFixture
+):
+    before = EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").block(0, 100)
+    flip(in_parts / name, place)
+    again = EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document")
+    assert again.encoded == lost
+    assert str(in_parts) in caplog.text
+    np.testing.assert_allclose(again.block(0, 100), before, atol=1e-3)
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 0
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "keys.bin"])
+def test_a_truncated_file_loses_what_was_cut_off_alone(in_parts: Path, encoder: Encoder, name: str):
+    path = in_parts / name
+    path.write_bytes(path.read_bytes()[:-1])
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS[:40], "document").encoded == 0
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 20
+    (in_parts / name).unlink()
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 100
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 0
+
+
+def test_rows_in_another_order_are_not_taken_for_the_texts(in_parts: Path, encoder: Encoder):
+    rows = np.fromfile(in_parts / "rows.bin", np.float16).reshape(100, -1)
+    rows[::-1].tofile(in_parts / "rows.bin")
+    assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 100
+
+
+def test_two_stores_on_one_folder_see_what_the_other_one_appends(tmp_path: Path, encoder: Encoder):
+    one, other = EmbeddingStore(tmp_path), EmbeddingStore(tmp_path)
+    assert one.embed(encoder, TEXTS[:50], "document").encoded == 50
+    assert other.embed(encoder, TEXTS, "document").encoded == 50
+    assert one.embed(encoder, TEXTS, "document").encoded == 0
 
 
 def test_no_text_gives_no_row(tmp_path: Path, encoder: Encoder):

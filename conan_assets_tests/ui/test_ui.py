@@ -1,5 +1,6 @@
 """What a user sees and does in the UI, in a real browser whose console stays free of errors."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from conan_assets.definitions import build_defs
+from conan_assets.defs.metadata import markdown_table
 from conan_assets.settings import load_settings
+from conan_assets_tests.processes import BIN, answers, free_port, started, wait_until
 from conan_assets_tests.ui.browser import CHROMIUM, MILLISECONDS_TO_WAIT, Ui
 from conan_assets_tests.ui.screenshots import take_screenshots
 
@@ -90,3 +93,49 @@ def test_the_readmes_pictures_are_taken_and_small(browser: Browser, address: str
     sizes = {path.stem: path.stat().st_size for path in tmp_path.glob("*.png")}
     assert set(sizes) == {"graph", "negatives", "histogram", "leaderboard"}
     assert all(10_000 < size < 300_000 for size in sizes.values()), sizes
+
+
+HOSTILE = [
+    "![x](http://127.0.0.1:{port}/p.png)",
+    "<img src=http://127.0.0.1:{port}/q.png>",
+    "[c](javascript:alert(1))",
+    "&#91;d](javascript:alert(2))",
+    "`e` **f** _g_ h_i ~~j~~",
+    "x\\|y | z\\",
+    '![k][1]\n\n[1]: http://127.0.0.1:{port}/r.png "l"',
+]
+
+
+def test_a_corpus_cannot_make_the_browser_fetch_or_run_anything_and_is_shown_as_it_is(browser: Browser, tmp_path: Path):
+    """The page has Dagster's own renderer: metadata of an asset in a programme of its own."""
+    port = free_port()
+    texts = [text.format(port=port) for text in HOSTILE]
+    with dg.DagsterInstance.from_config(write_instance(tmp_path)) as instance:
+        table = markdown_table([{"text": text} for text in texts])
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization("hostile", metadata={"fingerprint": "f", "rows": dg.MetadataValue.md(table)})
+        )
+    (tmp_path / "hostile.py").write_text(
+        "import dagster as dg\n\ndefs = dg.Definitions(assets=[dg.AssetSpec('hostile')])\n"
+    )
+    command = [str(BIN / "dagster-webserver"), "-f", "hostile.py", "-h", "127.0.0.1", "-p", str(free := free_port())]
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path)}
+    with started(command, tmp_path / "log", cwd=tmp_path, env=environment) as process:
+        address = f"http://127.0.0.1:{free}"
+        wait_until(lambda: answers(f"{address}/server_info"), process, tmp_path / "log")
+        ui = Ui(browser, address)
+        asked: list[str] = []
+        ui.page.on("request", lambda request: asked.append(request.url))
+        ui.open_asset("hostile")
+        dialog = ui.open_markdown("rows")
+        for text in texts:
+            expect(dialog.get_by_text(" ".join(text.split()), exact=True)).to_be_visible()
+        assert dialog.locator("img").count() == 0
+        assert not [link for link in dialog.locator("a").all() if "javascript" in (link.get_attribute("href") or "")]
+        assert not [url for url in asked if str(port) in url]
+        ui.page.close()
+
+
+def write_instance(folder: Path) -> str:
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+    return str(folder)

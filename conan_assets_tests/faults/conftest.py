@@ -1,10 +1,7 @@
-"""Killed, out of disk: whatever happens to a run, the next one goes on from what is finished, to the same result."""
+"""The miniature programme run to its end again and again under faults, in processes of their own, and what came out."""
 
 import json
 import os
-import random
-import shutil
-import subprocess
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -16,14 +13,9 @@ from conan_assets.artifacts import fingerprint_file
 from conan_assets.definitions import build_defs
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
-from conan_assets_tests.forked import fork, kill
+from conan_assets_tests.forked import fork
 
-pytestmark = pytest.mark.slow
-
-KILLS = 10
-KILLS_PER_HOME = 2
 SECONDS_FOR_A_RUN = 300
-SEED = 7
 
 
 def materialize(settings: Settings) -> None:
@@ -100,42 +92,3 @@ def outcome(home: Path) -> dict[str, object]:
 def leftovers(home: Path) -> list[Path]:
     hidden = [path for path in home.rglob(".*") if path.name != ".lock"]
     return [*hidden, *home.rglob("*.partial")]
-
-
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_result(graph: Graph, undisturbed: tuple[Path, float]):
-    expected, seconds = outcome(undisturbed[0]), undisturbed[1]
-    drawn, killed, number = random.Random(SEED), 0, 0
-    while killed < KILLS:
-        home = graph.folder / f"killed_{number}"
-        number += 1
-        finished: dict[str, dict] = {}
-        for _ in range(KILLS_PER_HOME):
-            process = graph.start(home)
-            process.join(drawn.uniform(0.02, 0.9) * seconds)
-            if process.is_alive():
-                kill(process)
-                killed += 1
-            now = manifests(home)
-            assert finished.items() <= now.items(), "something finished was made again"
-            finished = now
-        assert graph.finish(home) == 0, graph.error
-        assert finished.items() <= manifests(home).items(), "something finished was made again"
-        assert outcome(home) == expected
-        assert leftovers(home) == []
-        shutil.rmtree(home)
-
-
-def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
-    graph: Graph, undisturbed: tuple[Path, float], small_disk: Path
-):
-    home = small_disk / "home"
-    assert graph.finish(home) == 1
-    assert "the disk is full" in graph.error
-    assert "free some space there, then run again" in graph.error
-    finished = manifests(home)
-    assert finished
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    assert graph.finish(home) == 0, graph.error
-    assert finished.items() <= manifests(home).items(), "something finished was made again"
-    assert outcome(home) == outcome(undisturbed[0])
-    assert leftovers(home) == []
