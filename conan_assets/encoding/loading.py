@@ -23,6 +23,8 @@ def load_model(
 ) -> SentenceTransformer:
     """Return the model of ``settings`` on ``device``, with its limit of tokens; ``auto`` is the type it is stored in.
 
+    A decoder whose tokenizer has no token to pad with pads with the end of a text, which no attention looks at.
+
     Raises
     ------
     ModelNotFoundError
@@ -39,6 +41,8 @@ def load_model(
         trust_remote_code=settings.trust_remote_code,
         model_kwargs={"dtype": dtype, "use_safetensors": True},
     )
+    if model.tokenizer.pad_token is None:
+        model.tokenizer.pad_token = model.tokenizer.eos_token
     if settings.max_tokens is not None:
         model.max_seq_length = settings.max_tokens
     return model

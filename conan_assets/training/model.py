@@ -37,8 +37,6 @@ class TrainableModel:
         disable_progress_bar()
         self.model = load_model(base, device, torch.float32)
         torch.manual_seed(seed)
-        if self.model.tokenizer.pad_token is None:
-            self.model.tokenizer.pad_token = self.model.tokenizer.eos_token
         _set_pooling(self.model, architecture)
         if architecture.bidirectional:
             make_bidirectional(self.model)
