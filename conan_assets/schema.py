@@ -8,6 +8,9 @@ from pydantic import ValidationError
 Schema = dict[str, Any]
 Location = tuple[int | str, ...]
 
+SHOWN = (str, int, float, list, type(None))
+"""What is shown beside its problem; a whole section is not."""
+
 
 def explain(error: ValidationError, schema: Schema, values: Mapping[str, object]) -> list[str]:
     """Return a line for each key of ``values`` that is wrong: where it stands, and what is accepted there."""
@@ -23,7 +26,7 @@ def explain(error: ValidationError, schema: Schema, values: Mapping[str, object]
         elif problem["type"] == "union_tag_not_found":
             kinds = ", ".join(_kinds_at(schema, location))
             message = f"the key {problem['ctx']['discriminator']} is missing; it chooses one of {kinds}"
-        elif problem["type"] != "missing" and location:
+        elif problem["type"] != "missing" and isinstance(problem["input"], SHOWN):
             message += f", not {problem['input']!r}"
         lines.append(f"{_as_written(location, values) or 'profile'}: {message}")
     return lines

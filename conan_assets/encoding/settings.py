@@ -1,7 +1,15 @@
-"""Settings of an encoder: which model, and everything that changes its embeddings."""
+"""Settings of an encoder: which model, and everything that changes its embeddings.
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+Settings of this room and of training are pydantic dataclasses, so that ``dataclasses.replace`` checks what it changes.
+"""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""Unknown keys and numbers that are none are refused."""
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -10,38 +18,34 @@ ENCODING_VERSION = 2
 with it. Version 2 keeps rotary positions exact."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class EncoderSettings:
-    """A bi-encoder and how its inputs are prepared.
+    """A bi-encoder and how its inputs are prepared."""
 
-    Attributes
-    ----------
-    model
-        Folder of a sentence-transformers or transformers model, or its name on the Hugging Face Hub.
-    revision
-        Commit, tag or branch on the hub; None for the default branch.
-    query_prompt, document_prompt
-        Text put before every query, every document; None for the model's own, "" for none.
-    max_tokens
-        Longest input in tokens, the rest is cut off; None for the model's own limit.
-    dtype
-        Type of the weights while encoding; ``auto`` is bfloat16 where this machine computes faster in it, as measured.
-    trust_remote_code
-        Run code that comes with the model. Only for models you have read.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    model: str
-    revision: str | None = None
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    max_tokens: int | None = None
-    dtype: Dtype = "auto"
-    trust_remote_code: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ValueError(
-                f"max_tokens is {self.max_tokens}; give a number above 0, or null for the model's own limit"
-            )
+    model: str = Field(
+        min_length=1,
+        description="Folder of a sentence-transformers or transformers model, or its name on the Hugging Face Hub.",
+    )
+    revision: str | None = Field(
+        default=None, description="Commit, tag or branch on the hub; null for the default branch."
+    )
+    query_prompt: str | None = Field(
+        default=None, description="Text put before every query; null for the model's own, '' for none."
+    )
+    document_prompt: str | None = Field(
+        default=None, description="Text put before every document; null for the model's own, '' for none."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest input in tokens, the rest is cut off; null for the model's own limit. More than the "
+        "model has positions is refused when it is opened.",
+    )
+    dtype: Dtype = Field(
+        default="auto",
+        description="Type of the weights while encoding; auto is bfloat16 where this machine computes faster in it, "
+        "as measured.",
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run code that comes with the model. Only for models you have read."
+    )

@@ -266,7 +266,7 @@ def test_the_command_prints_the_report(
 def test_a_wrong_config_ends_the_command_with_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["conan_assets.training", str(tmp_path / "config.json")])
-    with pytest.raises(SystemExit, match="the key 'base_model' is missing"):
+    with pytest.raises(SystemExit, match="base_model: Field required"):
         main()
 
 
