@@ -61,7 +61,11 @@ class LaunchSettings(BaseModel):
     processes: int | None = Field(
         default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
     )
-    torchrun_options: tuple[str, ...] = Field(default=("--standalone",), description="Further options of torchrun.")
+    torchrun_options: tuple[str, ...] = Field(
+        default=(),
+        description="Options of torchrun for more than one machine, whose network must be private: torch's rendezvous "
+        "trusts whoever reaches it. Without any, the processes are this machine's and open no port beyond it.",
+    )
     stages_on_gpu: int = Field(
         default=1, ge=1, description="Stages that encode or train at a time on a machine; more for more than one GPU."
     )

@@ -8,7 +8,7 @@ import dagster as dg
 from conan_assets.defs.dagster_internals import DagsterPipesExecutionError
 from conan_assets.defs.reuse import Report
 from conan_assets.settings import LaunchSettings
-from conan_assets.training.launch import LAUNCH, open_launch, read_failure
+from conan_assets.training.launch import LAUNCH, failure_of, on_one_machine, open_launch
 
 if TYPE_CHECKING:
     from conan_assets.training.config import TrainingConfig
@@ -34,18 +34,25 @@ class TorchrunLauncher(Launcher):
     options: list[str]
 
     def train(self, context: dg.AssetExecutionContext, config: "TrainingConfig") -> Report:
-        """Train what ``config`` says, going on where a killed run stopped, and return the run's report."""
+        """Train what ``config`` says, going on where a killed run stopped, and return the run's report.
+
+        Raises
+        ------
+        TrainingFailedError
+            Training ended before its end; the message is the trainer's.
+        """
         from conan_assets.training.config import write_config
 
-        torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={self.processes}", *self.options]
-        command = [*torchrun, "-m", "conan_assets.training", str(write_config(config))]
         with open_launch() as launch:
+            options, environment = (self.options, {}) if self.options else on_one_machine(launch)
+            torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={self.processes}", *options]
+            command = [*torchrun, "-m", "conan_assets.training", str(write_config(config))]
+            client = dg.PipesSubprocessClient(env={LAUNCH: str(launch), **environment})
             try:
-                invocation = dg.PipesSubprocessClient().run(command=command, context=context, env={LAUNCH: str(launch)})
-                (report,) = invocation.get_custom_messages()
+                (report,) = client.run(command=command, context=context).get_custom_messages()
                 return dict(report)
             except DagsterPipesExecutionError as ended:
-                error = read_failure(launch) or ended
+                error = failure_of(launch, ended)
         raise error
 
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from conan_assets.training.config import read_config
-from conan_assets.training.launch import end_with_launcher, telling_launcher
-from conan_assets.training.reporting import report_to_dagster
+from conan_assets.training.launch import end_with_launcher, report_to_dagster, telling_launcher
 from conan_assets.training.run import train
 
 

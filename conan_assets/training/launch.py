@@ -1,4 +1,4 @@
-"""What a launcher and the trainers it starts share: a file, locked while the launcher lives, that takes their errors.
+"""What a launcher and the trainers it starts share: a folder for a lock, an error and where trainers find one another.
 
 The trainers of ``torchrun`` are in sessions of their own: no signal that ends the launcher's process group ends them.
 """
@@ -8,95 +8,142 @@ import fcntl
 import json
 import logging
 import os
+import shutil
+import signal
+import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from conan_assets.files import full_disk_error
+from conan_assets.failures import is_transient
+
 LAUNCH = "CONAN_LAUNCH"
-"""The environment variable that names the file to the trainers."""
+"""The environment variable that names the folder to the trainers."""
+STORE = "CONAN_STORE"
+"""The one that names the file by which the trainers of one machine find one another."""
+ALIVE = "alive"
+FAILURE = "failure.json"
+PIPES_CONTEXT = "DAGSTER_PIPES_CONTEXT"
 
 logger = logging.getLogger("conan_assets")
 
 
+class TrainingFailedError(RuntimeError):
+    """Training ended in a process that a launcher had started; the message is what ended it.
+
+    Attributes
+    ----------
+    is_transient
+        Whether the trainer holds another attempt to be of use.
+    filename
+        The file that a full disk had no room for, if that was the cause and it is known.
+    """
+
+    def __init__(self, message: str, is_transient: bool = False, filename: str | None = None) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
+        self.filename = filename
+
+
 @contextlib.contextmanager
 def open_launch() -> Iterator[Path]:
-    """Yield a file that stays locked until the launcher leaves, or is killed."""
-    with tempfile.NamedTemporaryFile(prefix="conan-launch-") as file:
+    """Yield a folder whose file stays locked until the launcher leaves, or is killed."""
+    folder = tempfile.TemporaryDirectory(prefix="conan-launch-", ignore_cleanup_errors=True)
+    with folder as path, (Path(path) / ALIVE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield Path(file.name)
+        yield Path(path)
+
+
+def on_one_machine(launch: Path) -> tuple[list[str], dict[str, str]]:
+    """Return torchrun's options and the environment of trainers that open no port beyond this machine.
+
+    torch's stores listen on all interfaces and unpickle what anybody sends: files of the launch take their place.
+    """
+    meeting = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={launch / 'rendezvous'}"]
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    sockets = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    return [*meeting, f"--rdzv-id={launch.name}"], {STORE: str(launch / "store"), **sockets}
+
+
+def meeting_place() -> dict[str, Any]:
+    """Return where the launcher lets this trainer meet the others, as arguments of ``init_process_group``."""
+    if STORE not in os.environ:
+        return {}
+    ranks = {name.lower(): int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")}
+    return {"init_method": f"file://{os.environ[STORE]}", **ranks}
 
 
 def end_with_launcher() -> None:
     """Let this process end at once when its launcher does, if it has one."""
     if LAUNCH in os.environ:
-        threading.Thread(target=_wait_and_end, args=(Path(os.environ[LAUNCH]),), daemon=True).start()
+        threading.Thread(target=_wait_and_end, args=(Path(os.environ[LAUNCH]), os.getppid()), daemon=True).start()
 
 
-def _wait_and_end(launch: Path) -> None:
-    with contextlib.suppress(FileNotFoundError), launch.open() as file:
+def _wait_and_end(launch: Path, torchrun: int) -> None:
+    with contextlib.suppress(FileNotFoundError), (launch / ALIVE).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-    launch.unlink(missing_ok=True)
+    shutil.rmtree(launch, ignore_errors=True)
     logger.warning("the run that launched this trainer is gone, and so ends the trainer")
+    if os.getppid() == torchrun:
+        os.kill(torchrun, signal.SIGKILL)  # it would wait five minutes for the file that its trainers met in
     os._exit(1)
 
 
 @contextlib.contextmanager
 def telling_launcher() -> Iterator[None]:
-    """Tell the launcher, if there is one, of an error that leaves the body."""
+    """Tell the launcher, if there is one, of the first error that leaves the body of one of its trainers."""
     try:
         yield
     except Exception as error:
         if LAUNCH in os.environ:
-            with contextlib.suppress(OSError), open(os.environ[LAUNCH], "a", encoding="utf-8") as file:
-                file.write(json.dumps(_describe(error)) + "\n")
+            full = full_disk_error(error)
+            told = {
+                "message": f"{type(error).__name__}: {error}{'' if full in (None, error) else f' ({full})'}",
+                "is_transient": is_transient(error),
+                "filename": getattr(full, "filename", None),
+                "traceback": "".join(traceback.format_exception(error)),
+            }
+            with contextlib.suppress(OSError), (Path(os.environ[LAUNCH]) / FAILURE).open("x") as file:
+                json.dump(told, file, default=str)
         raise
 
 
-def read_failure(launch: Path) -> Exception | None:
-    """Return the first error that a trainer told, None if it was killed before it could.
-
-    It has the message, the causes and the errno or HTTP status of the trainer's, types of the same names, whose modules
-    need not be here, and the trainer's traceback as a note.
-    """
-    line, *_ = launch.read_text(encoding="utf-8").split("\n")
-    return _rebuild(json.loads(line)) if line else None
-
-
-def _describe(error: BaseException) -> list[dict[str, Any]]:
-    """Return what tells ``error`` and each error behind it apart."""
-    links = []
-    behind: BaseException | None = error
-    while behind is not None:
-        kinds = [kind for kind in type(behind).__mro__ if issubclass(kind, Exception) and kind is not Exception]
-        system = behind if isinstance(behind, OSError) and behind.errno is not None else None
-        named = [system.errno, system.strerror, system.filename and str(system.filename)] if system else None
-        response = getattr(behind, "response", None)
-        links.append(
-            {
-                "types": [(kind.__module__, kind.__name__) for kind in kinds],
-                "arguments": named or [str(behind)],
-                "status_code": getattr(behind, "status_code", getattr(response, "status_code", None)),
-                "has_cause": behind.__cause__ is not None,
-                "hides_context": behind.__suppress_context__,
-                "traceback": "".join(traceback.format_tb(behind.__traceback__)),
-            }
+def failure_of(launch: Path, ended: Exception) -> TrainingFailedError:
+    """Return the error that the first failing trainer told of, or that ``ended`` the trainers without a word."""
+    try:
+        told = json.loads((launch / FAILURE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return TrainingFailedError(
+            f"a trainer ended before it could say why ({ended}); if memory ran out and the system killed it, lower "
+            "tokens_in_memory or tokens_per_mini_batch"
         )
-        behind = behind.__cause__ or behind.__context__
-    return links
-
-
-def _rebuild(links: list[dict[str, Any]]) -> Exception | None:
-    error: Exception | None = None
-    for link in reversed(links):
-        kind: type[Exception] = Exception if len(link["arguments"]) == 1 else OSError
-        for module, name in reversed(link["types"]):
-            kind = type(name, (kind,), {"__module__": module, "status_code": link["status_code"]})
-        behind, error = error, kind(*link["arguments"])
-        error.__cause__ = behind if link["has_cause"] else None
-        error.__context__ = behind
-        error.__suppress_context__ = link["hides_context"]
-        error.add_note(f"In the trainer:\n{link['traceback']}")
+    note = told.pop("traceback")
+    error = TrainingFailedError(**told)
+    error.add_note(f"In the trainer:\n{note}")
     return error
+
+
+@contextlib.contextmanager
+def report_to_dagster() -> Iterator[Callable[[Mapping[str, object]], None]]:
+    """Send the first process's log lines to the Dagster run that launched it through Pipes, if one did.
+
+    Yields what sends that run a message of its own, which ``get_custom_messages()`` returns there.
+    """
+    if PIPES_CONTEXT not in os.environ or os.environ.get("RANK", "0") != "0":
+        yield lambda _: None
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        handlers = list(pipes.log.handlers)
+        for handler in handlers:
+            logger.addHandler(handler)
+        try:
+            yield pipes.report_custom_message
+        finally:
+            for handler in handlers:
+                logger.removeHandler(handler)

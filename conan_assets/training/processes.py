@@ -13,6 +13,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from conan_assets.training.batches import Batch
+from conan_assets.training.launch import meeting_place
 
 
 class Processes:
@@ -27,7 +28,7 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=not torch.cuda.is_available(), **meeting_place())
         self.rank = state.process_index
         self.count = state.num_processes
         self.device = state.device

@@ -12,12 +12,11 @@ import torch
 from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_dev_samples, read_training_data
-from conan_assets.training.journal import Journal, Report
-from conan_assets.training.lock import locked
 from conan_assets.training.model import MODEL, TrainableModel
 from conan_assets.training.processes import Processes
+from conan_assets.training.run_log import RunLog, TrainingReport
 from conan_assets.training.settings import TrainingSettings
-from conan_assets.training.state import STATE, State, StateError, load_state, save_state
+from conan_assets.training.state import STATE, State, StateError, load_state, locked, save_state
 from conan_assets.training.trainer import Trainer
 
 DATA = "data"
@@ -26,7 +25,7 @@ REPORT = "report.json"
 logger = logging.getLogger("conan_assets")
 
 
-def train(config: TrainingConfig) -> Report:
+def train(config: TrainingConfig) -> TrainingReport:
     """Train all stages of ``config`` in its directory and return the run's report.
 
     A finished run is not repeated, a killed one goes on from its last saved state. The model is saved as ``model/``
@@ -51,7 +50,7 @@ def train(config: TrainingConfig) -> Report:
         alone = locked(config.directory) if processes.is_main else contextlib.nullcontext()
         with alone, torch.random.fork_rng():
             _train(config, processes)
-    report: Report = json.loads(path.read_text(encoding="utf-8"))
+    report: TrainingReport = json.loads(path.read_text(encoding="utf-8"))
     if report["config_fingerprint"] != _config_fingerprint(config):
         raise StateError(
             f"{config.directory} holds a finished run of another config: "
@@ -67,17 +66,17 @@ def _train(config: TrainingConfig, processes: Processes) -> None:
     )
     state = load_state(directory, run)
     base = TrainableModel(config.base_model, config.architecture, str(processes.device), config.stages[0].seed)
-    journal = Journal(config, state) if processes.is_main else None
+    run_log = RunLog(config, state) if processes.is_main else None
     for stage, settings in enumerate(config.stages):
         if state is not None and stage < state.stage:
             continue
         trainer = _build_trainer(config, stage, settings, base, processes)
         if state is not None and stage == state.stage:
             trainer.restore(state)
-        _run_stage(trainer, journal, directory, run)
+        _run_stage(trainer, run_log, directory, run)
         trainer.finish()
-    if journal is not None:
-        _publish(base, journal, state, directory, _config_fingerprint(config))
+    if run_log is not None:
+        _publish(base, run_log, state, directory, _config_fingerprint(config))
     processes.wait()
 
 
@@ -89,25 +88,25 @@ def _build_trainer(
     return Trainer(stage, base.model, config.base_model, data, dev, settings, processes)
 
 
-def _run_stage(trainer: Trainer, journal: Journal | None, directory: Path, run: str) -> None:
-    """Train a stage; the process with the journal writes it, and the states."""
-    if journal is not None:
-        journal.start_stage(trainer)
+def _run_stage(trainer: Trainer, run_log: RunLog | None, directory: Path, run: str) -> None:
+    """Train a stage; the process with the run_log writes it, and the states."""
+    if run_log is not None:
+        run_log.start_stage(trainer)
     for metrics in trainer.run():
-        if journal is not None:
-            journal.write(metrics)
+        if run_log is not None:
+            run_log.write(metrics)
             if trainer.step % trainer.settings.save_every_steps == 0 or trainer.is_finished:
                 save_state(directory, trainer.state(), run)
-    if journal is not None:
-        journal.end_stage(trainer)
+    if run_log is not None:
+        run_log.end_stage(trainer)
 
 
 def _publish(
-    base: TrainableModel, journal: Journal, state: State | None, directory: Path, config_fingerprint: str
+    base: TrainableModel, run_log: RunLog, state: State | None, directory: Path, config_fingerprint: str
 ) -> None:
     """Save the model, then the report, which says that the run is finished, and drop what was for going on."""
     base.save(directory)
-    report = journal.close() | {"config_fingerprint": config_fingerprint}
+    report = run_log.close() | {"config_fingerprint": config_fingerprint}
     if state is not None:
         report["resumed_from_step"] = state.step
     with atomic_path(directory / REPORT) as path:

@@ -1,10 +1,14 @@
-"""A run's saved state: one file, written whole, from which a killed run goes on to the same weights.
+"""A run's directory, which one run at a time may train in, and its saved state, from which a killed run goes on.
 
 Order of samples, drawn positives and dropout are functions of the seed and the step, so the state is the step, the
 float32 weights, AdamW's moments, the table of hard negatives, and what averaging and an early stop remember.
 """
 
-from collections.abc import Mapping
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +21,15 @@ from conan_assets.artifacts import atomic_path
 from conan_assets.training.weights import MasterWeights
 
 STATE = "state"
+LOCK = ".lock"
 
 
 class StateError(RuntimeError):
     """The saved state belongs to another run."""
+
+
+class DirectoryInUseError(RuntimeError):
+    """Another process trains in the directory; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,29 @@ class State:
         return {
             key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")
         }
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory until the body is left, or this process is killed.
+
+    Raises
+    ------
+    DirectoryInUseError
+        Another process holds it.
+    """
+    with (directory / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise DirectoryInUseError(
+                f"another run is training in {directory}: wait for it, or end process {file.read()}"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def save_state(directory: Path, state: State, run: str) -> None:

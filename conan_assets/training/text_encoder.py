@@ -9,10 +9,9 @@ from torch import Tensor
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.gradient_cache import GradientCache, MiniBatch
-from conan_assets.training.mini_batches import Role, split_into_mini_batches
 from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
-from conan_assets.training.texts import Text
+from conan_assets.training.texts import Preparation, Text, split_into_mini_batches
 
 TOKENS_PER_MINI_BATCH = {"cpu": 2_048, "cuda": 32_768}
 
@@ -47,13 +46,13 @@ class TextEncoder:
     ) -> None:
         self.model = model
         self.processes = processes
-        self._roles = _roles(model, base, settings)
+        self._preparations = _preparations(model, base, settings)
         self._budget = settings.tokens_per_mini_batch or TOKENS_PER_MINI_BATCH[processes.device.type]
         self._tokens_in_memory = settings.tokens_in_memory
 
     def encode(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> EncodedTexts:
         """Encode the texts at ``rows`` here, the others elsewhere; ``seed`` decides dropout."""
-        mini_batches = list(split_into_mini_batches(self.model, texts, rows, self._roles, self._budget, seed))
+        mini_batches = list(split_into_mini_batches(self.model, texts, rows, self._preparations, self._budget, seed))
         cache = GradientCache(self._forward, mini_batches, self._tokens_in_memory)
         ordered = [row for mini_batch in mini_batches for row in mini_batch.rows]
         embeddings = self._empty(len(texts))
@@ -65,7 +64,7 @@ class TextEncoder:
     def embed(self, texts: Sequence[Text], rows: Sequence[int]) -> Tensor:
         """Return all processes' embeddings (texts, dim), those at ``rows`` encoded here; call it without gradients."""
         embeddings = self._empty(len(texts))
-        for mini_batch in split_into_mini_batches(self.model, texts, rows, self._roles, self._budget, (0,)):
+        for mini_batch in split_into_mini_batches(self.model, texts, rows, self._preparations, self._budget, (0,)):
             embeddings[mini_batch.rows] = self._forward(mini_batch).float()
         return self.processes.add(embeddings)
 
@@ -80,10 +79,10 @@ class TextEncoder:
         return self.model(features)["sentence_embedding"]
 
 
-def _roles(model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings) -> list[Role]:
+def _preparations(model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings) -> list[Preparation]:
     """Return how queries (role 0) and documents (role 1) are prepared."""
     model_limit = model.max_seq_length or model.tokenizer.model_max_length
     limit = min(settings.max_tokens or model_limit, model_limit)
     query_limit = min(settings.max_query_tokens or limit, limit)
     prompts = prompts_of(base)
-    return [Role(prompts.query, query_limit), Role(prompts.document, limit)]
+    return [Preparation(prompts.query, query_limit), Preparation(prompts.document, limit)]

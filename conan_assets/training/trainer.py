@@ -11,11 +11,10 @@ from torch import Tensor
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.training.averaging import WeightAverage
 from conan_assets.training.batches import Batch, BatchPlan
 from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.data import TrainingData
-from conan_assets.training.early_stop import EarlyStop
+from conan_assets.training.final_weights import EarlyStop, WeightAverage
 from conan_assets.training.model import set_dropout
 from conan_assets.training.negatives import NegativeTable
 from conan_assets.training.objective import batch_loss

@@ -164,10 +164,20 @@ def in_a_home_of_its_own(settings: Settings, home: Path, **values: object) -> Se
     return changed(settings, home=str(home), **values)
 
 
-def test_cancelling_the_run_ends_all_processes_of_torchrun_and_a_next_run_goes_on(mined: Settings, tmp_path: Path):
+def listening(process: subprocess.Popen) -> set[str]:
+    """Return the addresses that a process, or one it started, accepts connections at."""
+    parent = psutil.Process(process.pid)
+    connections = [each for member in (parent, *parent.children(recursive=True)) for each in member.net_connections()]
+    return {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
+
+
+def test_trainers_listen_on_loopback_alone_and_all_end_when_the_run_is_cancelled_so_that_a_next_one_goes_on(
+    mined: Settings, tmp_path: Path
+):
     stages = training(mined, {"epochs": 10_000, "max_steps": 100_000, "save_every_steps": 5})
     settings = in_a_home_of_its_own(mined, tmp_path / "home", training=stages, launch={"processes": 2})
     with training_alone(settings, tmp_path) as process:
+        assert listening(process) == {"127.0.0.1"}
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     assert all_end(settings, seconds=60)

@@ -1,4 +1,4 @@
-"""Training under torchrun fails as it does in process: the same error, the same message, the same next attempt."""
+"""Training under torchrun fails as it does in process: the same message, the same next attempt."""
 
 import errno
 import os
@@ -15,10 +15,11 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from conan_assets.defs import limits
 from conan_assets.defs.launchers import Launcher, TorchrunLauncher
-from conan_assets.defs.limits import is_transient, retried
+from conan_assets.defs.limits import retried
+from conan_assets.failures import is_transient
 from conan_assets.files import full_disk_error, naming_a_full_disk
 from conan_assets.training.config import TrainingConfig
-from conan_assets.training.launch import LAUNCH, open_launch, read_failure, telling_launcher
+from conan_assets.training.launch import LAUNCH, TrainingFailedError, failure_of, open_launch, telling_launcher
 from conan_assets.training.settings import TrainingSettings
 from conan_assets_tests.processes import free_port
 from conan_assets_tests.training.samples import make_config, write_random_data
@@ -33,7 +34,7 @@ OVERLOADED = httpx2.Response(503, request=httpx2.Request("GET", "http://localhos
 
 
 def torchrun(processes: int) -> Launcher:
-    return TorchrunLauncher(processes=processes, options=["--standalone"])
+    return TorchrunLauncher(processes=processes, options=[])
 
 
 def fail(launcher: Launcher, config: TrainingConfig) -> tuple[int, list[SerializableErrorInfo]]:
@@ -64,11 +65,10 @@ def test_a_run_that_diverges_names_its_samples_as_it_does_in_process(
         write_random_data(tmp_path / name / "data", samples=4)
         tried, errors = fail(launcher, make_config(tmp_path / name, tiny_model, settings))
         assert tried == 1
-        causes.append((errors[-1].cls_name, errors[-1].message.split("\n")[0]))
-    assert causes[0] == causes[1]
-    assert re.search(
-        r"TrainingDivergedError: the loss of stage 1, step \d is nan: sample s\d, sample s\d", causes[1][1]
-    )
+        causes.append((errors[-1].cls_name, errors[-1].message.split("\n")[0].rpartition("Error: ")[2]))
+    assert [name for name, _ in causes] == ["TrainingDivergedError", "TrainingFailedError"]
+    assert causes[0][1] == causes[1][1]
+    assert re.search(r"the loss of stage 1, step \d is nan: sample s\d, sample s\d", causes[1][1])
 
 
 def test_an_error_that_may_be_gone_at_the_next_attempt_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -91,13 +91,13 @@ def test_a_disk_that_is_full_is_named(small_disk: Path, tiny_model: str):
     assert any("the disk is full: checkpoint could not be written" in error.message for error in errors)
 
 
-def told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Exception | None:
-    """Return what a launcher reads of an error that ended its trainer."""
+def told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> TrainingFailedError:
+    """Return what a launcher raises for an error that ended its trainer."""
     with open_launch() as launch:
         monkeypatch.setenv(LAUNCH, str(launch))
         with pytest.raises(type(error)), telling_launcher():
             raise error
-        return read_failure(launch)
+        return failure_of(launch, RuntimeError("exit status 1"))
 
 
 @pytest.mark.parametrize(
@@ -107,28 +107,39 @@ def told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Exception | None:
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), True, False),
         (HfHubHTTPError("overloaded", response=OVERLOADED), True, False),
         (LocalEntryNotFoundError("not cached"), False, False),
-        (OSError(errno.ENOSPC, "written in vain", "/data/state"), False, True),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/state"), False, True),
         (ValueError("two\nlines"), False, False),
     ],
 )
-def test_what_decides_over_an_error_survives_the_way_to_the_launcher(
+def test_the_launcher_raises_what_the_trainer_says_and_believes_whether_to_try_again(
     error: Exception, transient: bool, full: bool, monkeypatch: pytest.MonkeyPatch
 ):
     found = told(error, monkeypatch)
-    assert str(found) == str(error)
-    assert type(found).__name__ == type(error).__name__
+    assert str(found) == f"{type(error).__name__}: {error}"
     assert is_transient(found) == transient
     assert getattr(full_disk_error(found), "filename", None) == ("/data/state" if full else None)
+    assert "telling_launcher" in found.__notes__[0], "the trainer's traceback"
 
 
-def test_causes_survive_the_way_to_the_launcher_and_what_was_hidden_stays_hidden(monkeypatch: pytest.MonkeyPatch):
+def test_what_caused_an_error_decides_too(monkeypatch: pytest.MonkeyPatch):
     error = RuntimeError("not loaded")
     error.__cause__ = TimeoutError("slow")
     found = told(error, monkeypatch)
-    assert str(found.__cause__) == "slow"
     assert is_transient(found)
-    error = RuntimeError("in use")
-    error.__context__, error.__suppress_context__ = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), True
-    found = told(error, monkeypatch)
-    assert (found.__cause__, found.__suppress_context__) == (None, True)
-    assert found.__context__.errno == errno.EAGAIN
+    assert "TimeoutError: slow" in found.__notes__[0]
+
+
+def test_only_the_first_error_is_told_for_others_follow_from_it(monkeypatch: pytest.MonkeyPatch):
+    with open_launch() as launch:
+        monkeypatch.setenv(LAUNCH, str(launch))
+        for message in ("diverged", "connection closed by peer"):
+            with pytest.raises(RuntimeError), telling_launcher():
+                raise RuntimeError(message)
+        assert str(failure_of(launch, RuntimeError())) == "RuntimeError: diverged"
+
+
+def test_a_trainer_that_was_killed_is_told_from_one_that_failed():
+    with open_launch() as launch:
+        found = failure_of(launch, RuntimeError("exit code -9"))
+    assert "ended before it could say why (exit code -9); if memory ran out" in str(found)
+    assert not is_transient(found)

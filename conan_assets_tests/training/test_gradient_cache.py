@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from conan_assets.training.gradient_cache import GradientCache, MiniBatch
-from conan_assets.training.mini_batches import derive_seed, group_by_length
+from conan_assets.training.texts import derive_seed, group_by_length
 
 
 class Tower(nn.Module):

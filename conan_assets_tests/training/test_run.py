@@ -16,11 +16,10 @@ from sentence_transformers import SentenceTransformer
 from conan_assets.training.__main__ import main
 from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.config import TrainingConfig, write_config
-from conan_assets.training.lock import DirectoryInUseError
 from conan_assets.training.metrics import METRICS, read_metrics
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
-from conan_assets.training.state import StateError
+from conan_assets.training.state import DirectoryInUseError, StateError
 from conan_assets.training.trainer import Trainer, TrainingDivergedError
 from conan_assets_tests.forked import fork, kill
 from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conan_assets.training.averaging import WeightAverage
-from conan_assets.training.early_stop import ndcg
+from conan_assets.training.final_weights import WeightAverage, ndcg
 
 
 def test_the_average_is_the_mean_of_the_last_steps_and_survives_a_restart():

@@ -1,22 +1,31 @@
 """What the first process of a run writes down: its config, its metrics, its progress, and the report at the end."""
 
+import logging
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
 from conan_assets.artifacts import atomic_path
 from conan_assets.progress import Progress
 from conan_assets.training.config import TrainingConfig, write_config
 from conan_assets.training.metrics import MetricsFile, Record, read_metrics
-from conan_assets.training.reporting import Trackers
 from conan_assets.training.state import State
 from conan_assets.training.trainer import Trainer
 
-Report = dict[str, Any]
+TrainingReport = dict[str, Any]
+
+PROJECT = "conan_assets"
+FOLDER = {"aim": "logging_dir", "tensorboard": "logging_dir", "wandb": "dir"}
+"""The argument of a tracker for where its files go."""
+
+logger = logging.getLogger("conan_assets")
 
 
-class Journal:
+class RunLog:
     """The written side of a run, from the state it goes on from."""
 
     def __init__(self, config: TrainingConfig, resumed_from: State | None) -> None:
@@ -25,7 +34,7 @@ class Journal:
         self._metrics = MetricsFile(config.directory)
         self._metrics.rewind(*((resumed_from.stage, resumed_from.step) if resumed_from else (-1, -1)))
         self._trackers = Trackers(config.trackers, config.directory)
-        self._report: Report = {}
+        self._report: TrainingReport = {}
         self._seconds = self._samples = self._tokens = 0.0
         self._step_started = time.monotonic()
 
@@ -61,7 +70,7 @@ class Journal:
         with atomic_path(path) as temporary:
             pq.write_table(trainer.table.to_arrow(trainer.data.retrieval.sample_ids.array), temporary)
 
-    def close(self) -> Report:
+    def close(self) -> TrainingReport:
         """Finish the trackers and return the report."""
         self._trackers.close()
         records = read_metrics(self._directory)
@@ -82,3 +91,34 @@ class Journal:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+class Trackers:
+    """Accelerate's trackers by name; one that is not installed is left out.
+
+    ``tensorboard``, ``aim`` and ``wandb`` write into the run's directory; ``wandb``, ``mlflow`` and ``comet_ml`` send
+    to their servers as their own environment variables say.
+    """
+
+    def __init__(self, names: Sequence[str], directory: Path) -> None:
+        installed = {str(tracker) for tracker in get_available_trackers()}
+        for name in set(names) - installed:
+            logger.info("training: %s is not installed, so nothing is reported to it", name)
+        self._trackers = [_start(name, directory) for name in names if name in installed]
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Report the metrics of ``step``, counted over all stages."""
+        for tracker in self._trackers:
+            tracker.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Let the trackers finish."""
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+def _start(name: str, directory: Path) -> GeneralTracker:
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    tracker = kind(PROJECT, **({FOLDER[name]: str(directory)} if name in FOLDER else {}))
+    tracker.start()
+    return tracker
