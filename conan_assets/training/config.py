@@ -14,7 +14,6 @@ from conan_assets.schema import explain
 from conan_assets.training.architecture import ArchitectureSettings
 from conan_assets.training.settings import TrainingSettings
 
-
 CONFIG = "config.json"
 Tracker = Literal["aim", "comet_ml", "mlflow", "tensorboard", "wandb"]
 
