@@ -16,7 +16,7 @@ from conan_assets.data.training_files import judgements_of, write_training_files
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.launchers import Launcher
 from conan_assets.defs.limits import retried
-from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.models import fingerprint_model
@@ -24,8 +24,8 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.settings import LocalSuite
 from conan_assets.plots import plot_curves
 from conan_assets.settings import Settings
-from conan_assets.training.architecture import CharacterBertSettings
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.architecture import CHARACTER_BERT_VERSION, CharacterBertSettings
+from conan_assets.training.settings import TRAINING_VERSION, TrainingSettings
 
 if TYPE_CHECKING:
     from conan_assets.encoding.encoder import Encoder
@@ -67,7 +67,7 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
         key=round_key(0, "checkpoint"),
         group_name="round_0",
         kinds={"pytorch"},
-        code_version="1",
+        code_version=code_version(training=TRAINING_VERSION, character_bert=CHARACTER_BERT_VERSION),
     )
     @retried
     @on_the_gpu
@@ -121,7 +121,7 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         deps=[start],
         group_name=f"round_{number}",
         kinds={"pytorch"},
-        code_version="1",
+        code_version=code_version(training=TRAINING_VERSION),
         description=f"The model trained on round {number}'s hard negatives, from {start.to_user_string()}.",
     )
     @retried

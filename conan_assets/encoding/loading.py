@@ -4,12 +4,24 @@ import logging
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
 
+POSITION_TABLES = {"position_embeddings", "embed_positions", "wpe"}
+"""What models call their table of positions."""
+
 logger = logging.getLogger("conan_assets")
+
+
+class DamagedWeightsError(ValueError):
+    """A model's weights cannot be read; the message names its folder."""
+
+
+class TokenLimitError(ValueError):
+    """More tokens are asked for than a model takes; the message names both numbers."""
 
 
 def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -31,18 +43,53 @@ def load_model(
         There is no such model.
     UnsafeWeightsError
         Its weights are pickles, which run code when they are loaded.
+    DamagedWeightsError
+        Its weights cannot be read.
+    TokenLimitError
+        ``max_tokens`` is above its positions.
     """
     folder = locate_model(settings.model, settings.revision)
     if settings.trust_remote_code:
         logger.warning("%s: the code that comes with this model is run, as trust_remote_code says", settings.model)
-    model = SentenceTransformer(
-        str(folder),
-        device=device,
-        trust_remote_code=settings.trust_remote_code,
-        model_kwargs={"dtype": dtype, "use_safetensors": True},
-    )
+    try:
+        model = SentenceTransformer(
+            str(folder),
+            device=device,
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
+    except SafetensorError as error:
+        raise DamagedWeightsError(
+            f"the weights of {settings.model!r} in {folder} are damaged ({error}): fetch or make them again, "
+            "after deleting that folder"
+        ) from error
     if model.tokenizer.pad_token is None:
         model.tokenizer.pad_token = model.tokenizer.eos_token
-    if settings.max_tokens is not None:
-        model.max_seq_length = settings.max_tokens
+    _limit_tokens(model, settings)
     return model
+
+
+def _limit_tokens(model: SentenceTransformer, settings: EncoderSettings) -> None:
+    """Set the limit of tokens; raise TokenLimitError if the model has fewer positions."""
+    positions = positions_of(model)
+    if settings.max_tokens is not None:
+        if positions is not None and settings.max_tokens > positions:
+            raise TokenLimitError(
+                f"max_tokens is {settings.max_tokens}, above the {positions} positions of {settings.model!r}: "
+                f"give {positions} or less"
+            )
+        model.max_seq_length = settings.max_tokens
+    elif positions is not None and (model.max_seq_length or positions + 1) > positions:
+        model.max_seq_length = positions
+
+
+def positions_of(model: torch.nn.Module) -> int | None:
+    """Return how many tokens a model's table of positions holds; None if it computes positions.
+
+    RoBERTa and its kin count positions from behind the padding's, OPT from an offset of its own.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:
+            skipped = getattr(module, "offset", 0 if module.padding_idx is None else module.padding_idx + 1)
+            return module.num_embeddings - skipped
+    return None

@@ -12,6 +12,9 @@ from pydantic.dataclasses import dataclass
 from conan_assets.encoding.settings import STRICT
 from conan_assets.training.settings import TrainingSettings
 
+CHARACTER_BERT_VERSION = 1
+"""Raise it when the same texts and settings make another base model from scratch."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class LoraSettings:

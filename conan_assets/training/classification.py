@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from conan_assets.training.columns import Lists, StringColumn, TrainingDataError, join_chunks, read_table
+from conan_assets.training.columns import Lists, StringColumn, TrainingDataError, names, read_table, texts
 from conan_assets.training.samples import RetrievalSamples
 
 CANDIDATES_PER_SAMPLE = 100
@@ -18,8 +18,8 @@ def read_classification(path: Path) -> RetrievalSamples:
     Its positives are all texts of the class (a step draws one that is not the text itself), its candidates texts of
     the other classes of its dataset in random order. Equal labels of two datasets are two classes.
     """
-    table = read_table(path, ("text", "label"), ("dataset",))
-    named = [join_chunks(table[name]).dictionary_encode().indices.to_numpy() for name in table.column_names[1:]]
+    table = read_table(path, {"text": texts, "label": names}, {"dataset": names})
+    named = [table[name].dictionary_encode().indices.to_numpy() for name in ("label", "dataset") if name in table]
     classes, labels = np.unique(np.stack(named), axis=1, return_inverse=True)
     datasets = classes[1] if len(classes) > 1 else np.zeros(classes.shape[1], np.int32)
     members = np.bincount(labels)
@@ -28,12 +28,11 @@ def read_classification(path: Path) -> RetrievalSamples:
     order = np.argsort(labels, kind="stable").astype(np.int32)
     class_starts = np.cumsum(members) - members
     kept = np.flatnonzero(members[labels] > 1)
-    texts = table["text"]
-    queries = texts.take(pa.array(kept))
+    sample_ids = pa.array([f"{path.name}:{row}" for row in kept], pa.large_string())
     return RetrievalSamples(
-        texts=StringColumn(texts),
-        sample_ids=StringColumn(pa.chunked_array([[f"{path.name}:{row}" for row in kept]])),
-        queries=StringColumn(queries),
+        texts=StringColumn(table["text"]),
+        sample_ids=StringColumn(sample_ids),
+        queries=StringColumn(table["text"].take(pa.array(kept))),
         positives=Lists(class_starts[labels[kept]], members[labels[kept]], order),
         candidates=_draw_others(labels, datasets, kept),
     )

@@ -1,12 +1,18 @@
 """Columns of the training data in memory, read from Parquet with errors that name file, column and row."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+Columns = dict[str, pa.Array]
+Kind = Callable[[pa.Array], pa.Array]
+"""Reads a column as what it should hold, or raises ValueError."""
 
 
 class TrainingDataError(ValueError):
@@ -16,8 +22,8 @@ class TrainingDataError(ValueError):
 class StringColumn:
     """A column of strings that stays in Arrow memory; an item becomes a Python string when it is read."""
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self.array = join_chunks(column.cast(pa.large_string()))
+    def __init__(self, array: pa.LargeStringArray) -> None:
+        self.array = array
 
     def __len__(self) -> int:
         return len(self.array)
@@ -58,8 +64,55 @@ def has_rows(path: Path) -> bool:
         raise TrainingDataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
-    """Return ``columns`` of the file, and those of ``optional`` that it has; none of them may hold a null."""
+def texts(column: pa.Array) -> pa.Array:
+    """Return a column of texts as large strings."""
+    types = pa.types
+    if not any(is_text(column.type) for is_text in (types.is_string, types.is_large_string, types.is_string_view)):
+        return texts(column.cast(pa.large_string())) if types.is_null(column.type) else _refuse(column, "texts")
+    column.validate(full=True)
+    return column.cast(pa.large_string())
+
+
+def names(column: pa.Array) -> pa.Array:
+    """Return a column of ids or labels, which may be texts, integers or Booleans, as large strings."""
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        return column.cast(pa.large_string())
+    return texts(column)
+
+
+def numbers(column: pa.Array) -> pa.Array:
+    """Return a column of numbers or Booleans as 64-bit floats."""
+    types = pa.types
+    if any(is_number(column.type) for is_number in (types.is_integer, types.is_floating, types.is_decimal)):
+        return column.cast(pa.float64())
+    if types.is_boolean(column.type) or types.is_null(column.type):
+        return column.cast(pa.int8()).cast(pa.float64())
+    return _refuse(column, "numbers")
+
+
+def lists_of(kind: Kind) -> Kind:
+    """Return what reads a column of lists whose items are of ``kind``."""
+
+    def read(column: pa.Array) -> pa.Array:
+        types = pa.types
+        if types.is_null(column.type):
+            return column.cast(pa.large_list(pa.null()))
+        if not any(test(column.type) for test in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+            return _refuse(column, f"lists of {kind.__name__}")
+        items = kind(_decode(column.flatten()))
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        missing = items.is_null().to_numpy(zero_copy_only=False)
+        if missing.any():
+            row = int(np.searchsorted(np.cumsum(lengths), np.flatnonzero(missing)[0], side="right"))
+            raise ValueError(f"row {row + 1} lists a null")
+        mask = column.is_null() if column.null_count else None
+        return pa.LargeListArray.from_arrays(pa.array(np.cumsum([0, *lengths]), pa.int64()), items, mask=mask)
+
+    return read
+
+
+def read_table(path: Path, columns: Mapping[str, Kind], optional: Mapping[str, Kind] = MappingProxyType({})) -> Columns:
+    """Return ``columns`` of the file, and those of ``optional`` that it has, each read as its kind; none has nulls."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
@@ -67,19 +120,33 @@ def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] =
     for name in columns:
         if name not in table.column_names:
             raise TrainingDataError(f"{path} lacks the column {name!r}; it has {', '.join(table.column_names)}")
-    table = table.select([name for name in (*columns, *optional) if name in table.column_names])
-    for name in table.column_names:
+    found = {}
+    for name, kind in {**columns, **optional}.items():
+        if name not in table.column_names:
+            continue
         if table[name].null_count:
             raise TrainingDataError(f"{path}: row {_first_null(table[name]) + 1}: column {name} is null")
-    return table
+        try:
+            found[name] = kind(_decode(join_chunks(table[name])))
+        except (ValueError, pa.ArrowException) as error:
+            raise TrainingDataError(f"{path}: column {name}: {error}") from error
+    return found
 
 
-def read_id_lists(samples: pa.Table, column: str, ids: pa.Array, where: Path) -> Lists:
+def _decode(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _refuse(column: pa.Array, wanted: str) -> pa.Array:
+    raise ValueError(f"it holds {column.type}, not {wanted}")
+
+
+def read_id_lists(samples: Columns, column: str, ids: pa.Array, where: Path) -> Lists:
     """Return a column of lists of ids as lists of the ids' positions in ``ids``."""
-    lists = join_chunks(samples[column])
+    lists = samples[column]
     lengths = pc.list_value_length(lists).to_numpy().astype(np.int64)
     values = lists.flatten()
-    rows = pc.index_in(values.cast(ids.type), ids)
+    rows = pc.index_in(values, ids)
     if rows.null_count:
         position = _first_null(rows)
         sample = int(np.searchsorted(np.cumsum(lengths), position, side="right"))
@@ -90,11 +157,11 @@ def read_id_lists(samples: pa.Table, column: str, ids: pa.Array, where: Path) ->
     return Lists.of(lengths, rows.to_numpy().astype(np.int32))
 
 
-def read_score_lists(samples: pa.Table, column: str, of: Lists, where: Path) -> Lists | None:
+def read_score_lists(samples: Columns, column: str, of: Lists, where: Path) -> Lists | None:
     """Return a column of lists of scores, one for each item of the lists ``of``; None if the column is not there."""
-    if column not in samples.column_names:
+    if column not in samples:
         return None
-    lists = join_chunks(samples[column])
+    lists = samples[column]
     lengths = pc.list_value_length(lists).to_numpy().astype(np.int64)
     wrong = np.flatnonzero(lengths != of.lengths)
     if len(wrong):
@@ -107,10 +174,10 @@ def read_score_lists(samples: pa.Table, column: str, of: Lists, where: Path) -> 
 
 def join_chunks(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array."""
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return pa.concat_arrays(column.unify_dictionaries().chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def name_row(samples: pa.Table, row: int, where: Path) -> str:
+def name_row(samples: Columns, row: int, where: Path) -> str:
     """Return how an error names a row of the samples."""
     return f"{where}: row {row + 1} (sample_id {samples['sample_id'][row].as_py()!r})"
 

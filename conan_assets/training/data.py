@@ -22,17 +22,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from conan_assets.training.classification import read_classification
 from conan_assets.training.columns import (
     StringColumn,
     TrainingDataError,
     has_rows,
-    join_chunks,
+    lists_of,
     name_row,
+    names,
+    numbers,
     read_id_lists,
     read_score_lists,
     read_table,
+    texts,
 )
 from conan_assets.training.samples import RetrievalSamples, join_samples
 from conan_assets.training.settings import Task
@@ -87,20 +91,24 @@ def read_dev_samples(folder: Path) -> RetrievalSamples:
 
 def _read_retrieval(folder: Path, name: str) -> RetrievalSamples:
     path = folder / name
-    texts = read_table(folder / TEXTS, ("text_id", "text"))
+    documents = read_table(folder / TEXTS, {"text_id": names, "text": texts})
     samples = read_table(
-        path, ("sample_id", "query", "positives", "candidates"), ("positive_scores", "candidate_scores")
+        path,
+        {"sample_id": names, "query": texts, "positives": lists_of(names), "candidates": lists_of(names)},
+        {"positive_scores": lists_of(numbers), "candidate_scores": lists_of(numbers)},
     )
-    ids = join_chunks(texts["text_id"])
-    if len(ids.unique()) != len(ids):
-        raise TrainingDataError(f"{folder / TEXTS}: column text_id names a text twice; ids must be unique")
+    ids = documents["text_id"]
+    counts = ids.value_counts()
+    if len(counts) != len(ids):
+        twice = counts.field("values")[pc.index(pc.greater(counts.field("counts"), 1), True).as_py()].as_py()
+        raise TrainingDataError(f"{folder / TEXTS}: column text_id names the text {twice!r} twice; ids must be unique")
     positives = read_id_lists(samples, "positives", ids, path)
     candidates = read_id_lists(samples, "candidates", ids, path)
     without = np.flatnonzero(positives.lengths == 0)
     if len(without):
         raise TrainingDataError(f"{name_row(samples, int(without[0]), path)}: column positives is an empty list")
     return RetrievalSamples(
-        texts=StringColumn(texts["text"]),
+        texts=StringColumn(documents["text"]),
         sample_ids=StringColumn(samples["sample_id"]),
         queries=StringColumn(samples["query"]),
         positives=positives,
@@ -111,7 +119,7 @@ def _read_retrieval(folder: Path, name: str) -> RetrievalSamples:
 
 
 def _read_sts(folder: Path) -> StsData:
-    pairs = read_table(folder / STS, ("text_a", "text_b", "score"))
+    pairs = read_table(folder / STS, {"text_a": texts, "text_b": texts, "score": numbers})
     scores = pairs["score"].to_numpy().astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(scores))
     if len(wrong):

@@ -66,7 +66,8 @@ def on_one_machine(launch: Path) -> tuple[list[str], dict[str, str]]:
     meeting = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={launch / 'rendezvous'}"]
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     sockets = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
-    return [*meeting, f"--rdzv-id={launch.name}"], {STORE: str(launch / "store"), **sockets}
+    without_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return [*meeting, f"--rdzv-id={launch.name}"], {STORE: str(launch / "store"), **sockets, **without_store}
 
 
 def meeting_place() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from conan_assets.training.data import read_dev_samples, read_training_data
 from conan_assets.training.model import MODEL, TrainableModel
 from conan_assets.training.processes import Processes
 from conan_assets.training.run_log import RunLog, TrainingReport
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.settings import TRAINING_VERSION, TrainingSettings
 from conan_assets.training.state import STATE, State, StateError, load_state, locked, save_state
 from conan_assets.training.trainer import Trainer
 
@@ -38,7 +38,7 @@ def train(config: TrainingConfig) -> TrainingReport:
     ArchitectureError
         The base model cannot be changed as the config asks.
     StateError
-        The directory holds the saved state of another config or other data.
+        The directory holds a damaged saved state, or one of another config, other data or another version.
     DirectoryInUseError
         Another process trains in the directory.
     TrainingDivergedError
@@ -116,7 +116,7 @@ def _publish(
 
 def _config_fingerprint(config: TrainingConfig) -> str:
     """Return the fingerprint of what decides the result: not who watches, and not the order of keys."""
-    return fingerprint(json.loads(replace(config, trackers=()).to_json()))
+    return fingerprint(TRAINING_VERSION, json.loads(replace(config, trackers=()).to_json()))
 
 
 def _data_files(directory: Path) -> list[Path]:

@@ -75,7 +75,7 @@ def join_samples(parts: Sequence[RetrievalSamples]) -> RetrievalSamples:
 
 
 def _join_strings(columns: Sequence[StringColumn]) -> StringColumn:
-    return StringColumn(pa.chunked_array([column.array for column in columns]))
+    return StringColumn(pa.concat_arrays([column.array for column in columns]))
 
 
 def _join_lists(lists: Sequence[Lists]) -> Lists:

@@ -18,6 +18,10 @@ DynamicRule = Literal["none", "v1", "v2"]
 InBatchNegatives = Literal["none", "positives", "documents"]
 TrainingDtype = Literal["auto", "float32", "bfloat16"]
 
+TRAINING_VERSION = 2
+"""Raise it when the same model, data and settings give other weights: no checkpoint is reused, no saved state gone on
+from. Version 2 keeps rotary positions exact."""
+
 BETA = 0.8
 DISTILLATION: frozenset[LossName] = frozenset({"kl_distillation", "margin_mse"})
 """Losses that learn a teacher's scores."""

@@ -6,6 +6,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from conan_assets.encoding.loading import TokenLimitError
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.gradient_cache import GradientCache, MiniBatch
@@ -82,7 +83,11 @@ class TextEncoder:
 def _preparations(model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings) -> list[Preparation]:
     """Return how queries (role 0) and documents (role 1) are prepared."""
     model_limit = model.max_seq_length or model.tokenizer.model_max_length
-    limit = min(settings.max_tokens or model_limit, model_limit)
-    query_limit = min(settings.max_query_tokens or limit, limit)
+    for name in ("max_tokens", "max_query_tokens"):
+        asked = getattr(settings, name)
+        if asked is not None and asked > model_limit:
+            raise TokenLimitError(f"training's {name} is {asked}, above the {model_limit} tokens of the base model")
+    limit = settings.max_tokens or model_limit
+    query_limit = settings.max_query_tokens or limit
     prompts = prompts_of(base)
     return [Preparation(prompts.query, query_limit), Preparation(prompts.document, limit)]

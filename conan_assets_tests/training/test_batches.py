@@ -31,7 +31,7 @@ def plan_over(data: TrainingData, settings: TrainingSettings) -> BatchPlan:
 
 
 def strings(*values: str) -> StringColumn:
-    return StringColumn(pa.chunked_array([pa.array(values, pa.string())]))
+    return StringColumn(pa.array(values, pa.large_string()))
 
 
 def negative_texts(batch: Batch) -> dict[str, dict[str, int]]:

@@ -191,3 +191,79 @@ def test_classes_of_one_text_each_are_nothing_to_train_on(tmp_path: Path):
     write_classification(tmp_path, [("a", "x"), ("b", "y")])
     with pytest.raises(TrainingDataError, match="nothing to train on"):
         read_training_data(tmp_path, TASKS)
+
+
+LISTS_OF_TEXTS = [
+    pa.array([["a"], ["b"]], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+    pa.array([["a"], ["b"]], pa.large_list(pa.large_string())),
+    pa.array([["a"], ["b"]], pa.list_(pa.string(), 1)),
+]
+
+
+@pytest.mark.parametrize("lists", LISTS_OF_TEXTS, ids=lambda lists: str(lists.type))
+def test_dictionaries_and_all_lists_are_read_as_texts(tmp_path: Path, lists: pa.Array):
+    ids = pa.array(["a", "b"]).dictionary_encode()
+    pq.write_table(
+        pa.table({"text_id": ids, "text": pa.array(["x", "y"]).dictionary_encode()}), tmp_path / "texts.parquet"
+    )
+    write_samples(tmp_path, positives=lists, candidates=lists, query=pa.array(["q", "r"]).dictionary_encode())
+    data = read_training_data(tmp_path, TASKS).retrieval
+    assert data is not None
+    assert [data.texts[int(data.positives[i][0])] for i in range(2)] == ["x", "y"]
+    assert [data.queries[i] for i in range(2)] == ["q", "r"]
+
+
+def test_ids_that_are_integers_here_and_texts_there_are_one(tmp_path: Path):
+    pq.write_table(pa.table({"text_id": [7, 8], "text": ["x", "y"]}), tmp_path / "texts.parquet")
+    write_samples(
+        tmp_path, positives=pa.array([["8"], ["7"]]), candidates=pa.array([[7], [8]]), sample_id=pa.array([1, 2])
+    )
+    data = read_training_data(tmp_path, TASKS).retrieval
+    assert data is not None
+    assert [data.positives[i].tolist() for i in range(2)] == [[1], [0]]
+    assert [data.candidates[i].tolist() for i in range(2)] == [[0], [1]]
+    assert data.sample_ids[1] == "2"
+
+
+def write_samples(folder: Path, **columns: pa.Array) -> None:
+    """Write two samples of which some columns are of another type."""
+    usual = {"sample_id": pa.array(["s", "t"]), "query": pa.array(["q", "r"])}
+    lists = {name: pa.array([["a"], ["b"]]) for name in ("positives", "candidates")}
+    pq.write_table(pa.table(usual | lists | columns), folder / "retrieval.parquet")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"positives": pa.array(["a", "b"])}, "column positives: it holds string, not lists of names"),
+        ({"candidates": pa.array([1, 2])}, "column candidates: it holds int64, not lists of names"),
+        ({"query": pa.array([["q"], ["r"]])}, "column query: it holds list<.*>, not texts"),
+        ({"query": pa.array([1, 2])}, "column query: it holds int64, not texts"),
+        ({"sample_id": pa.array([0.5, 1.5])}, "column sample_id: it holds double, not texts"),
+        ({"positives": pa.array([["a"], ["b", None]])}, "column positives: row 2 lists a null"),
+        ({"positives": pa.array([["a"], [["b"]]][:1] * 2), "positive_scores": pa.array([["1"], ["2"]])}, "not numbers"),
+        ({"positive_scores": pa.array([1.0, 2.0])}, "column positive_scores: it holds double, not lists of numbers"),
+        ({"query": pa.array([b"q", b"\xff"]).cast(pa.string(), safe=False)}, "column query: Invalid UTF8"),
+    ],
+)
+def test_a_column_of_another_kind_is_named_with_its_file(tmp_path: Path, columns: dict, message: str):
+    write_texts(tmp_path, {"a": "x", "b": "y"})
+    write_samples(tmp_path, **columns)
+    with pytest.raises(TrainingDataError, match=rf"retrieval\.parquet: .*{message}"):
+        read_training_data(tmp_path, TASKS)
+
+
+def test_labels_and_grades_of_other_types_are_read(tmp_path: Path):
+    labelled = {
+        "text": ["x", "y", "z", "w"],
+        "label": pa.array([1, 2, 1, 2]),
+        "dataset": pa.array(["d"] * 4).dictionary_encode(),
+    }
+    pq.write_table(pa.table(labelled), tmp_path / "classification.parquet")
+    graded = {"text_a": ["x", "y"], "text_b": ["y", "x"], "score": pa.array([True, False])}
+    pq.write_table(pa.table(graded), tmp_path / "sts.parquet")
+    data = read_training_data(tmp_path, TASKS)
+    assert data.retrieval is not None
+    assert data.sts is not None
+    assert len(data.retrieval) == 4
+    assert data.sts.scores.tolist() == [1.0, 0.0]
