@@ -139,7 +139,8 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         from conan_assets.mining.judge import relabelled_positives
 
         def build(directory: Path) -> Report:
-            pairs, negatives = training_pairs.collect(), hard_negatives.collect()
+            before = storage.current(start).path
+            pairs, negatives = training_pairs.collect(), after_the_dropped(hard_negatives.collect(), before)
             counts = write_training_files(
                 raw_corpus.collect(),
                 pl.concat([pairs, relabelled_positives(negatives, pairs)]),
@@ -150,12 +151,27 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
                 teacher_scores=_learnt_scores(settings, negatives, **teacher),
                 weights=_source_weights(settings),
             )
-            model = str(storage.current(start).path / MODEL)
-            return counts | _train(context, launcher, settings, stages, model, directory)
+            return counts | _train(context, launcher, settings, stages, str(before / MODEL), directory)
 
         return reuse_or_build(context, storage, _recipe(settings, stages), build)
 
     return checkpoint
+
+
+def after_the_dropped(negatives: pl.DataFrame, checkpoint: Path) -> pl.DataFrame:
+    """Return the negatives with those last that had become too easy when ``checkpoint`` was trained, if some had.
+
+    A round goes on with dynamic negatives where the one before it stopped, in the pools that were mined in between.
+    """
+    tables = sorted(checkpoint.glob("dynamic_negatives_*.parquet"))
+    if not tables:
+        return negatives
+    query = pl.col("sample_id").str.replace(r"#\d+$", "")  # a weighted source's samples have copies
+    rows = pl.concat([pl.scan_parquet(table).select(query_id=query, doc_id="gave_way") for table in tables])
+    dropped = rows.explode("doc_id").drop_nulls().unique().with_columns(is_dropped=True).collect()
+    behind = pl.col("order") + pl.when("is_dropped").then(pl.col("order").max()).otherwise(0)
+    joined = negatives.join(dropped, on=["query_id", "doc_id"], how="left", maintain_order="left")
+    return joined.with_columns(order=behind.cast(negatives.schema["order"])).drop("is_dropped")
 
 
 def stages_of(settings: Settings, number: int) -> tuple[TrainingSettings, ...]:

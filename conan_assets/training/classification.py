@@ -28,10 +28,11 @@ def read_classification(path: Path) -> RetrievalSamples:
     order = np.argsort(labels, kind="stable").astype(np.int32)
     class_starts = np.cumsum(members) - members
     kept = np.flatnonzero(members[labels] > 1)
-    sample_ids = pa.array([f"{path.name}:{row}" for row in kept], pa.large_string())
+    ids = pa.array([f"{path.name}:{row}" for row in range(len(labels))], pa.large_string())
     return RetrievalSamples(
         texts=StringColumn(table["text"]),
-        sample_ids=StringColumn(sample_ids),
+        text_ids=StringColumn(ids),
+        sample_ids=StringColumn(ids.take(pa.array(kept))),
         queries=StringColumn(table["text"].take(pa.array(kept))),
         positives=Lists(class_starts[labels[kept]], members[labels[kept]], order),
         candidates=_draw_others(labels, datasets, kept),

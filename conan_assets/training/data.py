@@ -109,6 +109,7 @@ def _read_retrieval(folder: Path, name: str) -> RetrievalSamples:
         raise TrainingDataError(f"{name_row(samples, int(without[0]), path)}: column positives is an empty list")
     return RetrievalSamples(
         texts=StringColumn(documents["text"]),
+        text_ids=StringColumn(ids),
         sample_ids=StringColumn(samples["sample_id"]),
         queries=StringColumn(samples["query"]),
         positives=positives,

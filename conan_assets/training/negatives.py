@@ -10,15 +10,26 @@ import numpy as np
 import pyarrow as pa
 
 from conan_assets.training.columns import Lists
+from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import DynamicNegativeSettings
 
 NONE = -1
+NOTHING = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
 class Replacements:
-    """What one update did: negatives replaced, and negatives that were due while their pool was exhausted."""
+    """What one update saw and did.
 
+    Attributes
+    ----------
+    trained_on
+        Negatives swapped in earlier that took part in a loss for the first time.
+    replaced, exhausted
+        Negatives replaced, and negatives that were due while their pool was exhausted.
+    """
+
+    trained_on: int = 0
     replaced: int = 0
     exhausted: int = 0
 
@@ -61,13 +72,25 @@ class NegativeTable:
         """Negatives that samples lack because their pools are too short."""
         return int((self.current == NONE).sum())
 
-    def to_arrow(self, sample_ids: pa.Array) -> pa.Table:
-        """Return a row per sample: id, current positions, their first scores, replacements, and whether exhausted."""
+    def to_arrow(self, samples: RetrievalSamples) -> pa.Table:
+        """Return a row per sample: what became of its negatives, and the ids of the texts that gave way."""
         columns = {"current": self.current, "first_score": self.first_score}
         lists = {
             name: pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1]) for name, values in columns.items()
         }
-        return pa.table({"sample_id": sample_ids, **lists, "replaced": self.replaced, "exhausted": self.exhausted})
+        gone = [samples.candidates[i][self._gave_way(i)] if self.replaced[i] else NOTHING for i in range(len(samples))]
+        offsets = pa.array(np.cumsum([0, *map(len, gone)]), pa.int64())
+        ids = samples.text_ids.array.take(pa.array(np.concatenate([NOTHING, *gone]), pa.int64()))
+        ends = {"replaced": self.replaced, "exhausted": self.exhausted}
+        gave_way = pa.LargeListArray.from_arrays(offsets, ids)
+        return pa.table({"sample_id": samples.sample_ids.array, **lists, **ends, "gave_way": gave_way})
+
+    def _gave_way(self, sample: int) -> np.ndarray:
+        """Return the positions in a sample's pool that were its negatives once and are no more."""
+        taken = np.arange(min(self.next_position[sample], self.pool_lengths[sample]))
+        if self.settings.rule == "v1" and self.settings.v1_window_offset is not None:
+            taken = taken[(taken < self.size) | (taken >= self.settings.v1_window_offset)]
+        return np.setdiff1d(taken, self.current[sample])
 
     def swapped_in(self, samples: np.ndarray) -> np.ndarray:
         """Return which current negatives of ``samples`` were not in their first set, bool of shape (samples, n)."""
@@ -91,12 +114,17 @@ class NegativeTable:
         scores, positive = scores[first], positive[first]
         seen = self.first_score[samples]
         self.first_score[samples] = np.where(np.isnan(seen), scores, seen)
+        trained_on = int((np.isnan(seen) & ~np.isnan(scores) & self.swapped_in(samples)).sum())
         if self.settings.rule == "v2":
-            return self._replace_singles(samples, scores, positive)
+            return self._replace_singles(samples, scores, positive, trained_on)
         self.last_score[samples] = _row_means(scores)
-        return self._replace_windows() if step % self.settings.v1_every_steps == 0 else Replacements()
+        return (
+            self._replace_windows(trained_on) if step % self.settings.v1_every_steps == 0 else Replacements(trained_on)
+        )
 
-    def _replace_singles(self, samples: np.ndarray, scores: np.ndarray, positive: np.ndarray) -> Replacements:
+    def _replace_singles(
+        self, samples: np.ndarray, scores: np.ndarray, positive: np.ndarray, trained_on: int
+    ) -> Replacements:
         """Replace a negative if S_0 < floor, or if ratio * S < S_0 and S < ceiling (Conan-embedding-v2)."""
         settings, first = self.settings, self.first_score[samples]
         due = (first < settings.v2_floor) | ((settings.v2_ratio * scores < first) & (scores < settings.v2_ceiling))
@@ -109,9 +137,9 @@ class NegativeTable:
         self.next_position[samples] += possible.sum(axis=1, dtype=np.int32)
         self.replaced[samples] += possible.sum(axis=1, dtype=np.int32)
         self.exhausted[samples] |= (due & ~possible).any(axis=1)
-        return Replacements(int(possible.sum()), int((due & ~possible).sum()))
+        return Replacements(trained_on, int(possible.sum()), int((due & ~possible).sum()))
 
-    def _replace_windows(self) -> Replacements:
+    def _replace_windows(self, trained_on: int) -> Replacements:
         """Move a set on if ratio * S < S_init and |S| < ceiling (Conan-embedding, "Dynamic Hard Negative Mining")."""
         settings, mean = self.settings, self.last_score
         due = (settings.v1_ratio * mean < _row_means(self.first_score)) & (np.abs(mean) < settings.v1_ceiling)
@@ -123,7 +151,7 @@ class NegativeTable:
         self.next_position[possible] += self.size
         self.replaced[possible] += self.size
         self.exhausted |= due & ~possible
-        return Replacements(int(possible.sum()) * self.size, int((due & ~possible).sum()) * self.size)
+        return Replacements(trained_on, int(possible.sum()) * self.size, int((due & ~possible).sum()) * self.size)
 
 
 def _row_means(scores: np.ndarray) -> np.ndarray:

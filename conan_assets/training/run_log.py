@@ -18,6 +18,8 @@ from conan_assets.training.trainer import Trainer
 
 TrainingReport = dict[str, Any]
 
+DYNAMIC_NEGATIVES = "dynamic_negatives_"
+REPLACEMENTS = ("negatives_replaced", "replaced_and_trained_on", "negatives_exhausted")
 PROJECT = "conan_assets"
 FOLDER = {"aim": "logging_dir", "tensorboard": "logging_dir", "wandb": "dir"}
 """The argument of a tracker for where its files go."""
@@ -63,12 +65,24 @@ class RunLog:
         )
 
     def end_stage(self, trainer: Trainer) -> None:
-        """Leave a table of what became of each sample's hard negatives, if they were replaced."""
+        """Leave a table of what became of each sample's hard negatives, if they were replaced, and whether in vain."""
         if trainer.table is None or trainer.data.retrieval is None or trainer.settings.dynamic_negatives.rule == "none":
             return
-        path = self._directory / f"dynamic_negatives_{trainer.stage + 1}.parquet"
+        path = self._directory / f"{DYNAMIC_NEGATIVES}{trainer.stage + 1}.parquet"
         with atomic_path(path) as temporary:
-            pq.write_table(trainer.table.to_arrow(trainer.data.retrieval.sample_ids.array), temporary)
+            pq.write_table(trainer.table.to_arrow(trainer.data.retrieval), temporary)
+        replaced, trained_on = self._sums(trainer.stage, "negatives_replaced", "replaced_and_trained_on")
+        if replaced and not trained_on:
+            logger.warning(
+                "training, stage %d: %s hard negatives were replaced and none was trained on, since no sample was "
+                "drawn again; give more epochs or steps, or dynamic_negatives the rule none",
+                trainer.stage + 1,
+                f"{replaced:,}",
+            )
+
+    def _sums(self, stage: int, *names: str) -> list[int]:
+        records = [record for record in read_metrics(self._directory) if record["stage"] == stage]
+        return [int(sum(record.get(name, 0) for record in records)) for name in names]
 
     def close(self) -> TrainingReport:
         """Finish the trackers and return the report."""
@@ -83,8 +97,7 @@ class RunLog:
             "seconds": round(seconds, 2),
             "samples_per_second": round(sum(record["samples"] for record in records) / seconds, 2),
             "tokens_per_second": round(sum(record["tokens"] for record in records) / seconds, 1),
-            "negatives_replaced": int(sum(record.get("negatives_replaced", 0) for record in records)),
-            "negatives_exhausted": int(sum(record.get("negatives_exhausted", 0) for record in records)),
+            **{name: int(sum(record.get(name, 0) for record in records)) for name in REPLACEMENTS},
             **self._report,
         }
 

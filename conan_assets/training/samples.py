@@ -16,8 +16,8 @@ class RetrievalSamples:
 
     Attributes
     ----------
-    texts
-        The documents.
+    texts, text_ids
+        The documents and their ids.
     sample_ids, queries
         One for each sample.
     positives, candidates
@@ -27,6 +27,7 @@ class RetrievalSamples:
     """
 
     texts: StringColumn
+    text_ids: StringColumn
     sample_ids: StringColumn
     queries: StringColumn
     positives: Lists
@@ -61,6 +62,7 @@ def join_samples(parts: Sequence[RetrievalSamples]) -> RetrievalSamples:
     taught = any(part.positive_scores is not None for part in parts)
     return RetrievalSamples(
         texts=_join_strings([part.texts for part in parts]),
+        text_ids=_join_strings([part.text_ids for part in parts]),
         sample_ids=_join_strings([part.sample_ids for part in parts]),
         queries=_join_strings([part.queries for part in parts]),
         positives=_join_lists([replace(part.positives, values=part.positives.values + by) for part, by in shifted]),

@@ -226,6 +226,11 @@ class TrainingSettings:
             raise ValueError("early_stop keeps the best weights and average_last the mean ones; give one of them")
         if self.negatives_per_query == 0 and self.dynamic_negatives.rule != "none":
             raise ValueError(f"dynamic_negatives.rule is {self.dynamic_negatives.rule} and negatives_per_query is 0")
+        if self.dynamic_negatives.rule != "none" and self.epochs <= 1:
+            raise ValueError(
+                f"dynamic_negatives.rule is {self.dynamic_negatives.rule} and epochs is {self.epochs:g}: a replaced "
+                "negative is trained on when its sample is drawn again; give more than one epoch, or the rule none"
+            )
         if self.negatives_per_query == 0 and self.in_batch_negatives == "none":
             raise ValueError("negatives_per_query is 0 and in_batch_negatives is none: a query needs a negative")
         return self

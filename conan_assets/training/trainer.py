@@ -171,7 +171,11 @@ class Trainer:
         known = negatives[negatives == negatives]
         if len(known):
             metrics["mean_negative_score"] = float(known.mean())
-        return metrics | {"negatives_replaced": done.replaced, "negatives_exhausted": done.exhausted}
+        return metrics | {
+            "negatives_replaced": done.replaced,
+            "replaced_and_trained_on": done.trained_on,
+            "negatives_exhausted": done.exhausted,
+        }
 
     def _clip(self, batch: Batch) -> float:
         norm = torch.nn.utils.get_total_norm(gradients(self.weights.masters.values()))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import psutil
 import pytest
 import torch
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.artifacts import ArtifactStore
-from conan_assets.defs.checkpoints import stages_of
+from conan_assets.defs.checkpoints import after_the_dropped, stages_of
 from conan_assets.settings import Settings
 from conan_assets.training.metrics import read_metrics
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
@@ -103,12 +104,23 @@ def test_replaced_negatives_are_drawn_over_the_steps_and_left_as_a_table(mined: 
     dynamic = {"dynamic_negatives": {"rule": "v2", "v2_floor": 1.0}, "epochs": 3, "max_steps": None}
     settings = changed(mined, training=training(mined, dynamic))
     report = metadata(run(settings, CHECKPOINT))["round_1/checkpoint"]
-    assert report["negatives_replaced"].value > 0
+    assert report["negatives_replaced"].value > report["replaced_and_trained_on"].value > 0
     assert all(
         "data:image/png;base64," in report[f"{name}_curve"].md_str for name in ("loss", "scores", "replacements")
     )
     checkpoint = ArtifactStore(settings.home / "assets").current("round_1/checkpoint").path
     assert (checkpoint / "dynamic_negatives_1.parquet").exists()
+
+
+def test_a_round_takes_last_what_had_become_too_easy_in_the_round_before(tmp_path: Path):
+    rows = [("a", "d1", 1), ("a", "d2", 2), ("a", "d3", 3), ("b", "d1", 1), ("b", "d2", None)]
+    mined = pl.DataFrame(rows, {"query_id": pl.String, "doc_id": pl.String, "order": pl.Int32}, orient="row")
+    assert after_the_dropped(mined, tmp_path).equals(mined)
+    gone = pl.DataFrame({"sample_id": ["a#2", "c"], "gave_way": [["d1", "d9"], ["d1"]]})
+    gone.write_parquet(tmp_path / "dynamic_negatives_1.parquet")
+    found = after_the_dropped(mined, tmp_path)
+    assert found.schema == mined.schema
+    assert found.sort("query_id", "order", nulls_last=True)["doc_id"].to_list() == ["d2", "d3", "d1", "d1", "d2"]
 
 
 def test_distillation_without_a_teacher_and_with_one_that_mining_does_not_name_are_refused(mined: Settings):

@@ -34,6 +34,13 @@ def strings(*values: str) -> StringColumn:
     return StringColumn(pa.array(values, pa.large_string()))
 
 
+def samples_of(
+    texts: list[str], queries: list[str], positives: list[list[int]], candidates: list[list[int]]
+) -> RetrievalSamples:
+    ids = strings(*(f"t{i}" for i in range(len(texts)))), strings(*(f"s{i}" for i in range(len(queries))))
+    return RetrievalSamples(strings(*texts), *ids, strings(*queries), as_lists(positives), as_lists(candidates))
+
+
 def negative_texts(batch: Batch) -> dict[str, dict[str, int]]:
     """Return each query's negatives and how often they count, all as texts."""
     part = batch.retrieval
@@ -127,7 +134,7 @@ def test_all_positives_get_their_turn(tmp_path: Path):
 
 
 def test_sts_pairs_and_queries_share_texts_of_one_role():
-    retrieval = RetrievalSamples(strings("doc"), strings("s"), strings("same"), as_lists([[0]]), as_lists([[]]))
+    retrieval = samples_of(["doc"], ["same"], [[0]], [[]])
     sts = StsData(strings("same"), strings("doc"), np.array([0.5], np.float32))
     batch = plan_over(TrainingData(retrieval, sts), TrainingSettings()).batch(0)
     assert batch.texts == [(QUERY, "same"), (DOCUMENT, "doc"), (QUERY, "doc")]
@@ -137,9 +144,7 @@ def test_sts_pairs_and_queries_share_texts_of_one_role():
 
 def two_tasks(queries: int, pairs: int) -> TrainingData:
     names = [f"q{i}" for i in range(queries)]
-    retrieval = RetrievalSamples(
-        strings("doc", "other"), strings(*names), strings(*names), as_lists([[0]] * queries), as_lists([[1]] * queries)
-    )
+    retrieval = samples_of(["doc", "other"], names, [[0]] * queries, [[1]] * queries)
     left, right = [f"a{i}" for i in range(pairs)], [f"b{i}" for i in range(pairs)]
     return TrainingData(retrieval, StsData(strings(*left), strings(*right), np.arange(pairs, dtype=np.float32)))
 
@@ -161,10 +166,7 @@ def test_single_task_steps_take_turns_and_see_every_sample():
 
 
 def test_a_positive_that_is_the_query_itself_is_drawn_only_when_it_is_the_only_one():
-    positives = as_lists([[0, 1], [0]])
-    samples = RetrievalSamples(
-        strings("same", "other"), strings("s", "t"), strings("same", "same"), positives, as_lists([[], []])
-    )
+    samples = samples_of(["same", "other"], ["same", "same"], [[0, 1], [0]], [[], []])
     plan = plan_over(TrainingData(samples, None), TrainingSettings(epochs=20))
     drawn = set()
     for step in range(plan.steps):
@@ -185,10 +187,7 @@ def random_retrieval(draw: st.DrawFn) -> RetrievalSamples:
     positives = [draw(st.lists(rows, min_size=1, max_size=3)) for _ in range(count)]
     candidates = [draw(st.lists(rows, max_size=5)) for _ in range(count)]
     queries = [draw(st.sampled_from("abcA")) for _ in range(count)]
-    ids = [f"s{i}" for i in range(count)]
-    return RetrievalSamples(
-        strings(*texts), strings(*ids), strings(*queries), as_lists(positives), as_lists(candidates)
-    )
+    return samples_of(texts, queries, positives, candidates)
 
 
 def as_lists(rows: list[list[int]]) -> Lists:

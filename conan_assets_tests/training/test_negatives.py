@@ -76,7 +76,14 @@ def test_an_exhausted_pool_keeps_its_negatives_and_counts():
     assert update(table, [0.1, 0.2]) == Replacements(replaced=1, exhausted=1)
     assert table.current.tolist() == [[2, 1]]
     assert table.exhausted.tolist() == [True]
-    assert update(table, [0.1, 0.2]) == Replacements(replaced=0, exhausted=2)
+    assert update(table, [0.1, 0.2]) == Replacements(trained_on=1, replaced=0, exhausted=2)
+
+
+def test_a_replacement_is_trained_on_when_its_sample_is_drawn_again_and_counts_once():
+    table = table_of(V2, 9)
+    assert update(table, [0.1, 0.9]) == Replacements(replaced=1)
+    assert update(table, [0.9, 0.9]) == Replacements(trained_on=1)
+    assert update(table, [0.9, 0.9]) == Replacements()
 
 
 def test_v1_moves_the_whole_set_on_at_its_steps_only():

@@ -195,6 +195,19 @@ def test_the_table_of_dynamic_negatives_is_left_for_reading(tmp_path: Path, tiny
     assert sum(table["replaced"]) == report["negatives_replaced"]
     assert table["exhausted"] == [True] * 6
     assert all(max(current) == len(pool) - 1 for current, pool in zip(table["current"], pools, strict=True))
+    for pool, current, gave_way in zip(pools, table["current"], table["gave_way"], strict=True):
+        assert gave_way == [text for position, text in enumerate(pool) if position not in current]
+    assert report["replaced_and_trained_on"] > 0
+
+
+def test_replaced_negatives_that_no_step_trains_on_are_warned_about(
+    tmp_path: Path, tiny_model: str, caplog: pytest.LogCaptureFixture
+):
+    write_random_data(tmp_path / "data", samples=12)
+    rule = DynamicNegativeSettings(rule="v2", v2_floor=1.0)
+    report = train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=2, dynamic_negatives=rule)))
+    assert (report["negatives_replaced"], report["replaced_and_trained_on"]) == (24, 0)
+    assert any("stage 1: 24 hard negatives were replaced and none was trained on" in line for line in caplog.messages)
 
 
 def test_event_files_are_written_for_tensorboard(tmp_path: Path, tiny_model: str):

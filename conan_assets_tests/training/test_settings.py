@@ -57,7 +57,7 @@ def test_a_query_without_any_negative_is_refused():
 def test_a_config_is_read_back_as_it_was_written(tmp_path: Path):
     dynamic = DynamicNegativeSettings(rule="v1", v1_window_offset=10)
     second = TrainingSettings(
-        losses={"cosent": 2.0}, dynamic_negatives=dynamic, early_stop=EarlyStopSettings(patience=9)
+        losses={"cosent": 2.0}, epochs=2, dynamic_negatives=dynamic, early_stop=EarlyStopSettings(patience=9)
     )
     stages = (TrainingSettings(matryoshka_dims=(8, 16), matryoshka_weights=(1.0, 2.0)), second)
     architecture = ArchitectureSettings(head_dim=7, lora=LoraSettings(target_modules=("query", "value")))
@@ -109,3 +109,8 @@ def test_a_task_is_trained_only_if_a_loss_is_named_for_it():
 def test_dynamic_negatives_need_negatives():
     with pytest.raises(ValueError, match=r"dynamic_negatives\.rule is v2 and negatives_per_query is 0"):
         TrainingSettings(negatives_per_query=0, dynamic_negatives=DynamicNegativeSettings(rule="v2"))
+
+
+def test_negatives_that_are_replaced_in_vain_are_refused():
+    with pytest.raises(ValueError, match="rule is v2 and epochs is 1: a replaced negative is trained on when"):
+        TrainingSettings(dynamic_negatives=DynamicNegativeSettings(rule="v2"))
