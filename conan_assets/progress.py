@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
+SECONDS_OF_SILENCE = 15.0
+
 logger = logging.getLogger("conan_assets")
 
 
@@ -39,6 +41,13 @@ class Progress:
     def per_second(self) -> float:
         """Finished items per second since the start."""
         return self.done / max(self.seconds, 1e-9)
+
+    def pulse(self) -> None:
+        """Log that work goes on, between two items, if the last line is :data:`SECONDS_OF_SILENCE` old."""
+        now = self._clock()
+        if now - self._logged >= SECONDS_OF_SILENCE:
+            self._logged = now
+            logger.info("%s: working on %s of %s", self.what, f"{self.done + 1:,}", f"{self.total:,}")
 
     def advance(self, count: int = 1, detail: str = "") -> None:
         """Add ``count`` finished items; log a line, ending in ``detail``, if the last one is old enough."""

@@ -23,3 +23,13 @@ def test_the_end_is_always_logged(caplog: pytest.LogCaptureFixture):
         Progress("scoring pairs", 3).advance(3, "loss 0.5")
     assert caplog.records[-1].message.startswith("scoring pairs: 3 of 3")
     assert caplog.records[-1].message.endswith("0 s left, loss 0.5")
+
+
+def test_an_item_that_takes_long_is_spoken_of(caplog: pytest.LogCaptureFixture):
+    now = [0.0]
+    with caplog.at_level(logging.INFO, logger="conan_assets"):
+        progress = Progress("training", 9, clock=lambda: now[0])
+        for _ in range(40):
+            now[0] += 1
+            progress.pulse()
+    assert [record.message for record in caplog.records] == ["training: working on 1 of 9"] * 2

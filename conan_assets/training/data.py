@@ -46,6 +46,7 @@ RETRIEVAL = "retrieval.parquet"
 CLASSIFICATION = "classification.parquet"
 STS = "sts.parquet"
 DEV = "dev.parquet"
+TEXTS_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class TrainingData:
 
     retrieval: RetrievalSamples | None
     sts: StsData | None
+
+    def sample_of_texts(self) -> list[str]:
+        """Return documents, or sentences if there are none, from all over the data."""
+        texts = self.retrieval.texts if self.retrieval is not None else self.sts.first if self.sts is not None else ()
+        return [texts[row] for row in range(0, len(texts), max(1, len(texts) // TEXTS_LOOKED_AT))]
 
 
 def read_training_data(folder: Path, tasks: Sequence[Task]) -> TrainingData:

@@ -12,6 +12,7 @@ from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.texts import DOCUMENT, QUERY, TextNumbers
 
 CUTOFF = 10
+MEASUREMENTS = 10
 
 
 class WeightAverage:
@@ -59,8 +60,9 @@ class EarlyStop:
         Measurements since then.
     """
 
-    def __init__(self, settings: EarlyStopSettings, samples: RetrievalSamples) -> None:
+    def __init__(self, settings: EarlyStopSettings, samples: RetrievalSamples, steps: int) -> None:
         self.settings = settings
+        self.every_steps = settings.every_steps or max(1, steps // MEASUREMENTS)
         self.samples = samples
         self.best = -1.0
         self.waited = 0
@@ -73,7 +75,7 @@ class EarlyStop:
 
     def is_due(self, step: int) -> bool:
         """Return whether to measure after ``step``."""
-        return step % self.settings.every_steps == 0
+        return step % self.every_steps == 0
 
     def measure(self, encoder: TextEncoder, weights: Mapping[str, Tensor]) -> float:
         """Measure the model and remember its weights if it is the best so far; return nDCG@10."""

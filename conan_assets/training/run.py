@@ -16,7 +16,7 @@ from conan_assets.training.model import MODEL, TrainableModel
 from conan_assets.training.processes import Processes
 from conan_assets.training.run_log import RunLog, TrainingReport
 from conan_assets.training.settings import TRAINING_VERSION, TrainingSettings
-from conan_assets.training.state import STATE, State, StateError, load_state, locked, save_state
+from conan_assets.training.state import STATE, State, StateClock, StateError, load_state, locked, save_state
 from conan_assets.training.trainer import Trainer
 
 DATA = "data"
@@ -90,13 +90,16 @@ def _build_trainer(
 
 def _run_stage(trainer: Trainer, run_log: RunLog | None, directory: Path, run: str) -> None:
     """Train a stage; the process with the run_log writes it, and the states."""
+    trainer.fit()
+    clock = StateClock(trainer.settings.save_every_minutes)
     if run_log is not None:
         run_log.start_stage(trainer)
     for metrics in trainer.run():
         if run_log is not None:
             run_log.write(metrics)
-            if trainer.step % trainer.settings.save_every_steps == 0 or trainer.is_finished:
-                save_state(directory, trainer.state(), run)
+            if clock.is_due or trainer.is_finished:
+                with clock.saving():
+                    save_state(directory, trainer.state(), run)
     if run_log is not None:
         run_log.end_stage(trainer)
 

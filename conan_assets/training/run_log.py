@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
@@ -13,6 +13,7 @@ from conan_assets.artifacts import atomic_path
 from conan_assets.progress import Progress
 from conan_assets.training.config import TrainingConfig, write_config
 from conan_assets.training.metrics import MetricsFile, Record, read_metrics
+from conan_assets.training.settings import LossName
 from conan_assets.training.state import State
 from conan_assets.training.trainer import Trainer
 
@@ -20,6 +21,11 @@ TrainingReport = dict[str, Any]
 
 DYNAMIC_NEGATIVES = "dynamic_negatives_"
 REPLACEMENTS = ("negatives_replaced", "replaced_and_trained_on", "negatives_exhausted")
+LOSSES = frozenset(get_args(LossName))
+SMOOTHING = 0.9
+"""Weight of the steps before in the smoothed losses."""
+TIMED_STEP = 2
+"""The first one that is like all others: it has nothing to warm up."""
 PROJECT = "conan_assets"
 FOLDER = {"aim": "logging_dir", "tensorboard": "logging_dir", "wandb": "dir"}
 """The argument of a tracker for where its files go."""
@@ -41,14 +47,18 @@ class RunLog:
         self._step_started = time.monotonic()
 
     def start_stage(self, trainer: Trainer) -> None:
-        """Begin a stage."""
-        steps = trainer.plan.steps
-        self._progress = Progress(f"training, stage {trainer.stage + 1}", steps - trainer.step)
+        """Begin a stage: say what it is about to do."""
+        self._progress = Progress(f"training, stage {trainer.stage + 1}", trainer.plan.steps - trainer.step)
+        trainer.encoder.pulse = self._progress.pulse
+        self._losses: dict[str, float] = {}
         self._report |= {"dtype": str(trainer.dtype).removeprefix("torch."), "device": str(trainer.processes.device)}
         self._report["processes"] = trainer.processes.count
+        lengths = trainer.encoder.lengths
+        self._report |= {"max_tokens": lengths.limit, "share_of_texts_cut": round(lengths.cut, 4)}
         if trainer.table is not None:
             self._report["hard_negatives_missing"] = trainer.table.missing
-        self._step_started = time.monotonic()
+        logger.info("training, stage %d: %s", trainer.stage + 1, _describe(trainer))
+        self._stage_started = self._step_started = time.monotonic()
 
     def write(self, metrics: Record) -> None:
         """Write a step's metrics and log how the run goes."""
@@ -59,10 +69,16 @@ class RunLog:
         self._tokens += metrics["tokens"]
         self._metrics.append({**metrics, "seconds": round(seconds, 4)})
         self._trackers.log(self._metrics.lines, metrics)
+        for name in LOSSES & metrics.keys():
+            self._losses[name] = metrics[name] + SMOOTHING * (self._losses.get(name, metrics[name]) - metrics[name])
+        losses = "".join(f"{name} {value:.3f}, " for name, value in sorted(self._losses.items()))
         self._progress.advance(
-            detail=f"loss {metrics['loss']:.4f}, {self._samples / self._seconds:.1f} samples per second, "
+            detail=f"smoothed {losses}{self._samples / self._seconds:.1f} samples per second, "
             f"{self._tokens / self._seconds:,.0f} tokens per second"
         )
+        if self._progress.done == TIMED_STEP:
+            left = seconds * (self._progress.total - TIMED_STEP) / 60
+            logger.info("%s: a step takes %.1f s, those left about %.0f min", self._progress.what, seconds, left)
 
     def end_stage(self, trainer: Trainer) -> None:
         """Leave a table of what became of each sample's hard negatives, if they were replaced, and whether in vain."""
@@ -104,6 +120,22 @@ class RunLog:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _describe(trainer: Trainer) -> str:
+    """Return what a stage will do: steps, batch, length of texts, memory."""
+    plan, encoder, lengths = trainer.plan, trainer.encoder, trainer.encoder.lengths
+    sizes = ((plan.retrieval_size, "queries"), (plan.sts_size, "sentence pairs"))
+    batch = " and ".join(f"{size} {name}" for size, name in sizes if size)
+    kept = "all activations" if encoder.tokens_kept is None else f"activations of {encoder.tokens_kept:,} tokens"
+    if encoder.tokens_kept is not None and encoder.bytes_per_token:
+        kept += f" ({encoder.tokens_kept * encoder.bytes_per_token / 2**30:.1f} GiB)"
+    cut = f"half have {lengths.median} or less, {100 * lengths.cut:.1f} % are cut"
+    dtype = str(trainer.dtype).removeprefix("torch.")
+    return (
+        f"{plan.steps:,} steps of {batch}; texts of up to {lengths.limit} tokens ({cut}); {kept} kept; "
+        f"{dtype} on {trainer.processes.device}"
+    )
 
 
 class Trackers:

@@ -68,7 +68,11 @@ class DynamicNegativeSettings:
 class EarlyStopSettings:
     """When a stage ends before its last step, by nDCG@10 on the samples of ``dev.parquet``."""
 
-    every_steps: int = Field(default=100, ge=1, description="Steps between two measurements; the last is measured too.")
+    every_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between two measurements, the last is measured too; null for a tenth of the stage.",
+    )
     patience: int = Field(
         default=3,
         ge=1,
@@ -180,7 +184,8 @@ class TrainingSettings:
     max_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Longest text in tokens, prompt included (A, B: 512); null for the base model's limit.",
+        description="Longest text in tokens, prompt included (A, B: 512); null for a length that cuts at most 2 % of "
+        "the texts, within the base model's limit.",
     )
     max_query_tokens: int | None = Field(
         default=None, ge=1, description="Longest query in tokens, prompt included (B: 192); null for max_tokens."
@@ -195,14 +200,17 @@ class TrainingSettings:
         ge=1,
         description="Padded tokens that go through the model at once; null for 2,048 on a CPU and 32,768 on a GPU.",
     )
-    tokens_in_memory: int | None = Field(
-        default=None,
-        ge=0,
-        description="Padded tokens of a step whose activations are kept; the rest is encoded twice (GradCache, arXiv "
-        "2101.06983). null keeps all.",
+    tokens_in_memory: Annotated[int, Field(ge=0)] | Literal["auto", "all"] = Field(
+        default="auto",
+        description="Padded tokens of a step whose activations are kept; the rest is encoded twice, to the same "
+        "gradient (GradCache, arXiv 2101.06983). auto keeps what fits in 1 GiB on a CPU and in 80 % of what is free on "
+        "a GPU.",
     )
-    save_every_steps: int = Field(
-        default=100, ge=1, description="Steps between two saved states; a killed run goes on from the last."
+    save_every_minutes: float = Field(
+        default=10.0,
+        ge=0,
+        description="Minutes between two saved states, or more where saving would take over 2 % of the time; 0 saves "
+        "after every step. A killed run goes on from the last.",
     )
     seed: int = Field(
         default=0,

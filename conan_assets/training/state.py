@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from conan_assets.training.weights import MasterWeights
 
 STATE = "state"
 LOCK = ".lock"
+SHARE_OF_SAVING = 0.02
 
 
 class StateError(RuntimeError):
@@ -70,6 +72,27 @@ def locked(directory: Path) -> Iterator[None]:
         file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+class StateClock:
+    """When the next state is due: so many minutes after the last, and so late that saving takes little of the time."""
+
+    def __init__(self, minutes: float) -> None:
+        self._pause = 60 * minutes
+        self._due = time.monotonic() + self._pause
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a state should be saved now."""
+        return time.monotonic() >= self._due
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Take the time of the body, which saves a state, and wait in proportion."""
+        started = time.monotonic()
+        yield
+        now = time.monotonic()
+        self._due = now + max(self._pause, (now - started) / SHARE_OF_SAVING) if self._pause else now
 
 
 def save_state(directory: Path, state: State, run: str) -> None:

@@ -1,6 +1,6 @@
 """A step's texts through the model: this process's share in mini-batches, everyone's embeddings, and the way back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -9,10 +9,11 @@ from torch import Tensor
 from conan_assets.encoding.loading import TokenLimitError
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.fitting import TextLengths, fit_length, fit_memory
 from conan_assets.training.gradient_cache import GradientCache, MiniBatch
 from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
-from conan_assets.training.texts import Preparation, Text, split_into_mini_batches
+from conan_assets.training.texts import Preparation, Text, count_tokens, split_into_mini_batches
 
 TOKENS_PER_MINI_BATCH = {"cpu": 2_048, "cuda": 32_768}
 
@@ -40,21 +41,58 @@ class EncodedTexts:
 
 
 class TextEncoder:
-    """The model as training uses it: roles with their prompts and limits, budgets of tokens, and processes."""
+    """The model as training uses it: roles with their prompts and limits, budgets of tokens, and processes.
+
+    Attributes
+    ----------
+    lengths
+        How long the texts of the stage are, and may be.
+    tokens_kept, bytes_per_token
+        Padded tokens whose activations are kept until their way back (None for all), and what one of them takes;
+        known once :meth:`fit` was called.
+    pulse
+        Called with every mini-batch, for who watches.
+    """
 
     def __init__(
-        self, model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings, processes: Processes
+        self,
+        model: SentenceTransformer,
+        base: EncoderSettings,
+        texts: Sequence[str],
+        settings: TrainingSettings,
+        processes: Processes,
     ) -> None:
         self.model = model
         self.processes = processes
-        self._preparations = _preparations(model, base, settings)
+        self.pulse: Callable[[], None] = lambda: None
+        prompts = prompts_of(base)
+        self.lengths = _fit_length(model, [prompts.document + text for text in texts], settings)
+        query_limit = settings.max_query_tokens or self.lengths.limit
+        self._preparations = [
+            Preparation(prompts.query, query_limit),
+            Preparation(prompts.document, self.lengths.limit),
+        ]
         self._budget = settings.tokens_per_mini_batch or TOKENS_PER_MINI_BATCH[processes.device.type]
-        self._tokens_in_memory = settings.tokens_in_memory
+        self._is_fitted = settings.tokens_in_memory != "auto"
+        self.tokens_kept = settings.tokens_in_memory if isinstance(settings.tokens_in_memory, int) else None
+        self.bytes_per_token = 0
+
+    def fit(self, texts: Sequence[Text], rows: Sequence[int]) -> None:
+        """Choose how many activations are kept from the memory at hand and a step's texts, unless a setting does."""
+        mini_batches = list(self._split(texts, rows, (0,)))
+        if self._is_fitted or not mini_batches:
+            return
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.tokens_kept, self.bytes_per_token = fit_memory(
+            self._forward, mini_batches, parameters, self.processes.device, self.processes.count
+        )
+        self._is_fitted = True
 
     def encode(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> EncodedTexts:
         """Encode the texts at ``rows`` here, the others elsewhere; ``seed`` decides dropout."""
-        mini_batches = list(split_into_mini_batches(self.model, texts, rows, self._preparations, self._budget, seed))
-        cache = GradientCache(self._forward, mini_batches, self._tokens_in_memory)
+        self.fit(texts, rows)
+        mini_batches = list(self._split(texts, rows, seed))
+        cache = GradientCache(self._forward, mini_batches, self.tokens_kept)
         ordered = [row for mini_batch in mini_batches for row in mini_batch.rows]
         embeddings = self._empty(len(texts))
         if ordered:
@@ -65,14 +103,18 @@ class TextEncoder:
     def embed(self, texts: Sequence[Text], rows: Sequence[int]) -> Tensor:
         """Return all processes' embeddings (texts, dim), those at ``rows`` encoded here; call it without gradients."""
         embeddings = self._empty(len(texts))
-        for mini_batch in split_into_mini_batches(self.model, texts, rows, self._preparations, self._budget, (0,)):
+        for mini_batch in self._split(texts, rows, (0,)):
             embeddings[mini_batch.rows] = self._forward(mini_batch).float()
         return self.processes.add(embeddings)
+
+    def _split(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> Iterator[MiniBatch]:
+        return split_into_mini_batches(self.model, texts, rows, self._preparations, self._budget, seed)
 
     def _empty(self, count: int) -> Tensor:
         return torch.zeros(count, self.model.get_embedding_dimension() or 0, device=self.processes.device)
 
     def _forward(self, mini_batch: MiniBatch) -> Tensor:
+        self.pulse()
         features = {
             name: value.to(self.processes.device, non_blocking=True) if isinstance(value, Tensor) else value
             for name, value in mini_batch.features.items()
@@ -80,14 +122,11 @@ class TextEncoder:
         return self.model(features)["sentence_embedding"]
 
 
-def _preparations(model: SentenceTransformer, base: EncoderSettings, settings: TrainingSettings) -> list[Preparation]:
-    """Return how queries (role 0) and documents (role 1) are prepared."""
-    model_limit = model.max_seq_length or model.tokenizer.model_max_length
+def _fit_length(model: SentenceTransformer, texts: Sequence[str], settings: TrainingSettings) -> TextLengths:
+    """Return the limit of tokens for texts like ``texts``; raise TokenLimitError for more than the base model has."""
+    most = model.max_seq_length or model.tokenizer.model_max_length
     for name in ("max_tokens", "max_query_tokens"):
         asked = getattr(settings, name)
-        if asked is not None and asked > model_limit:
-            raise TokenLimitError(f"training's {name} is {asked}, above the {model_limit} tokens of the base model")
-    limit = settings.max_tokens or model_limit
-    query_limit = settings.max_query_tokens or limit
-    prompts = prompts_of(base)
-    return [Preparation(prompts.query, query_limit), Preparation(prompts.document, limit)]
+        if asked is not None and asked > most:
+            raise TokenLimitError(f"training's {name} is {asked}, above the {most} tokens of the base model")
+    return fit_length(count_tokens(model, texts, most), settings.max_tokens, most)

@@ -58,7 +58,7 @@ def split_into_mini_batches(
         if not members:
             continue
         prompt, max_tokens = preparation.prompt, preparation.max_tokens
-        lengths = _lengths(model, [prompt + texts[row][1] for row in members], max_tokens)
+        lengths = count_tokens(model, [prompt + texts[row][1] for row in members], max_tokens)
         for group in group_by_length(lengths, tokens_per_mini_batch):
             chosen = [members[i] for i in group]
             features = model.preprocess([texts[row][1] for row in chosen], prompt=prompt or None, max_length=max_tokens)
@@ -81,6 +81,9 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _lengths(model: SentenceTransformer, texts: list[str], max_tokens: int) -> np.ndarray:
-    ids = model.tokenizer(texts, truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
+def count_tokens(model: SentenceTransformer, texts: Sequence[str], max_tokens: int) -> np.ndarray:
+    """Return the length of each text in tokens, at most ``max_tokens``, those at its ends included."""
+    if not texts:
+        return np.empty(0, np.int64)
+    ids = model.tokenizer([*texts], truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
     return np.array([len(row) for row in ids])

@@ -79,14 +79,21 @@ class Trainer:
         self._restore_dropout = set_dropout(model, settings.dropout) if settings.dropout is not None else None
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
-        self.encoder = TextEncoder(model, base, settings, processes)
+        self.encoder = TextEncoder(model, base, data.sample_of_texts(), settings, processes)
         self.average = WeightAverage(self.plan.steps - math.ceil(settings.average_last * self.plan.steps) + 1)
-        self.early_stop = EarlyStop(settings.early_stop, dev) if settings.early_stop and dev is not None else None
+        self.early_stop = None
+        if settings.early_stop is not None and dev is not None:
+            self.early_stop = EarlyStop(settings.early_stop, dev, self.plan.steps)
 
     @property
     def is_finished(self) -> bool:
         """Whether the stage has taken its last step."""
         return self.step >= self.plan.steps or (self.early_stop is not None and self.early_stop.is_over)
+
+    def fit(self) -> None:
+        """Try the memory that the next step takes, before it is taken."""
+        batch = self.plan.batch(self.step)
+        self.encoder.fit(batch.texts, self.processes.share(batch, self.settings.sts_processes))
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train from the current step to the last; yield each finished step's metrics."""

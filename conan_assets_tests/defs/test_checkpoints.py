@@ -186,7 +186,7 @@ def listening(process: subprocess.Popen) -> set[str]:
 def test_trainers_listen_on_loopback_alone_and_all_end_when_the_run_is_cancelled_so_that_a_next_one_goes_on(
     mined: Settings, tmp_path: Path
 ):
-    stages = training(mined, {"epochs": 10_000, "max_steps": 100_000, "save_every_steps": 5})
+    stages = training(mined, {"epochs": 10_000, "max_steps": 100_000, "save_every_minutes": 0})
     settings = in_a_home_of_its_own(mined, tmp_path / "home", training=stages, launch={"processes": 2})
     with training_alone(settings, tmp_path) as process:
         assert listening(process) == {"127.0.0.1"}
@@ -201,7 +201,7 @@ def test_killing_the_run_ends_all_trainers_and_the_next_run_goes_on_to_the_same_
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     values = {
-        "training": training(mined, {"epochs": 10_000, "max_steps": STEPS, "save_every_steps": 5}),
+        "training": training(mined, {"epochs": 10_000, "max_steps": STEPS, "save_every_minutes": 0}),
         "launch": {"processes": 2},
     }
     undisturbed, killed = (in_a_home_of_its_own(mined, tmp_path / name, **values) for name in ("whole", "killed"))

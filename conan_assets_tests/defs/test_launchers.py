@@ -27,7 +27,7 @@ from conan_assets_tests.training.samples import make_config, write_random_data
 pytestmark = pytest.mark.slow
 
 QUICK = TrainingSettings(
-    epochs=4, retrieval_batch_size=2, negatives_per_query=2, learning_rate=1e-3, dtype="float32", save_every_steps=1
+    epochs=4, retrieval_batch_size=2, negatives_per_query=2, learning_rate=1e-3, dtype="float32", save_every_minutes=0
 )
 
 OVERLOADED = httpx2.Response(503, request=httpx2.Request("GET", "http://localhost"))

@@ -37,7 +37,7 @@ SETTINGS = TrainingSettings(
     dtype="float32",
     tokens_per_mini_batch=64,
     dynamic_negatives=DynamicNegativeSettings(rule="v2", v2_floor=0.9, v2_ceiling=1.0),
-    save_every_steps=5,
+    save_every_minutes=0,
 )
 VARIANTS = {
     "shared": SETTINGS,

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import sys
 import time
 from dataclasses import replace
@@ -84,7 +85,7 @@ def kill_at(config: TrainingConfig, lines: int) -> None:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_bitwise_the_same_weights(tmp_path: Path, tiny_model: str):
     dynamic = DynamicNegativeSettings(rule="v2", v2_floor=0.9, v2_ceiling=1.0)
-    first = replace(QUICK, epochs=40, save_every_steps=7, tasks=("retrieval",), dynamic_negatives=dynamic)
+    first = replace(QUICK, epochs=40, save_every_minutes=0, tasks=("retrieval",), dynamic_negatives=dynamic)
     stages = (first, replace(QUICK, epochs=20, average_last=0.5, dynamic_negatives=replace(dynamic, rule="v1")))
     configs = [make_config(tmp_path / name, tiny_model, *stages) for name in ("undisturbed", "killed")]
     for config in configs:
@@ -123,7 +124,7 @@ def test_a_second_run_is_refused_where_one_is_training(tmp_path: Path, tiny_mode
 
 def test_a_state_of_other_settings_is_refused(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data")
-    settings = replace(QUICK, save_every_steps=1)
+    settings = replace(QUICK, save_every_minutes=0)
     kill_at(make_config(tmp_path, tiny_model, replace(settings, epochs=300)), 3)
     with pytest.raises(StateError, match="another config or other data; delete"):
         train(make_config(tmp_path, tiny_model, settings))
@@ -219,7 +220,7 @@ def test_event_files_are_written_for_tensorboard(tmp_path: Path, tiny_model: str
 
 @pytest.mark.slow
 def test_memory_bounded_training_gives_the_same_weights(tmp_path: Path, tiny_model: str):
-    for name, tokens in (("all", None), ("few", 50)):
+    for name, tokens in (("all", "all"), ("fitted", "auto"), ("few", 50)):
         write_random_data(tmp_path / name / "data", sts=12)
         settings = replace(QUICK, max_steps=6, tokens_per_mini_batch=40, tokens_in_memory=tokens)
         train(make_config(tmp_path / name, tiny_model, settings))
@@ -258,11 +259,21 @@ def test_distillation_without_teacher_scores_is_refused(tmp_path: Path, tiny_mod
         train(make_config(tmp_path, tiny_model, replace(QUICK, losses={"kl_distillation": 1.0})))
 
 
-def test_progress_says_loss_speed_and_time_left(tmp_path: Path, tiny_model: str, caplog: pytest.LogCaptureFixture):
-    write_random_data(tmp_path / "data")
+def test_the_log_says_what_a_stage_will_do_how_long_it_takes_and_each_tasks_smoothed_loss(
+    tmp_path: Path, tiny_model: str, caplog: pytest.LogCaptureFixture
+):
+    write_random_data(tmp_path / "data", sts=12)
     with caplog.at_level(logging.INFO, logger="conan_assets"):
-        train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=2)))
-    assert any("2 of 2" in line and "s left, loss" in line and "tokens per second" in line for line in caplog.messages)
+        report = train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=3)))
+    lines = [line for line in caplog.messages if line.startswith("training, stage 1")]
+    plan = (
+        r"3 steps of 6 queries and 6 sentence pairs; texts of up to \d+ tokens \(half have \d+ or less, [\d.]+ % are "
+    )
+    assert re.search(plan + r"cut\); activations of [\d,]+ tokens \(1\.0 GiB\) kept; \w+ on cpu", lines[0])
+    assert re.search(r"a step takes \d+\.\d s, those left about 0 min", "\n".join(lines))
+    assert re.search(r"3 of 3, .*, smoothed cosent [\d.]+, info_nce [\d.]+, .* tokens per second", lines[-1])
+    assert 0 <= report["share_of_texts_cut"] <= 0.02
+    assert report["max_tokens"] % 16 == 0
 
 
 def test_the_command_prints_the_report(

@@ -1,0 +1,126 @@
+"""Fit a stage to its data and its machine: how long texts may be, and how many activations are kept."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from conan_assets.training.gradient_cache import MiniBatch
+
+MOST_CUT = 0.02
+"""Share of the texts that a length chosen from the data may cut."""
+ROUNDED_TO = 16
+SHARE_OF_FREE = {"cpu": 0.5, "cuda": 0.8}
+CPU_ACTIVATIONS = 2**30
+"""On a CPU more is not faster: encoding again costs what touching fresh memory does."""
+BYTES_PER_PARAMETER = 12
+"""A gradient and AdamW's two moments, in float32."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+class NotEnoughMemoryError(ValueError):
+    """A stage needs more memory than the machine has; the message says how much and which settings need less."""
+
+
+@dataclass(frozen=True)
+class TextLengths:
+    """Lengths in tokens of the texts of a stage, by a sample of them.
+
+    Attributes
+    ----------
+    limit
+        The longest that goes into the model.
+    median
+        Half of the texts have this length or less.
+    cut
+        Share of the texts that are longer than the limit and lose their ends.
+    """
+
+    limit: int
+    median: int
+    cut: float
+
+
+def fit_length(lengths: np.ndarray, asked: int | None, most: int) -> TextLengths:
+    """Return the limit that is ``asked`` for, or one that cuts few texts of these ``lengths``, within the model's."""
+    limit = asked or most
+    if asked is None and len(lengths):
+        usual = float(np.quantile(lengths, 1 - MOST_CUT, method="higher"))
+        limit = min(most, ROUNDED_TO * math.ceil(usual / ROUNDED_TO))
+    median = int(np.median(lengths)) if len(lengths) else 0
+    return TextLengths(limit, median, float((lengths > limit).mean()) if len(lengths) else 0.0)
+
+
+def fit_memory(
+    encode: Callable[[MiniBatch], Tensor],
+    mini_batches: Sequence[MiniBatch],
+    parameters: Iterable[nn.Parameter],
+    device: torch.device,
+    processes: int,
+) -> tuple[int, int]:
+    """Return how many tokens' activations fit the memory at hand, and how many bytes one takes.
+
+    Parameters
+    ----------
+    encode
+        Gives the embeddings of a mini-batch with their graph.
+    mini_batches
+        A step's, of which the largest is tried.
+    parameters
+        What is trained; its gradient and moments need memory too.
+    processes
+        How many share the memory.
+
+    Raises
+    ------
+    NotEnoughMemoryError
+        Not even one mini-batch fits.
+    """
+    largest = max(mini_batches, key=lambda mini_batch: mini_batch.tokens)
+    free = free_bytes(device) / (processes if device.type == "cpu" else 1)
+    trained = sum(parameter.numel() for parameter in parameters)
+    room = SHARE_OF_FREE[device.type] * free - BYTES_PER_PARAMETER * trained
+    needed = 0 if room <= 0 else saved_bytes(lambda: encode(largest), parameters)
+    if needed > room or room <= 0:
+        raise NotEnoughMemoryError(
+            f"{trained:,} trained parameters need {BYTES_PER_PARAMETER * trained / 2**30:.1f} GiB for gradients and "
+            f"AdamW's moments and {largest.tokens:,} tokens {needed / 2**30:.1f} GiB for activations, and "
+            f"{free / 2**30:.1f} GiB are free for each process: lower tokens_per_mini_batch or max_tokens, set "
+            "architecture.gradient_checkpointing or architecture.lora, or take a smaller base model"
+        )
+    bytes_per_token = max(1, needed // largest.tokens)
+    return int(min(room, CPU_ACTIVATIONS) if device.type == "cpu" else room) // bytes_per_token, bytes_per_token
+
+
+def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[nn.Parameter]) -> int:
+    """Return the bytes that autograd keeps for the way back through ``forward``, besides the parameters."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = forward()
+    total = sum(size for address, size in kept.items() if address not in weights)
+    del output
+    return total
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory of ``device`` that nobody uses, within the limit of this process's group."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):
+        return free
