@@ -177,9 +177,9 @@ class Settings(BaseModel):
                     f"{self.teachers[name].depth} per query: raise teachers.{name}.depth or lower mining.depth"
                 )
         for stage in self.training:
-            if stage.negatives_per_query > self.mining.pool_depth:
+            if stage.negatives_in_loss > self.mining.pool_depth:
                 raise ValueError(
-                    f"training asks for {stage.negatives_per_query} negatives per query and mining keeps "
+                    f"training asks for {stage.negatives_in_loss} negatives per query and mining keeps "
                     f"{self.mining.pool_depth}: raise mining.pool_depth or lower training.negatives_per_query"
                 )
         return self
@@ -193,6 +193,15 @@ class Settings(BaseModel):
                     f"sts_processes is {stage.sts_processes} and launch.processes {processes}: give fewer, so that "
                     "some hold the retrieval task, or null"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _texts_fit_the_model(self) -> "Settings":
+        most = self.base_model.max_tokens
+        for stage in self.all_stages:
+            for name, asked in (("max_tokens", stage.max_tokens), ("max_query_tokens", stage.max_query_tokens)):
+                if most is not None and asked is not None and asked > most:
+                    raise ValueError(f"training's {name} is {asked}, above base_model.max_tokens, {most}")
         return self
 
     @model_validator(mode="after")

@@ -97,6 +97,10 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
             r"matryoshka_dims names 512, and the model's embeddings have 256 components",
         ),
         ({"home": "s3://bucket/home"}, r"home: is a URL; give a folder of this machine.*, not 's3://bucket/home'"),
+        (
+            {"base_model": {"model": "m", "max_tokens": 64}, "training": {"max_query_tokens": 96}},
+            "max_query_tokens is 96, above base_model.max_tokens, 64",
+        ),
         ({"base_model": {"model": "m", "max_tokens": 0}}, r"base_model\.max_tokens|base_model: max_tokens is 0"),
     ],
 )

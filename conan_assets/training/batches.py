@@ -17,6 +17,9 @@ from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import TrainingSettings
 from conan_assets.training.texts import QUERY, Text, TextNumbers
 
+FEWEST_PAIRS = 2
+"""CoSENT compares pairs: one alone teaches nothing."""
+
 
 @dataclass(frozen=True)
 class StsBatch:
@@ -59,7 +62,7 @@ class BatchPlan:
         self.table = table
         retrieval, sts = len(data.retrieval or ()), len(data.sts or ())
         self.retrieval_size = min(settings.retrieval_batch_size, retrieval)
-        self.sts_size = min(settings.sts_batch_size, sts)
+        self.sts_size = min(_sts_batch_size(settings, self.retrieval_size, retrieval, sts), sts)
         batches = retrieval / self.retrieval_size if retrieval else sts / self.sts_size
         if settings.balance == "single_task" and retrieval and sts:
             batches += sts / self.sts_size
@@ -124,3 +127,11 @@ class BatchPlan:
 
     def _generator(self, purpose: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, *purpose.encode(), number])
+
+
+def _sts_batch_size(settings: TrainingSettings, queries_per_step: int, queries: int, pairs: int) -> int:
+    """Return how many STS pairs a step trains; where the size is ``even``, an epoch of queries sees each pair once."""
+    if settings.sts_batch_size != "even":
+        return settings.sts_batch_size
+    even = pairs * queries_per_step / queries if queries else settings.retrieval_batch_size
+    return max(FEWEST_PAIRS, round(even))

@@ -100,13 +100,15 @@ class TrainingSettings:
     retrieval_batch_size: int = Field(
         default=32, ge=1, description="Queries per step, over all processes (A, figure 3: 4; B: 32, then 8)."
     )
-    sts_batch_size: int = Field(
-        default=32, ge=1, description="STS pairs per step, over all processes (A, figure 3: 32)."
+    sts_batch_size: Annotated[int, Field(ge=1)] | Literal["even"] = Field(
+        default=32,
+        description="STS pairs per step, over all processes (A, figure 3: 32); even takes so many that a pair is seen "
+        "as often as a query.",
     )
     balance: Balance = Field(
         default="cbb",
         description="cbb trains all tasks in every step (A, Cross-GPU Batch Balance Loss); single_task one per step, "
-        "in turn by their sizes (Youtu and CoDiEmb argue for it).",
+        "in turn by their sizes (A's vanilla arm; Youtu and CoDiEmb argue for it).",
     )
     sts_processes: int | None = Field(
         default=None,
@@ -115,7 +117,15 @@ class TrainingSettings:
         "all texts among all, the same gradient in less time.",
     )
     negatives_per_query: int = Field(
-        default=7, ge=0, description="Hard negatives per query and step, over all processes (A2: 7; B: 4, 1 and 5)."
+        default=7,
+        ge=0,
+        description="Hard negatives per query and step, over all processes that compute (A2: 7; B: 4, 1 and 5).",
+    )
+    retrieval_ranks: int = Field(
+        default=1,
+        ge=1,
+        description="A's retrieval processes, which share queries and positives and hold negatives_per_query negatives "
+        "each: a query meets so many times as many (A, equation 3 and figure 3: 4), however many processes compute.",
     )
     in_batch_negatives: InBatchNegatives = Field(
         default="documents",
@@ -242,6 +252,11 @@ class TrainingSettings:
         if self.negatives_per_query == 0 and self.in_batch_negatives == "none":
             raise ValueError("negatives_per_query is 0 and in_batch_negatives is none: a query needs a negative")
         return self
+
+    @property
+    def negatives_in_loss(self) -> int:
+        """Hard negatives that a query meets in a step: N ranks of n negatives each (A, equation 3)."""
+        return self.retrieval_ranks * self.negatives_per_query
 
     @property
     def trained_tasks(self) -> tuple[Task, ...]:

@@ -165,7 +165,7 @@ class Trainer:
         if self.data.retrieval is None:
             return None
         settings = self.settings
-        return NegativeTable(self.data.retrieval.candidates, settings.negatives_per_query, settings.dynamic_negatives)
+        return NegativeTable(self.data.retrieval.candidates, settings.negatives_in_loss, settings.dynamic_negatives)
 
     def _refresh_negatives(self, batch: Batch, scores: Tensor) -> dict[str, float]:
         """Hand the step's scores to the table of negatives; return their means and what was replaced."""

@@ -26,7 +26,7 @@ def plan_for(folder: Path, texts: dict[str, str], samples: list[Sample], setting
 def plan_over(data: TrainingData, settings: TrainingSettings) -> BatchPlan:
     table = None
     if data.retrieval is not None:
-        table = NegativeTable(data.retrieval.candidates, settings.negatives_per_query, DynamicNegativeSettings())
+        table = NegativeTable(data.retrieval.candidates, settings.negatives_in_loss, DynamicNegativeSettings())
     return BatchPlan(data, settings, table)
 
 
@@ -163,6 +163,16 @@ def test_single_task_steps_take_turns_and_see_every_sample():
     assert all((batch.sts is None) != (batch.retrieval is None) for batch in batches)
     assert sorted(s for batch in batches if batch.retrieval for s in batch.retrieval.samples) == list(range(8))
     assert sorted(label for batch in batches if batch.sts for label in batch.sts.labels) == list(range(6))
+
+
+def test_an_even_batch_of_sentence_pairs_sees_each_as_often_as_a_query():
+    settings = TrainingSettings(retrieval_batch_size=2, sts_batch_size="even")
+    plan = plan_over(two_tasks(8, 12), settings)
+    assert (plan.steps, plan.sts_size) == (4, 3)
+    drawn = [label for step in range(4) if (batch := plan.batch(step)).sts for label in batch.sts.labels]
+    assert sorted(drawn) == list(range(12))
+    assert plan_over(two_tasks(8, 3), settings).sts_size == 2, "a pair alone teaches nothing"
+    assert plan_over(TrainingData(None, two_tasks(1, 12).sts), settings).sts_size == 2
 
 
 def test_a_positive_that_is_the_query_itself_is_drawn_only_when_it_is_the_only_one():

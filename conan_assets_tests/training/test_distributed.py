@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from conan_assets.training.batches import BatchPlan
+from conan_assets.training.batches import Batch, BatchPlan
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_training_data
 from conan_assets.training.metrics import read_metrics
@@ -44,6 +44,7 @@ VARIANTS = {
     "roles": replace(SETTINGS, sts_processes=1),
     "recomputed": replace(SETTINGS, tokens_in_memory=0),
     "single task": replace(SETTINGS, balance="single_task"),
+    "ranks": replace(SETTINGS, retrieval_ranks=3, negatives_per_query=2, in_batch_negatives="none", sts_processes=1),
 }
 STEPS = 3
 SECONDS_TO_TRAIN = 120
@@ -116,25 +117,49 @@ def test_the_loss_is_the_formula_over_encoded_texts(runs: dict[int, Path], tiny_
 
 def naive_loss(config: TrainingConfig, tiny_model: str) -> float:
     """Return L_ret + 0.8 L_cos of the first batch from embeddings that sentence-transformers gives."""
-    settings = config.stages[0]
-    data = read_training_data(config.directory / "data", settings.tasks)
-    assert data.retrieval is not None
-    table = NegativeTable(data.retrieval.candidates, settings.negatives_per_query, settings.dynamic_negatives)
-    batch = BatchPlan(data, settings, table).batch(0)
-    assert batch.retrieval is not None
-    assert batch.sts is not None
-    vectors = SentenceTransformer(tiny_model, device="cpu").encode(
-        [text for _, text in batch.texts], normalize_embeddings=True
-    )
-    part, retrieval = batch.retrieval, 0.0
+    batch, vectors = first_batch(config, tiny_model)
+    settings, part, retrieval = config.stages[0], batch.retrieval, 0.0
+    assert part is not None
     for row, query in enumerate(part.queries):
         terms = np.exp(vectors[part.documents] @ vectors[query] / settings.temperature)
         positive = terms[part.positive[row]]
         retrieval -= np.log(positive / (positive + (terms * part.counts[row]).sum())) / len(part.queries)
+    return float(retrieval + 0.8 * naive_cosent(batch, vectors, settings.cosent_temperature))
+
+
+def first_batch(config: TrainingConfig, tiny_model: str) -> tuple[Batch, np.ndarray]:
+    """Return the first batch of the first stage and the embeddings of its texts."""
+    settings = config.stages[0]
+    data = read_training_data(config.directory / "data", settings.tasks)
+    assert data.retrieval is not None
+    table = NegativeTable(data.retrieval.candidates, settings.negatives_in_loss, settings.dynamic_negatives)
+    batch = BatchPlan(data, settings, table).batch(0)
+    texts = [text for _, text in batch.texts]
+    return batch, SentenceTransformer(tiny_model, device="cpu").encode(texts, normalize_embeddings=True)
+
+
+def naive_cosent(batch: Batch, vectors: np.ndarray, temperature: float) -> float:
+    assert batch.sts is not None
     cosine = (vectors[batch.sts.first] * vectors[batch.sts.second]).sum(axis=1)
     pairs = [(i, j) for i in range(3) for j in range(3) if batch.sts.labels[i] > batch.sts.labels[j]]
-    sts = np.log(1 + sum(np.exp((cosine[j] - cosine[i]) / settings.cosent_temperature) for i, j in pairs))
-    return float(retrieval + 0.8 * sts)
+    return float(np.log(1 + sum(np.exp((cosine[j] - cosine[i]) / temperature) for i, j in pairs)))
+
+
+def test_ranks_that_share_queries_and_hold_other_negatives_compute_equation_3(runs: dict[int, Path], tiny_model: str):
+    settings = VARIANTS["ranks"]
+    batch, vectors = first_batch(make_config(runs[1], tiny_model, settings), tiny_model)
+    part, retrieval = batch.retrieval, 0.0
+    assert part is not None
+    for row, query in enumerate(part.queries):
+        scores = vectors[part.documents] @ vectors[query] / settings.temperature
+        ranks = part.negatives[row].reshape(settings.retrieval_ranks, settings.negatives_per_query)
+        held = [[float(np.exp(scores[document])) for document in rank if document >= 0] for rank in ranks]
+        positive = np.exp(scores[part.positive[row]])
+        retrieval -= np.log(positive / (positive + sum(map(sum, held)))) / len(part.queries)
+    expected = retrieval + 0.8 * naive_cosent(batch, vectors, settings.cosent_temperature)
+    for count in (1, 2, 4):
+        found = load_file(runs[count] / f"variant-{[*VARIANTS].index('ranks')}-rank-0.safetensors")["loss"]
+        assert float(found[0]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_path: Path, tiny_model: str):
