@@ -126,7 +126,7 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data")
     settings = replace(QUICK, save_every_minutes=0)
     kill_at(make_config(tmp_path, tiny_model, replace(settings, epochs=300)), 3)
-    with pytest.raises(StateError, match="another config or other data; delete"):
+    with pytest.raises(StateError, match="another config, other data or another version of training; delete"):
         train(make_config(tmp_path, tiny_model, settings))
 
 
