@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from conan_assets.files import full_disk_error
 from conan_assets.failures import is_transient
+from conan_assets.files import full_disk_error
 
 LAUNCH = "CONAN_LAUNCH"
 """The environment variable that names the folder to the trainers."""

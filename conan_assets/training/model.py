@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from conan_assets.encoding.loading import load_model
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.files import flush, flush_tree
 from conan_assets.training.architecture import ArchitectureSettings, LoraSettings
 
 MODEL = "model"
@@ -55,8 +56,10 @@ class TrainableModel:
             self._adapters.merge_and_unload()
             self._adapters = None
         self.model.save(str(partial), create_model_card=False)
+        flush_tree(partial)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
+        flush(directory)
         return path
 
 
