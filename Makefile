@@ -15,6 +15,7 @@ IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 .PHONY: demo test quick lint ui screenshots docs format
 
 demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
+	@$(BIN)/python -m conan_assets.settings
 	@$(BIN)/python -m conan_assets.defs.dead_runs
 	$(QUIET) $(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
 	@cat $(CONAN_HOME)/leaderboard.md

@@ -46,18 +46,19 @@ class BeirTable:
 
 def read_beir_folder(name: str, settings: BeirSource) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of a folder in BEIR layout; raise TableError naming file, column, row or id."""
-    files = _beir_files(name, settings)
+    files = beir_files(name, settings)
     judgements = {split: _read(path) for split, path in files.items() if split in SPLITS}
     return assemble(name, _read(files["corpus"]), _read(files["queries"]), judgements)
 
 
 def fingerprint_beir_folder(name: str, settings: BeirSource, digest: Digest) -> str:
     """Return a fingerprint of the content of the files that :func:`read_beir_folder` reads."""
-    files = _beir_files(name, settings)
+    files = beir_files(name, settings)
     return fingerprint({table: fingerprint_content(path, digest) for table, path in files.items()})
 
 
-def _beir_files(name: str, settings: BeirSource) -> dict[str, AnyPath]:
+def beir_files(name: str, settings: BeirSource) -> dict[str, AnyPath]:
+    """Return the files of a folder: ``corpus``, ``queries`` and each split that is judged; raise TableError if none."""
     folder = open_folder(name, settings.path)
     files = {}
     for table in ("corpus", "queries"):

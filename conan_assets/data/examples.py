@@ -38,16 +38,19 @@ LABELLED_ROWS = Table("labelled texts", {"text": pl.String, "label": pl.String},
 
 def read_examples(name: str, settings: FolderOfExamples) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of a folder with a file for each split; raise TableError naming file, column and row."""
-    tables = {split: (_read(settings, path), str(path)) for split, path in _files(name, settings).items()}
+    tables = {split: (_read(settings, path), str(path)) for split, path in example_files(name, settings).items()}
     return assemble_examples(name, settings, tables)
 
 
 def fingerprint_examples(name: str, settings: FolderOfExamples, digest: Digest) -> str:
     """Return a fingerprint of the content of the files that :func:`read_examples` reads."""
-    return fingerprint({split: fingerprint_content(path, digest) for split, path in _files(name, settings).items()})
+    return fingerprint(
+        {split: fingerprint_content(path, digest) for split, path in example_files(name, settings).items()}
+    )
 
 
-def _files(name: str, settings: FolderOfExamples) -> dict[str, AnyPath]:
+def example_files(name: str, settings: FolderOfExamples) -> dict[str, AnyPath]:
+    """Return the file of each split that a folder has; raise TableError if there is none."""
     folder = open_folder(name, settings.path)
     splits = SPLITS if settings.train else SPLITS[1:]
     found = {split: path for split in splits if (path := find_table(folder, split, SUFFIXES)) is not None}

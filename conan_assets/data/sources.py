@@ -5,9 +5,9 @@ import logging
 import polars as pl
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
-from conan_assets.data.beir import cap_train_queries, fingerprint_beir_folder, read_beir_folder
+from conan_assets.data.beir import beir_files, cap_train_queries, fingerprint_beir_folder, read_beir_folder
 from conan_assets.data.digests import Digest
-from conan_assets.data.examples import fingerprint_examples, read_examples
+from conan_assets.data.examples import example_files, fingerprint_examples, read_examples
 from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_examples
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
 from conan_assets.data.settings import (
@@ -44,6 +44,28 @@ def load_source(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.D
     queries = dict(pairs.group_by("split").agg(pl.col("query_id").n_unique()).iter_rows())
     logger.info("source %s: %s documents, queries by split %s", name, f"{corpus.height:,}", queries)
     return corpus, pairs
+
+
+def source_splits(name: str, settings: SourceSettings) -> set[str]:
+    """Return the splits that a source has a file or a table for, none of them read.
+
+    Raises
+    ------
+    TableError
+        Its folder is not there, or lacks a file that it must have.
+    """
+    match settings:
+        case PythonDocsSource():
+            found = {"train", "test"} | ({"dev"} if settings.dev_percent else set())
+        case BeirSource():
+            found = set(beir_files(name, settings)) - {"corpus", "queries"}
+        case HubSource():
+            found = set(settings.judgements)
+        case PairsSource() | StsSource() | ClassificationSource():
+            found = set(example_files(name, settings))
+        case _:
+            found = set(settings.tables)
+    return found if settings.train else found - {"train"}
 
 
 def source_fingerprint(name: str, settings: SourceSettings, digest: Digest = fingerprint_file) -> str:

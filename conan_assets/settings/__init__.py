@@ -1,12 +1,9 @@
 """One training programme, read from a YAML profile: sources, models, rounds, mining, training, suites, storage.
 
-``python -m conan_assets.settings --json-schema`` prints the schema of a profile.
+``python -m conan_assets.settings`` checks one, ``--json-schema`` prints the schema.
 """
 
-import argparse
-import json
 import os
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,14 +16,14 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, MiningSettings
-from conan_assets.schema import explain
 from conan_assets.search.settings import TeacherSettings
+from conan_assets.settings.schema import explain
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.config import Tracker
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
-PROFILES = Path(__file__).parent / "profiles"
+PROFILES = Path(__file__).parents[1] / "profiles"
 DEFAULT_PROFILE = "demo"
 LONGEST_NAME = 200
 """Characters of a profile's name that an error shows."""
@@ -332,23 +329,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def main() -> None:
-    """Print the JSON schema of a profile, or check one."""
-    parser = argparse.ArgumentParser(prog="python -m conan_assets.settings", description="Check a profile.")
-    parser.add_argument("profile", nargs="?", help="a shipped name or a path; default $CONAN_PROFILE")
-    parser.add_argument("--json-schema", action="store_true", help="print the schema of a profile and exit")
-    arguments = parser.parse_args()
-    if arguments.json_schema:
-        sys.stdout.write(json.dumps(Settings.model_json_schema(), indent=2) + "\n")
-        return
-    try:
-        settings = load_settings(arguments.profile)
-    except SettingsError as error:
-        sys.exit(str(error))
-    sys.stdout.write(f"profile {settings.name!r} is valid: {settings.rounds} rounds, {len(settings.sources)} sources\n")
-
-
-if __name__ == "__main__":
-    main()
