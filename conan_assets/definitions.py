@@ -12,6 +12,7 @@ import dagster as dg
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.defs.automation import automate, build_schedule, build_source_sensor, failed_runs, train_job
+from conan_assets.defs.catalogue import describe
 from conan_assets.defs.checkpoint_checks import build_checkpoint_checks
 from conan_assets.defs.console import be_brief
 from conan_assets.defs.corpus import build_corpus_assets
@@ -62,7 +63,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     checks = [asset for asset in assets if isinstance(asset, dg.AssetChecksDefinition)]
     rounds = [asset for asset in assets if not isinstance(asset, dg.AssetChecksDefinition)]
     return dg.Definitions(
-        assets=automate([*rounds, *build_release_assets(settings, checks)]),
+        assets=describe(automate([*rounds, *build_release_assets(settings, checks)]), settings.catalogue),
         asset_checks=checks,
         jobs=[train_job],
         schedules=[build_schedule(settings)],

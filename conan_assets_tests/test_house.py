@@ -1,16 +1,18 @@
 """The rules of the house are enforced: each check fails when its rule is broken."""
 
+import ast
 import shutil
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+LONGEST_FILE, MEDIAN_FILE, LONGEST_FUNCTION = 350, 95, 60
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -25,6 +27,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
@@ -51,6 +54,7 @@ def test_an_import_against_the_rules_breaks_a_contract(copy: Path, module: str, 
     assert any(contract in text for text in broken), result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "rule"),
     [
@@ -74,6 +78,7 @@ def test_ruff_refuses_prints_missing_docstrings_and_types_complexity_and_the_ins
     assert rule in result.stdout
 
 
+@pytest.mark.slow
 def test_mypy_refuses_a_wrong_type(copy: Path):
     (copy / "conan_assets" / "broken.py").write_text('"""Module."""\n\nNUMBER: int = "one"\n')
     result = run([str(BIN / "mypy"), "--cache-dir", str(ROOT / ".mypy_cache"), "conan_assets/broken.py"], copy)
@@ -81,6 +86,7 @@ def test_mypy_refuses_a_wrong_type(copy: Path):
     assert "broken.py:3: error" in result.stdout
 
 
+@pytest.mark.slow
 def test_loading_the_graph_imports_nothing_heavy():
     code = (
         "import sys, conan_assets.definitions; "
@@ -89,3 +95,33 @@ def test_loading_the_graph_imports_nothing_heavy():
     )
     result = run([sys.executable, "-c", code], ROOT)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def lines_of_files() -> dict[str, int]:
+    return {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in (ROOT / "conan_assets").rglob("*.py")
+    }
+
+
+def lines_of_functions(code: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_a_file_is_read_at_once():
+    lines = lines_of_files()
+    assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
+    assert statistics.median(lines.values()) <= MEDIAN_FILE
+
+
+def test_a_function_is_read_at_once():
+    paths = [ROOT / path for path in lines_of_files()]
+    functions = {(path.name, name): lines for path in paths for name, lines in lines_of_functions(path.read_text())}
+    assert {where: lines for where, lines in functions.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def test_the_lines_of_a_function_are_counted_with_its_signature():
+    code = "def one(\n    number: int,\n) -> int:\n    return number\n"
+    assert list(lines_of_functions(code)) == [("one", 4)]

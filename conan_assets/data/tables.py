@@ -3,7 +3,7 @@
 Ids are strings and unique over all datasets: ``<dataset>:<id in its source>``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -21,6 +21,7 @@ class Table:
     """A table's name, its columns, and what must hold in them.
 
     ``required`` columns hold no null and no blank string; ``key`` columns, if any, together occur once.
+    ``descriptions`` say what stands in a column.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Table:
     required: tuple[str, ...]
     key: tuple[str, ...]
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 CORPUS = Table(
@@ -35,6 +37,12 @@ CORPUS = Table(
     columns={"doc_id": pl.String, "dataset": pl.String, "title": pl.String, "text": pl.String},
     required=("doc_id", "dataset", "text"),
     key=("doc_id",),
+    descriptions={
+        "doc_id": "The document's id: that of its source after the source's name.",
+        "dataset": "Name of the source that it comes from.",
+        "title": "Its title, or empty; encoded before the text.",
+        "text": "Its text.",
+    },
 )
 
 PAIRS = Table(
@@ -58,6 +66,18 @@ PAIRS = Table(
         "origin": ("natural", "llm", "extractive"),
         "split": ("train", "dev", "test"),
     },
+    descriptions={
+        "pair_id": "The pair's id.",
+        "task": "What it trains: retrieval, sts (graded pairs) or classification.",
+        "dataset": "Name of the source that it comes from.",
+        "origin": "Who wrote it: natural, llm or extractive.",
+        "split": "train, dev or test.",
+        "query_id": "The query's id: equal for all pairs of a query.",
+        "query": "The query, the first sentence of a graded pair, or the labelled text.",
+        "doc_id": "The document of a retrieval pair, in the corpus; null for the others.",
+        "text": "The document outside the corpus, the second sentence, or the label.",
+        "score": "Above 0 relevant, 0 judged irrelevant; of graded pairs the grade.",
+    },
 )
 """One row a judged pair. A retrieval pair names its document by ``doc_id``, or holds a ``text`` outside the corpus;
 an STS pair holds the second sentence in ``text``; a classification pair holds the label there."""
@@ -73,6 +93,13 @@ CANDIDATES = Table(
     },
     required=("query_id", "doc_id", "score", "is_positive"),
     key=("query_id", "doc_id"),
+    descriptions={
+        "query_id": "The query's id.",
+        "doc_id": "A document that the teacher scored.",
+        "rank": "Its place among the query's documents, from 1; null for positives below the depth.",
+        "score": "The teacher's score.",
+        "is_positive": "Whether it is judged relevant.",
+    },
 )
 """A teacher's best documents of every query (``rank`` from 1) and all its positives (``rank`` null below the depth)."""
 
@@ -90,12 +117,31 @@ NEGATIVES = Table(
     required=("query_id", "doc_id", "verdict"),
     key=("query_id", "doc_id"),
     choices={"verdict": ("kept", "removed")},
+    descriptions={
+        "query_id": "The query's id.",
+        "doc_id": "A candidate.",
+        "rank": "Its place among the query's candidates, from 1.",
+        "student_score": "Score under the checkpoint that is about to be trained.",
+        "verdict": "kept as a negative, or removed.",
+        "reason": "Why it was removed, or kept although no rule looked at it.",
+        "order": "Place among the query's kept negatives, from 1: the order in which training takes them.",
+        "copies": "How often it counts in the loss.",
+    },
 )
 """Every candidate with its verdict; a column ``<teacher>_score`` for each teacher stands between ``student_score``
 and ``verdict``. ``order`` counts a query's kept negatives from 1 in the order training takes them."""
 
 QUERY_DROPPED = "query_dropped_for_shortage"
 """The reason of a kept candidate's removal when its query had too few and is not trained on at all."""
+
+
+def describe_columns(columns: Sequence[str]) -> dict[str, str]:
+    """Return what stands in each of ``columns``, which are those of a table here and more."""
+    held = [table for table in (CORPUS, PAIRS, CANDIDATES, NEGATIVES) if set(table.columns) <= set(columns)]
+    if not held:
+        return {}
+    scores = {name: f"Score under the teacher {name.removesuffix('_score')}." for name in columns if "_score" in name}
+    return {**scores, **max(held, key=lambda table: len(table.columns)).descriptions}
 
 
 def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:

@@ -12,7 +12,15 @@ from conan_assets.evaluation.report import StageCost
 from conan_assets.settings import Settings
 
 SOFTWARE = ("conan-assets", "mteb", "sentence-transformers", "transformers", "torch")
-WHERE_AND_HOW_LONG = {"home", "keep_versions", "keep_releases", "keep_embeddings_days", "launch", "release"}
+WHERE_AND_HOW_LONG = {
+    "home",
+    "keep_versions",
+    "keep_releases",
+    "keep_embeddings_days",
+    "launch",
+    "release",
+    "catalogue",
+}
 """Settings that change no weight."""
 
 

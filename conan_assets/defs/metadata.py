@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
+from conan_assets.data.tables import describe_columns
 from conan_assets.defs.storage import TABLE
 from conan_assets.markdown import as_table
 
@@ -28,7 +29,8 @@ def to_metadata(artifact: Artifact) -> dict[str, Any]:
 
 def _table_metadata(frame: pl.LazyFrame) -> dict[str, Any]:
     schema = frame.collect_schema()
-    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()]
+    described = describe_columns(schema.names())
+    columns = [dg.TableColumn(name, str(dtype), description=described.get(name)) for name, dtype in schema.items()]
     rows = frame.head(EXAMPLE_ROWS).collect().to_dicts()
     return {
         "dagster/row_count": int(frame.select(pl.len()).collect().item()),

@@ -146,12 +146,12 @@ def _require_on_hub(name: str, revision: str | None) -> None:
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
     """Raise ModelNotFoundError for whatever the hub says, with the name of the model and ways to get it."""
-    import httpx
+    from httpx2 import TransportError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, TransportError, OSError) as error:
         hint = "pip install '.[demo]' in a checkout of conan_assets brings it, " if name == DEMO_MODEL else ""
         raise ModelNotFoundError(
             f"the model {name!r} is neither a folder nor on the hub or in its cache: {hint}"

@@ -71,6 +71,22 @@ class LaunchSettings(BaseModel):
     )
 
 
+class CatalogueSettings(BaseModel):
+    """What asset pages in the UI show beside the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    owners: tuple[Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")], ...] = Field(
+        default=(), description="Who answers for the assets: e-mail addresses, or teams as team:name."
+    )
+    repository: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^@\s]+$",
+        description="Address of the repository on GitHub or GitLab that asset pages link to; null links to files here.",
+    )
+    branch: str = Field(default="main", min_length=1, description="Branch or commit of the repository.")
+
+
 class TeacherScoreSettings(BaseModel):
     """The encoder that scores every retrieval pair, and the cosine below which a pair does not train."""
 
@@ -138,6 +154,9 @@ class Settings(BaseModel):
     dev_metric: DevMetric = Field(description="The figure by which the best checkpoint is chosen.")
     release: ReleaseSettings = Field(
         default=ReleaseSettings(), description="Where a release goes beside the storage root: to the Hub, if asked."
+    )
+    catalogue: CatalogueSettings = Field(
+        default=CatalogueSettings(), description="Owners of the assets, and links to their code."
     )
     home: Annotated[Path, BeforeValidator(_refuse_url)] = Field(
         default=Path("conan_home"), description="Storage root, a folder; $CONAN_HOME overrides it."
