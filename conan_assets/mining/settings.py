@@ -1,6 +1,6 @@
 """Settings of mining: where candidates come from, which rules veto them and what is kept.
 
-Constants are the best published ones of NV-Retriever (arXiv 2407.15831), section 4 and tables 3 to 6.
+Constants are the best published ones of NV-Retriever, "B" (arXiv 2407.15831), section 4 and tables 3 to 6.
 """
 
 from typing import Annotated, Literal
@@ -35,28 +35,34 @@ class TopKShifted(_Veto):
     """Skip each query's ``shift`` best candidates."""
 
     rule: Literal["top_k_shifted"] = "top_k_shifted"
-    shift: int = Field(default=10, ge=0)
+    shift: int = Field(default=10, ge=0, description="N, the best candidates that are skipped (B, section 4.1: 10).")
 
 
 class TopKAbs(_Veto):
     """Remove candidates that score ``threshold`` or more."""
 
     rule: Literal["top_k_abs"] = "top_k_abs"
-    threshold: float = 0.7
+    threshold: float = Field(
+        default=0.7, allow_inf_nan=False, description="T, on the scale of the teacher's scores (B, section 4.1: 0.7)."
+    )
 
 
 class TopKMarginPos(_Veto):
     """Remove candidates that come within ``margin`` of the positive."""
 
     rule: Literal["top_k_margin_pos"] = "top_k_margin_pos"
-    margin: float = Field(default=0.05, ge=0)
+    margin: float = Field(
+        default=0.05, ge=0, description="m, on the scale of the teacher's scores (B, section 4.1: 0.05)."
+    )
 
 
 class TopKPercPos(_Veto):
     """Remove candidates that reach ``ratio`` of the positive's score."""
 
     rule: Literal["top_k_perc_pos"] = "top_k_perc_pos"
-    ratio: float = Field(default=0.95, gt=0, le=1)
+    ratio: float = Field(
+        default=0.95, gt=0, le=1, description="r, the share of the positive's score (B, section 4.1: 0.95)."
+    )
 
 
 VetoSettings = Annotated[TopK | TopKShifted | TopKAbs | TopKMarginPos | TopKPercPos, Field(discriminator="rule")]
@@ -92,7 +98,9 @@ SelectionSettings = Annotated[BestFirst | SampledTopK | Top1SampledTopK, Field(d
 class EnsembleSettings(_Section):
     """Several teachers' own negatives combined (NV-Retriever, section 4.3)."""
 
-    rule: Literal["cross_sample", "intra_sample"]
+    rule: Literal["cross_sample", "intra_sample"] = Field(
+        description="One teacher, drawn for each query, orders its survivors; or they take turns."
+    )
     teachers: tuple[str, ...] = Field(min_length=2, description="Teachers whose ranking of the survivors is combined.")
     dedup: bool = Field(default=False, description="intra_sample: take a document once, however many teachers name it.")
 
@@ -121,7 +129,9 @@ class JudgeSettings(_Section):
 class RefreshSettings(_Section):
     """What a later round encodes again: every document, or the union of the stored candidate pools."""
 
-    mode: Literal["full", "pool"] = "full"
+    mode: Literal["full", "pool"] = Field(
+        default="full", description="Every document, or those that the round before had as candidates of any query."
+    )
     drift_documents: float = Field(
         default=0.05,
         ge=0,
@@ -144,19 +154,29 @@ class MiningSettings(_Section):
         default="min",
         description="Which score of a query's positives a veto compares with: the lowest, the highest or their mean.",
     )
-    guard: DuplicateGuard = DuplicateGuard()
-    selection: SelectionSettings = BestFirst()
-    ensemble: EnsembleSettings | None = None
+    guard: DuplicateGuard = Field(
+        default=DuplicateGuard(), description="Which texts are too like a positive to be a negative."
+    )
+    selection: SelectionSettings = Field(
+        default=BestFirst(), description="Which survivors come first (B, section 4.2)."
+    )
+    ensemble: EnsembleSettings | None = Field(
+        default=None, description="Several teachers that put the survivors in order; null leaves it to `selection`."
+    )
     negatives_per_query: int = Field(default=4, ge=1, description="K: negatives that a query needs.")
     pool_depth: int = Field(default=100, ge=1, description="Ranked negatives kept for training to draw from.")
     on_shortage: Literal["keep", "drop", "resample"] = Field(
         default="keep",
         description="A query with fewer than K: keep what it has, drop it, or draw random documents that pass.",
     )
-    judge: JudgeSettings | None = None
-    search: SearchSettings = SearchSettings()
-    refresh: RefreshSettings = RefreshSettings()
-    seed: int = Field(default=0, ge=0)
+    judge: JudgeSettings | None = Field(
+        default=None, description="The LLM of `generation` reads the hardest kept negatives; null asks none."
+    )
+    search: SearchSettings = Field(
+        default=SearchSettings(), description="How the student's nearest documents are found."
+    )
+    refresh: RefreshSettings = Field(default=RefreshSettings(), description="What later rounds encode again.")
+    seed: int = Field(default=0, ge=0, description="Decides every draw: the same seed gives the same bytes.")
 
     @model_validator(mode="after")
     def _depths_agree(self) -> "MiningSettings":
