@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conan_assets.schema import Schema, variants_of
 from conan_assets.settings import Settings
-from conan_assets.settings.schema import Schema, variants_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 INTRODUCTION = """# Settings

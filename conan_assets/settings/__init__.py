@@ -16,8 +16,8 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, MiningSettings
+from conan_assets.schema import explain
 from conan_assets.search.settings import TeacherSettings
-from conan_assets.settings.schema import explain
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.config import Tracker
