@@ -20,7 +20,8 @@ FRAMES = """
 import polars as pl
 from conan_assets.mining.api import mine
 
-documents = [f"an owl and {'a fox ' * number}" for number in range(8)]
+birds = "wren kite crow gull heron raven falcon ostrich".split()
+documents = [f"owl {bird * number} {bird}" for number, bird in enumerate(birds, start=1)]
 corpus = pl.DataFrame({"doc_id": [f"d{number}" for number in range(8)], "text": documents})
 queries = pl.DataFrame({"query_id": ["q"], "text": ["owl"]})
 positives = pl.DataFrame({"query_id": ["q"], "doc_id": ["d0"]})
