@@ -122,6 +122,7 @@ def test_a_second_run_is_refused_where_one_is_training(tmp_path: Path, tiny_mode
         kill(process)
 
 
+@pytest.mark.slow
 def test_a_state_of_other_settings_is_refused(tmp_path: Path, tiny_model: str):
     write_random_data(tmp_path / "data")
     settings = replace(QUICK, save_every_minutes=0)
