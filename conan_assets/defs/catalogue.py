@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from conan_assets.settings import CatalogueSettings
+from conan_assets.settings.sections import CatalogueSettings
 
 ROOT = Path(__file__).parents[2]
 """The folder that holds the package: the root of a checkout."""

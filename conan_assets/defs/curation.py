@@ -18,7 +18,8 @@ from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.evaluation.settings import LocalSuite
 from conan_assets.plots import plot_bars
-from conan_assets.settings import Settings, TeacherScoreSettings
+from conan_assets.settings import Settings
+from conan_assets.settings.sections import TeacherScoreSettings
 
 PICTURE = "removed_by_step.png"
 

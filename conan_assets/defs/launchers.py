@@ -7,7 +7,7 @@ import dagster as dg
 
 from conan_assets.defs.dagster_internals import DagsterPipesExecutionError
 from conan_assets.defs.reuse import Report
-from conan_assets.settings import LaunchSettings
+from conan_assets.settings.sections import LaunchSettings
 from conan_assets.training.launch import LAUNCH, failure_of, on_one_machine, open_launch
 
 if TYPE_CHECKING:

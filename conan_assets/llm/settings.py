@@ -97,7 +97,7 @@ class LanguageModel(Section):
     max_completion_tokens: int = Field(
         default=800, ge=1, le=1_000_000, description="Most tokens of one answer, reasoning included."
     )
-    calls: CallLimits = Field(default=CallLimits(), description="How fast the endpoint is called, and how patiently.")
+    calls: CallLimits = Field(default=CallLimits(), description="Concurrency, rates, time-outs and retries.")
     batch: BatchLimits = Field(default=BatchLimits(), description="How the Batch API is used.")
     budget: Budget = Field(default=Budget(), description="What may be spent in all.")
 

@@ -11,16 +11,16 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from conan_assets.data.settings import CurationSettings, SourceSettings
+from conan_assets.data.settings import SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.schema import explain
 from conan_assets.search.settings import TeacherSettings
+from conan_assets.settings.sections import CatalogueSettings, LaunchSettings, ProgrammeCuration
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
-from conan_assets.training.config import Tracker
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
 PROFILES = Path(__file__).parents[1] / "profiles"
@@ -48,62 +48,6 @@ def _refuse_url(value: object) -> object:
     if isinstance(value, str) and "://" in value:
         raise ValueError("is a URL; give a folder of this machine, such as one where the store is mounted")
     return value
-
-
-class LaunchSettings(BaseModel):
-    """Where training computes and who watches it; none of it changes a checkpoint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    processes: int | None = Field(
-        default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
-    )
-    torchrun_options: tuple[str, ...] = Field(
-        default=(),
-        description="Options of torchrun for more than one machine, whose network must be private: torch's rendezvous "
-        "trusts whoever reaches it. Without any, the processes are this machine's and open no port beyond it.",
-    )
-    stages_on_gpu: int = Field(
-        default=1, ge=1, description="Stages that encode or train at a time on a machine; more for more than one GPU."
-    )
-    trackers: tuple[Tracker, ...] = Field(
-        default=("tensorboard",), description="accelerate's trackers that get the metrics too, if installed."
-    )
-
-
-class CatalogueSettings(BaseModel):
-    """What asset pages in the UI show beside the data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    owners: tuple[Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")], ...] = Field(
-        default=(), description="Who answers for the assets: e-mail addresses, or teams as team:name."
-    )
-    repository: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^@\s]+$",
-        description="Address of the repository on GitHub or GitLab that asset pages link to; null links to files here.",
-    )
-    branch: str = Field(default="main", min_length=1, description="Branch or commit of the repository.")
-
-
-class TeacherScoreSettings(BaseModel):
-    """The encoder that scores every retrieval pair, and the cosine below which a pair does not train."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    encoder: EncoderSettings = Field(description="The encoder that scores.")
-    floor: float = Field(
-        default=0.4, ge=-1, le=1, description="Least cosine of a pair that trains (Conan-embedding, section 2.1)."
-    )
-
-
-class ProgrammeCuration(CurationSettings):
-    """What is filtered out of the training pairs, by rules and by an encoder's score."""
-
-    teacher_score: TeacherScoreSettings | None = Field(
-        default=None, description="Removes pairs whose two texts an encoder finds too little alike; null keeps them."
-    )
 
 
 class Settings(BaseModel):

@@ -8,7 +8,8 @@ from conan_assets.artifacts import Artifact
 from conan_assets.data.tables import CANDIDATES, CORPUS, NEGATIVES, PAIRS, Table
 from conan_assets.definitions import build_defs
 from conan_assets.defs.metadata import to_metadata
-from conan_assets.settings import CatalogueSettings, Settings, load_settings
+from conan_assets.settings import Settings, load_settings
+from conan_assets.settings.sections import CatalogueSettings
 
 
 def specs_of(**catalogue: object) -> list[dg.AssetSpec]:

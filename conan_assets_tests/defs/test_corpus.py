@@ -24,9 +24,9 @@ def test_what_a_killed_run_had_read_is_removed_and_a_finished_one_leaves_nothing
     killed.start()
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
-    (left,) = miniature.home.glob(".*")
+    (left,) = miniature.home.glob(".sources*")
     assert left.is_dir()
     run(miniature, 'key:"raw_corpus"')
-    assert list(miniature.home.glob(".*")) == [left]
+    assert list(miniature.home.glob(".sources*")) == [left]
     assert remove_leftovers(miniature.home) == 1
     assert not left.exists()
