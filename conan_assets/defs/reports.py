@@ -21,7 +21,7 @@ from conan_assets.search.teachers import SEARCH_VERSION
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"
-SHOWN_IN_POINTS = ("rows", "differences", "worst_queries", "means", "beside_published")
+SHOWN_IN_POINTS = ("rows", "lengths", "differences", "worst_queries", "means", "beside_published")
 
 
 def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
@@ -48,6 +48,7 @@ def _build_report(
     earlier = [round_key(other, f"{name}_report") for other in sorted({0, number - 1}) if 0 <= other < number]
 
     key = round_key(number, f"{name}_report")
+    dims = settings.training[-1].matryoshka_dims
 
     @dg.asset(
         key=key,
@@ -74,12 +75,12 @@ def _build_report(
             if number == 0 and not settings.starts_from_base_model:
                 base = Encoder(base_model_of(settings, storage.current(checkpoint)))
                 base_model = evaluate_encoder(
-                    base, storage.embeddings, suites, corpus, pairs, directory / BASE_MODEL_FOLDER, finished
+                    base, storage.embeddings, suites, corpus, pairs, directory / BASE_MODEL_FOLDER, finished, dims=dims
                 )
             encoder = checkpoint_encoder(settings, storage.current(checkpoint))
             references = _references(settings, number, directory, [storage.current(key).path for key in earlier])
             scored = evaluate_encoder(
-                encoder, storage.embeddings, suites, corpus, pairs, directory, finished, references
+                encoder, storage.embeddings, suites, corpus, pairs, directory, finished, references, dims
             )
             note = None if settings.from_scratch is None else SCRATCH_NOTE
             return as_json(RoundReport(**vars(scored), bm25=bm25, base_model=base_model, note=note))
@@ -89,6 +90,7 @@ def _build_report(
             "files": suite_files_fingerprint(suites),
             "encoder": settings.base_model,
             "mteb": version("mteb"),
+            "dims": dims,
         }
         result = reuse_or_build(context, storage, recipe, build, unfinished=_names_of_tasks_not_run)
         return result._replace(metadata={**(result.metadata or {}), **_tables(current_report(storage, key))})

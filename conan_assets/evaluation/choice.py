@@ -8,7 +8,7 @@ from conan_assets.evaluation.metrics import listed_by_split
 from conan_assets.evaluation.report import BASE_MODEL, EvaluationReport, LeaderboardEntry
 from conan_assets.evaluation.settings import EvaluationError
 
-JOINED = ("rows", "means", "beside_published", "differences", "not_run", "data", "seconds", "texts_encoded")
+JOINED = ("rows", "lengths", "means", "beside_published", "differences", "not_run", "data", "seconds", "texts_encoded")
 """What of two reports of one model is put together."""
 
 WHAT_TO_TRY = (

@@ -12,6 +12,7 @@ NONE = "–"
 PLACE = ("task", "split", "metric")
 INTERVALS = "Points, with the 95 % bootstrap interval over queries where there are queries."
 PUBLISHED = "Published lines were not measured here. A mean is given only where every task that belongs to it has run."
+CUT = "Points of vectors cut to their first components, of length 1 again; whole vectors are above."
 PAIRED = "Points; paired by query, which tells more than two intervals side by side. * marks what is beyond chance."
 
 
@@ -28,6 +29,7 @@ def sections(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) ->
     suites = list(dict.fromkeys(row.suite for entry in entries for row in entry.report.rows))
     tables = [
         *(_suite(entries, suite) for suite in suites),
+        _lengths(entries),
         *_benchmarks(entries),
         _differences(entries),
         _costs(entries, costs),
@@ -87,6 +89,13 @@ def _score(row: ScoreRow | None) -> str:
         return NONE
     interval = "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"
     return f"{100 * row.value:.2f}{interval}"
+
+
+def _lengths(entries: Sequence[LeaderboardEntry]) -> Section:
+    scores = [{((row.suite, *_place(row)), row.dim): row for row in entry.report.lengths} for entry in entries]
+    places = sorted({place for rows in scores for place in rows}, key=lambda place: (place[0], -place[1]))
+    lines = [[*where, str(dim), *(_score(rows.get((where, dim))) for rows in scores)] for where, dim in places]
+    return Section("Vectors cut short", [["suite", *PLACE, "components", *(e.model for e in entries)], *lines], CUT)
 
 
 def _benchmarks(entries: Sequence[LeaderboardEntry]) -> Iterator[Section]:

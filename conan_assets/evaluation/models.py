@@ -13,7 +13,7 @@ from mteb.types import PromptType
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.encoding.encoder import Encoder, Role
-from conan_assets.encoding.store import EmbeddingStore
+from conan_assets.encoding.store import Embeddings, EmbeddingStore
 from conan_assets.evaluation.mteb_privates import document_texts, loaded_texts, query_texts
 from conan_assets.evaluation.settings import EvaluationError
 from conan_assets.lexical import K1, B
@@ -146,6 +146,35 @@ class SearchModel:
         return [{document_id: next(scores) for document_id in listed} for listed in candidates]
 
 
+class CutEmbeddings(Embeddings):
+    """Embeddings cut to their first ``dim`` components, of length 1 again (Matryoshka, arXiv 2205.13147)."""
+
+    def __init__(self, whole: Embeddings, dim: int) -> None:
+        self._whole = whole
+        self.encoded, self.seconds = whole.encoded, whole.seconds
+        self.shape = (len(whole), dim)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return those rows as float32 of shape (len(indices), dim)."""
+        rows = self._whole.rows(indices)[:, : self.shape[1]]
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+class CutStore(EmbeddingStore):
+    """A store whose embeddings are cut to their first ``dim`` components."""
+
+    def __init__(self, store: EmbeddingStore, dim: int) -> None:
+        super().__init__(store.root, store.dtype.name)
+        self.dim = dim
+
+    def embed(self, encoder: Encoder, texts: Sequence[str], role: Role) -> Embeddings:
+        """Return the cut embeddings of ``texts``; whole ones are encoded where they are not stored yet."""
+        return CutEmbeddings(super().embed(encoder, texts, role), self.dim)
+
+
 class EncoderModel(SearchModel, AbsEncoder):
     """An encoder, its embeddings taken from the store that mining reads too.
 
@@ -155,11 +184,12 @@ class EncoderModel(SearchModel, AbsEncoder):
     mteb_model_meta: ModelMeta
 
     def __init__(self, encoder: Encoder, store: EmbeddingStore) -> None:
+        cut = [store.dim] if isinstance(store, CutStore) else []
         namespaces = (encoder.namespace("query"), encoder.namespace("document"))
         super().__init__(
             lambda documents: BiEncoderRetriever(encoder, store, documents),
             encoder.weights_fingerprint,
-            fingerprint(*namespaces, store.dtype.name, SEARCH_VERSION),
+            fingerprint(*namespaces, store.dtype.name, SEARCH_VERSION, *cut),
             similarity_fn_name=ScoringFunction.COSINE,
         )
         self._encoder = encoder

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from conan_assets.evaluation.settings import EvaluationError
 
-EVALUATION_VERSION = 5
+EVALUATION_VERSION = 6
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
 
 BM25_MODEL = "BM25"
@@ -61,6 +61,13 @@ class ScoreRow(Measure):
     high: float | None = None
     main: bool
     queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthScore(ScoreRow):
+    """A main score of vectors that were cut to their first ``dim`` components."""
+
+    dim: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +169,7 @@ class EvaluationReport:
     model: str
     checkpoint_fingerprint: str
     rows: list[ScoreRow]
+    lengths: list[LengthScore] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     means: list[BenchmarkMean] = field(default_factory=list)
     beside_published: list[BenchmarkTask] = field(default_factory=list)

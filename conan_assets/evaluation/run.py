@@ -1,7 +1,7 @@
 """Run the suites on a checkpoint or on BM25 and report what came out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,16 @@ from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.finished import FinishedTask, FinishedTasks, TaskCost
 from conan_assets.evaluation.intervals import differences
-from conan_assets.evaluation.models import EncoderModel, SearchModel, bm25_model
+from conan_assets.evaluation.models import CutStore, EncoderModel, SearchModel, bm25_model
 from conan_assets.evaluation.per_query import SCHEMA, query_scores
-from conan_assets.evaluation.report import BM25_MODEL, BM25_PER_QUERY, NO_EMBEDDINGS, PER_QUERY, EvaluationReport
+from conan_assets.evaluation.report import (
+    BM25_MODEL,
+    BM25_PER_QUERY,
+    NO_EMBEDDINGS,
+    PER_QUERY,
+    EvaluationReport,
+    LengthScore,
+)
 from conan_assets.evaluation.report_builder import ReportBuilder
 from conan_assets.evaluation.settings import EvaluationError, SuiteSettings
 from conan_assets.evaluation.suites import SuiteTask, suite_tasks
@@ -35,6 +42,7 @@ def evaluate_encoder(
     workdir: Path,
     finished: Path,
     references: Mapping[str, Path] = MappingProxyType({}),
+    dims: Sequence[int] = (),
 ) -> EvaluationReport:
     """Score an encoder on all suites and return the report.
 
@@ -52,6 +60,8 @@ def evaluate_encoder(
         Directory that keeps the results of single tasks: any evaluation of the same weights goes on from these.
     references
         Directories that earlier evaluations wrote to, by the name to show (``"previous round"``, ``"base model"``).
+    dims
+        Lengths to which the vectors are cut and scored by each task's main metric, beside whole ones.
 
     Raises
     ------
@@ -64,9 +74,13 @@ def evaluate_encoder(
     _check_that_every_suite_ran(tasks, built)
     queries = _write_queries(built, workdir / PER_QUERY)
     compared = {name: pl.read_parquet(folder / PER_QUERY) for name, folder in references.items()}
+    lengths: list[LengthScore] = []
+    for dim in dims:
+        lengths += _scores_at(dim, encoder, store, suites, suite_tasks(suites, corpus, pairs), finished)
     report = built.report(encoder.settings.model, encoder.weights_fingerprint, tasks, suites)
     return replace(
         report,
+        lengths=lengths,
         differences=differences(report.rows, queries, compared),
         query_prompt=encoder.prompt("query"),
         document_prompt=encoder.prompt("document"),
@@ -74,6 +88,19 @@ def evaluate_encoder(
         dtype=str(encoder.dtype).removeprefix("torch."),
         stored_dtype=store.dtype.name,
     )
+
+
+def _scores_at(
+    dim: int,
+    encoder: Encoder,
+    store: EmbeddingStore,
+    suites: Mapping[str, SuiteSettings],
+    tasks: list[SuiteTask],
+    finished: Path,
+) -> list[LengthScore]:
+    model = EncoderModel(encoder, CutStore(store, dim))
+    report = _run_all(model, tasks, finished).report(encoder.settings.model, model.fingerprint, tasks, suites)
+    return [LengthScore(**vars(row), dim=dim) for row in report.rows if row.main and not row.part_of]
 
 
 def evaluate_bm25(

@@ -11,7 +11,7 @@ from PIL import Image
 from conan_assets.evaluation.choice import choose
 from conan_assets.evaluation.leaderboard import build_leaderboard
 from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
-from conan_assets.evaluation.report import BenchmarkMean, BenchmarkTask, StageCost, TaskNotRun
+from conan_assets.evaluation.report import BenchmarkMean, BenchmarkTask, LengthScore, StageCost, TaskNotRun
 from conan_assets.evaluation.run import evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError
 from conan_assets_tests.evaluation.conftest import DOCS
@@ -81,6 +81,19 @@ def test_published_lines_and_means_stand_beside_ours_by_convention(entries, tmp_
     assert lines == [
         {"": "STSB", "base": "–", "trained": "80.50", "Conan-v1 (published)": "81.24"},
         {"": "mean, all (35 tasks)", "base": "–", "trained": "–", "Conan-v1 (published)": "72.62"},
+    ]
+
+
+def test_vectors_cut_short_have_a_line_for_each_length(entries, tmp_path):
+    mains = [row for row in entries[2].report.rows if row.main and row.split == "dev"]
+    lengths = [
+        LengthScore(**{**vars(row), "value": value}, dim=dim) for row in mains for dim, value in ((4, 0.1), (16, 0.2))
+    ]
+    build_leaderboard([entries[1], changed(entries[2], lengths=lengths)], tmp_path)
+    lines = lines_of(tmp_path / "leaderboard.md", "Vectors cut short")
+    assert [(line["components"], line["base"], line["trained"].split(" ")[0]) for line in lines] == [
+        ("16", "–", "20.00"),
+        ("4", "–", "10.00"),
     ]
 
 

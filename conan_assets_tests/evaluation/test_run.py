@@ -170,3 +170,23 @@ def test_a_suite_whose_data_cannot_be_loaded_is_an_error_with_the_reason(encoder
     suite = MtebSuite(kind="mteb", benchmark="NanoBEIR", tasks=("NanoSciFactRetrieval",))
     with pytest.raises(EvaluationError, match=r"none of its tasks could be loaded: NanoSciFactRetrieval: its data"):
         evaluate_encoder(encoder, store, {"hub": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
+
+
+def test_vectors_are_scored_at_every_length_as_sentence_transformers_cuts_them(
+    encoder, store, corpus, pairs, tmp_path, tiny_model
+):
+    from conan_assets.evaluation.local_tasks import local_task
+
+    report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished", dims=(16, 4))
+    whole = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
+    assert report.rows == whole.rows
+    assert [(row.dim, row.split, row.metric) for row in report.lengths] == [
+        (dim, split, "ndcg_at_10") for dim in (16, 4) for split in ("dev", "test")
+    ]
+    assert all(row.low <= row.value <= row.high for row in report.lengths)
+    cut = SentenceTransformer(tiny_model, device="cpu", truncate_dim=4)
+    task = local_task("docs", SUITES["docs"], corpus, pairs)
+    plain = mteb.evaluate(cut, task, cache=None, co2_tracker=False).task_results[0].scores
+    for row in report.lengths[2:]:
+        assert row.value == pytest.approx(plain[row.split][0]["ndcg_at_10"], abs=1e-5)
+    assert {row.value for row in report.lengths} != {row.value for row in whole.rows if row.main}
