@@ -116,7 +116,6 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         seen = {
             **(result.metadata or {}),
             **choice.figures(),
-            "outcome": dg.MetadataValue.md(choice.outcome()),
             "model_card": dg.MetadataValue.md(body_of(release / "README.md")),
             "checks": dg.MetadataValue.md(markdown_table(verdicts)),
         }

@@ -55,7 +55,8 @@ class Choice:
     def figures(self) -> dict[str, float | str]:
         """Return the main figures in points, plain numbers that a page draws over the runs, under names that stay."""
         gains = {gain.split: gain for gain in self.gains}
-        figures: dict[str, float | str] = {"outcome": self.outcome(), "best_round": self.best.round}
+        outcome = self.outcome().replace("**", "").replace("`", "")
+        figures: dict[str, float | str] = {"outcome": outcome, "best_round": self.best.round}
         for split, score in self.scores.items():
             gain = gains.get(split, Comparison(split, 0.0, None, None, 0, worse=False))
             figures[f"{split}_{self.metric}"] = round(100 * score, 2)
