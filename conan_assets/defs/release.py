@@ -83,7 +83,7 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         from conan_assets.evaluation.comparison import keep_scores
         from conan_assets.evaluation.hub import hub_token, push_release
         from conan_assets.evaluation.model_card import Origin, body_of
-        from conan_assets.evaluation.release import RELEASE_FOLDER, publish, write_release
+        from conan_assets.evaluation.release import RELEASE_FOLDER, write_release
 
         token = hub_token(settings.release)
         choice = choice_of(settings, storage)
@@ -105,14 +105,9 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         recipe = {"dev_metric": settings.dev_metric, "name": settings.name}
         result = reuse_or_build(context, storage, recipe, build)
         built = storage.artifacts.current("released_model")
-        with naming_a_full_disk("released_model", storage.root):
-            release = _copy_release(built.path / RELEASE_FOLDER, storage.root / RELEASES / built.fingerprint)
-            in_use = publish(release, storage.root / POINTER)
-        if in_use != release:
-            logger.warning("release %s was withdrawn: %s stays in use", release.name, in_use.name)
+        release = storage.root / RELEASES / built.fingerprint
+        in_use = _put_in_place(built.path / RELEASE_FOLDER, release, storage.root, choice.outcome())
         clean_storage(storage.root, settings.keep_releases, settings.keep_embeddings_days)
-        with atomic_path(storage.root / OUTCOME) as path:
-            path.write_text(f"{choice.outcome()}\n\nReleased model: {storage.root / POINTER}\n", encoding="utf-8")
         seen = {
             **(result.metadata or {}),
             **choice.figures(),
@@ -125,6 +120,20 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         return result._replace(metadata=seen)
 
     return released_model
+
+
+def _put_in_place(built: Path, release: Path, root: Path, outcome: str) -> Path:
+    """Copy what was built to its place among the releases, point to it and write the outcome; return what is in use."""
+    from conan_assets.evaluation.release import publish
+
+    with naming_a_full_disk("released_model", root):
+        in_use = publish(_copy_release(built, release), root / POINTER)
+        withdrawn = "" if in_use == release else f"; {release.name} was withdrawn: {in_use.name} stays in use"
+        with atomic_path(root / OUTCOME) as path:
+            path.write_text(f"{outcome}\n\nReleased model: {root / POINTER}{withdrawn}\n", encoding="utf-8")
+    if withdrawn:
+        logger.warning("released_model%s", withdrawn)
+    return in_use
 
 
 def _copy_release(folder: Path, release: Path) -> Path:

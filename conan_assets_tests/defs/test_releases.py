@@ -101,6 +101,7 @@ def test_the_next_run_leaves_a_withdrawn_release_withdrawn_and_a_new_one_is_comp
     withdraw(copied, first)
     result = run(named(copied, "second"))
     assert in_use(copied) == first
+    assert f"{second} was withdrawn: {first} stays in use" in (copied.home / "outcome.md").read_text()
     assert metadata(result)["released_model"]["reused"].value
     third = run(named(copied, "third"))
     (compared,) = [
