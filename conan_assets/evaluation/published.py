@@ -52,7 +52,7 @@ CMTEB = {
         "Ocnli": (90.77, 90.90),
     },
 }
-"""The published 35 tasks of C-MTEB by type, with those of Conan-embedding-v1 (arXiv 2408.15710), mean 72.62, and of
+"""The published 35 tasks of C-MTEB by type, scores of Conan-embedding-v1 (arXiv 2408.15710), mean 72.62, and of
 xiaobu-embedding-v2, mean 72.43."""
 
 CMTEB_TYPES = {kind: tuple(tasks) for kind, tasks in CMTEB.items()}
