@@ -13,8 +13,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from conan_assets.artifacts import ArtifactStore
+from conan_assets.artifacts import MANIFEST, ArtifactStore
 from conan_assets.definitions import build_defs
+from conan_assets.integrity import digest_parts, seal
 from conan_assets.settings import Settings
 
 ANIMALS = ["cat", "dog", "owl", "fox", "cow", "bee", "ant", "eel"]
@@ -111,6 +112,25 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small file system needs the right to mount one: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def changing(settings: Settings, key: str) -> Iterator[Path]:
+    """Yield the folder of an asset's current version; what is changed there is sealed again, as if it was made so."""
+    folder = ArtifactStore(settings.home / "assets").current(key).path
+    yield folder
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest.pop("digest")
+    parts = {name: digest for name, digest in digest_parts(folder).items() if name != MANIFEST}
+    (folder / MANIFEST).write_text(seal({**manifest, "parts": parts}))
+
+
+def change_report(settings: Settings, key: str, **changes: object) -> None:
+    """Make an asset's build have reported something else."""
+    with changing(settings, key) as folder:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["report"] |= changes
+        (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 def run(

@@ -18,7 +18,7 @@ from conan_assets.defs.report_checks import REGRESSION
 from conan_assets.evaluation.comparison import Scores
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.settings import Settings
-from conan_assets_tests.defs.conftest import run, table
+from conan_assets_tests.defs.conftest import change_report, changing, run, table
 
 pytestmark = pytest.mark.slow
 
@@ -47,20 +47,9 @@ def check(settings: Settings, key: str) -> dict[str, dg.AssetCheckEvaluation]:
     return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
 
 
-def directory(settings: Settings, key: str) -> Path:
-    return ArtifactStore(settings.home / "assets").current(key).path
-
-
 def change_table(settings: Settings, key: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-    path = directory(settings, key) / "table.parquet"
-    change(pl.read_parquet(path)).write_parquet(path)
-
-
-def change_report(settings: Settings, key: str, **changes: object) -> None:
-    path = directory(settings, key) / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["report"] |= changes
-    path.write_text(json.dumps(manifest))
+    with changing(settings, key) as folder:
+        change(pl.read_parquet(folder / "table.parquet")).write_parquet(folder / "table.parquet")
 
 
 def test_every_stage_is_checked_and_what_would_waste_time_further_on_stops_the_graph(finished: Settings):
@@ -155,7 +144,8 @@ def collapse(name: str, tensor: torch.Tensor) -> None:
 
 
 def test_a_collapsed_checkpoint_fails_its_check(copied: Settings):
-    change_weights(directory(copied, "round_1/checkpoint") / "model", collapse)
+    with changing(copied, "round_1/checkpoint") as folder:
+        change_weights(folder / "model", collapse)
     failed = check(copied, "round_1/checkpoint")["embeddings_spread"]
     assert not failed.passed
     assert failed.metadata["mean_cosine"].value > 0.999
@@ -163,7 +153,8 @@ def test_a_collapsed_checkpoint_fails_its_check(copied: Settings):
 
 
 def test_a_checkpoint_whose_embeddings_are_not_finite_fails_its_check_and_is_told_what_to_do(copied: Settings):
-    change_weights(directory(copied, "round_1/checkpoint") / "model", lambda _, tensor: tensor.fill_(float("nan")))
+    with changing(copied, "round_1/checkpoint") as folder:
+        change_weights(folder / "model", lambda _, tensor: tensor.fill_(float("nan")))
     failed = check(copied, "round_1/checkpoint")["embeddings_spread"]
     assert not failed.passed
     assert failed.metadata["not_finite"].value == failed.metadata["documents"].value == 64
@@ -178,7 +169,8 @@ def test_the_sample_of_a_checkpoints_corpus_is_read_from_the_shared_store(copied
 
 def write_losses(settings: Settings, losses: list[float]) -> None:
     lines = [json.dumps({"stage": 0, "step": step, "loss": loss}) for step, loss in enumerate(losses, 1)]
-    (directory(settings, "round_1/checkpoint") / "metrics.jsonl").write_text("\n".join([*lines, ""]))
+    with changing(settings, "round_1/checkpoint") as folder:
+        (folder / "metrics.jsonl").write_text("\n".join([*lines, ""]))
 
 
 @pytest.mark.parametrize(
@@ -221,8 +213,9 @@ def test_a_score_that_is_no_number_and_a_task_that_did_not_run_fail_their_checks
 
 def change_release(settings: Settings, score: float) -> None:
     """Make the last release have scored ``score`` on every query."""
-    for path in (directory(settings, "released_model") / "scores").glob("*.parquet"):
-        pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(score)).write_parquet(path)
+    with changing(settings, "released_model") as folder:
+        for path in (folder / "scores").glob("*.parquet"):
+            pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(score)).write_parquet(path)
 
 
 @pytest.mark.parametrize(("score", "passed"), [(0.0, True), (1.0, False)])
@@ -261,8 +254,9 @@ def test_a_metric_without_scores_per_query_may_fall_by_a_hundredth(copied: Setti
         rows = ArtifactStore(copied.home / "assets").current(key).report["rows"]
         rows += [{**row, "metric": "accuracy", "value": 0.5} for row in rows if row["metric"] == "ndcg_at_10"]
         change_report(copied, key, rows=rows)
-    path = directory(copied, "released_model") / "scores" / "values.json"
-    path.write_text(json.dumps([{**row, "value": row["value"] + drop} for row in rows]))
+    with changing(copied, "released_model") as folder:
+        lowered = [{**row, "value": row["value"] + drop} for row in rows]
+        (folder / "scores" / "values.json").write_text(json.dumps(lowered))
     compared = check(settings, "leaderboard")[REGRESSION]
     assert compared.passed == passed
     assert compared.severity == dg.AssetCheckSeverity.ERROR

@@ -1,6 +1,5 @@
 """Which release is in use: one that was refused stays refused, and one that was withdrawn stays withdrawn."""
 
-import json
 import os
 import re
 import shutil
@@ -10,9 +9,8 @@ import polars as pl
 import pytest
 
 from conan_assets.artifacts import ArtifactStore
-from conan_assets.integrity import digest_parts, seal, unseal
 from conan_assets.settings import Settings
-from conan_assets_tests.defs.conftest import metadata, run
+from conan_assets_tests.defs.conftest import change_report, changing, metadata, run
 
 pytestmark = pytest.mark.slow
 
@@ -37,12 +35,9 @@ def test_a_release_that_a_check_of_the_leaderboard_refused_is_refused_again_when
     copied: Settings,
 ):
     earlier = in_use(copied)
-    for path in (copied.home / "assets" / "released_model" / earlier / "scores").glob("*.parquet"):
-        pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(1.0)).write_parquet(path)
-    manifest = copied.home / "assets" / "released_model" / earlier / "manifest.json"
-    parts = digest_parts(manifest.parent)
-    parts.pop(manifest.name)
-    manifest.write_text(seal({**unseal(manifest), "parts": parts}))
+    with changing(copied, "released_model") as folder:
+        for path in (folder / "scores").glob("*.parquet"):
+            pl.read_parquet(path).with_columns(ndcg_at_10=pl.lit(1.0)).write_parquet(path)
     other = named(copied, "worse")
     with dg.DagsterInstance.ephemeral() as instance:
         assert not run(other, raise_on_error=False, instance=instance).success
@@ -62,13 +57,11 @@ def test_a_check_of_a_table_that_failed_refuses_the_release(copied: Settings):
 
 
 def lower_all_scores(settings: Settings, key: str) -> None:
-    folder = ArtifactStore(settings.home / "assets").current(key).path
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for row in manifest["report"]["rows"]:
-        row["value"] = 0.01
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    queries = pl.read_parquet(folder / "per_query.parquet").with_columns(ndcg_at_10=pl.lit(0.01))
-    queries.write_parquet(folder / "per_query.parquet")
+    rows = ArtifactStore(settings.home / "assets").current(key).report["rows"]
+    change_report(settings, key, rows=[{**row, "value": 0.01} for row in rows])
+    with changing(settings, key) as folder:
+        queries = pl.read_parquet(folder / "per_query.parquet").with_columns(ndcg_at_10=pl.lit(0.01))
+        queries.write_parquet(folder / "per_query.parquet")
 
 
 def test_a_release_that_is_the_base_model_says_so_everywhere(copied: Settings):
