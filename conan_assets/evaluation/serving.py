@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conan_assets.markdown import as_table
-
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling
@@ -29,6 +27,9 @@ PAGE = """# Serving {name}
 {what}
 
 {servers}
+
+sentence-transformers puts a prompt before a text by `prompt_name`, text-embeddings-inference by the `prompt_name` of a
+request to `/embed`; for the others put it there yourself.
 
 Compare before anything is searched with a server: the same texts must give the same vectors.
 
@@ -126,21 +127,15 @@ def _page(name: str, model: "SentenceTransformer", dims: Sequence[int], refused:
 
 
 def _servers(mode: str) -> str:
-    rows = [
-        ["sentence-transformers", "`SentenceTransformer('released_model')`", "`prompt_name`", "tried, by its tests"],
-        ["vLLM", "`vllm serve released_model --runner pooling`", "put it before the text yourself", "untried"],
-        [
-            "text-embeddings-inference",
-            "`text-embeddings-router --model-id released_model --auto-truncate`",
-            "`prompt_name` of a request to `/embed`",
-            "untried",
-        ],
-        ["infinity", "`infinity_emb v2 --model-id released_model`", "put it before the text yourself", "untried"],
-    ]
+    commands = {
+        "sentence-transformers, tried by the tests of this project": "SentenceTransformer('released_model')",
+        "vLLM, untried": "vllm serve released_model --runner pooling",
+        "text-embeddings-inference, untried": "text-embeddings-router --model-id released_model --auto-truncate",
+        "infinity, untried": "infinity_emb v2 --model-id released_model",
+    }
     if mode in OF_LLAMA_CPP:
-        command = (
-            "`python convert_hf_to_gguf.py released_model --outfile model.gguf`, then `llama-server -m model.gguf "
-            f"--embeddings --pooling {OF_LLAMA_CPP[mode]}`, or Ollama's `FROM ./model.gguf`"
+        commands["llama.cpp, and Ollama with `FROM ./model.gguf`, untried"] = (
+            "python convert_hf_to_gguf.py released_model --outfile model.gguf && "
+            f"llama-server -m model.gguf --embeddings --pooling {OF_LLAMA_CPP[mode]}"
         )
-        rows.append(["llama.cpp, Ollama", command, "put it before the text yourself", "untried"])
-    return as_table(["server", "command", "the prompt", "this command was"], rows)
+    return "\n".join(f"* {server}: `{command}`" for server, command in commands.items())

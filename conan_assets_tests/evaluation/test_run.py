@@ -12,6 +12,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.report import RoundReport, as_json, parse
 from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError, LocalSuite, MtebSuite
+from conan_assets.integrity import seal, unseal
 from conan_assets_tests.conftest import build_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -90,9 +91,9 @@ def test_a_second_checkpoint_does_not_get_the_scores_of_the_first(store, corpus,
 def test_a_finished_task_is_not_run_again_and_a_truncated_result_is(encoder, store, corpus, pairs, tmp_path):
     first = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
     (result,) = (tmp_path / "finished").rglob("*.json")
-    changed = json.loads(result.read_text())
+    changed = unseal(result)
     changed["result"]["scores"]["dev"][0]["ndcg_at_10"] = 0.125
-    result.write_text(json.dumps(changed))
+    result.write_text(seal(changed))
     assert (
         value(evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished"), "dev") == 0.125
     )
