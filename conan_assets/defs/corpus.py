@@ -74,7 +74,7 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key, description=description, group_name="corpus", kinds={"polars"}, code_version="1", skippable=True
+        key, description=description, group_name="data", kinds={"polars"}, code_version="1", skippable=True
     )
 
 

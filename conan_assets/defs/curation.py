@@ -30,7 +30,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
     scored = settings.curation.teacher_score
 
     @dg.asset(
-        group_name="pairs",
+        group_name="data",
         kinds={"polars"},
         code_version=code_version(curation=3, encoding=ENCODING_VERSION),
     )

@@ -26,7 +26,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     gate = _gate_teacher(settings)
 
     @dg.asset(
-        group_name="pairs",
+        group_name="data",
         kinds={"polars", *(["openai"] if isinstance(settings.generation, OpenAIGeneration) else [])},
         code_version=code_version(synthesis=3, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
     )

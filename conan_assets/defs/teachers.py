@@ -28,7 +28,7 @@ def build_teacher_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
     @dg.asset(
         key=teacher_key(name),
-        group_name="teachers",
+        group_name="data",
         kinds={_kind(teacher)},
         code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION),
         description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",

@@ -21,11 +21,15 @@ def over_other_documents(settings: Settings, folder: Path, name: str = "miniatur
     return programme(folder / "other", settings.base_model.model, settings.home, rounds=1, name=name)
 
 
-@pytest.mark.parametrize("replaced", ["raw_corpus", "raw_pairs", "raw_corpus,raw_pairs"])
+def current(settings: Settings, key: str) -> str:
+    return (settings.home / "assets" / key / "current").read_text()
+
+
+@pytest.mark.parametrize("replaced", [["raw_corpus"], ["raw_pairs"], ["raw_corpus", "raw_pairs"]])
 def test_a_run_goes_on_with_the_tables_that_it_made_whatever_another_run_puts_in_their_place(
     finished: Settings,  # noqa: F811
     tmp_path: Path,
-    replaced: str,
+    replaced: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
     ours = finished.model_copy(update={"home": tmp_path / "home"})
@@ -33,9 +37,9 @@ def test_a_run_goes_on_with_the_tables_that_it_made_whatever_another_run_puts_in
     write = generation.generate_pairs
 
     def write_after_the_other_run(*arguments: object) -> object:
-        other = fork(tmp_path / "log", run, theirs, replaced)
-        other.join()
-        assert other.exitcode == 0, (tmp_path / "log").read_text()
+        before = {key: current(ours, key) for key in replaced}
+        fork(tmp_path / "log", run, theirs, ",".join(replaced), False).join()
+        assert all(current(ours, key) != before[key] for key in replaced), (tmp_path / "log").read_text()
         return write(*arguments)
 
     monkeypatch.setattr(generation, "generate_pairs", write_after_the_other_run)
