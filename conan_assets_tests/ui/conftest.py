@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -28,9 +29,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[
 
 
 @pytest.fixture(scope="module")
-def address(finished: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make ui` prints."""
+    return tmp_path_factory.mktemp("served") / "ui.log"
+
+
+@pytest.fixture(scope="module")
+def address(finished: dict[str, str], log: Path) -> Iterator[str]:
     """Where `make ui` serves the finished graph."""
-    with served(tmp_path_factory.mktemp("served") / "ui.log", finished) as address:
+    with served(log, finished) as address:
         yield address
 
 

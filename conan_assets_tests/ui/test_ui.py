@@ -41,6 +41,13 @@ def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str,
     return {name: value.value for name, value in metadata.items() if not name.startswith("dagster/")}
 
 
+def test_the_ui_starts_without_a_warning_and_says_where_to_look(address: str, log: Path):
+    printed = log.read_text()
+    assert "warn" not in printed.lower(), printed
+    assert f"{address}/asset-groups" in printed
+    assert f"{address}/assets/leaderboard" in printed
+
+
 def test_the_lineage_shows_every_asset_of_the_finished_graph_in_green(ui: Ui, definitions: dg.Definitions):
     assets = definitions.resolve_asset_graph().get_all_asset_keys()
     expect(ui.open_lineage()).to_have_count(len(assets))
