@@ -20,7 +20,6 @@ FILES = [
     "evaluations/*/*.json",
     "evaluations/*/*.parquet",
     "releases/*/config.json",
-    "source_digests.json",
 ]
 
 

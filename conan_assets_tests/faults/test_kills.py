@@ -22,6 +22,7 @@ KILLS = 10
 KILLS_PER_HOME = 2
 SEED = 7
 IN_PROCESS = json.dumps({"execution": {"config": {"in_process": {}}}})
+BEFORE_THE_TEACHER = ("raw_corpus", "raw_pairs", "prompt_response_pairs", "training_pairs")
 TEACHER = 'key:"teacher_scores/tiny"'
 SECONDS_TO_REACH_A_STAGE = 120
 
@@ -107,7 +108,7 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path: Path, tiny_model: str) -> Terminal:
     terminal = Terminal(tmp_path, tiny_model)
-    assert run(terminal.settings, "+training_pairs,+prompt_response_pairs").success
+    assert run(terminal.settings, " or ".join(f'key:"{key}"' for key in BEFORE_THE_TEACHER)).success
     return terminal
 
 
