@@ -101,7 +101,7 @@ def _run_stage(trainer: Trainer, run_log: RunLog | None, directory: Path, run: s
                 with clock.saving():
                     save_state(directory, trainer.state(), run)
     if run_log is not None:
-        run_log.end_stage(trainer)
+        run_log.end_stage(trainer, clock.seconds)
 
 
 def _publish(

@@ -58,7 +58,7 @@ class RunLog:
         if trainer.table is not None:
             self._report["hard_negatives_missing"] = trainer.table.missing
         logger.info("training, stage %d: %s", trainer.stage + 1, _describe(trainer))
-        self._stage_started = self._step_started = time.monotonic()
+        self._step_started = time.monotonic()
 
     def write(self, metrics: Record) -> None:
         """Write a step's metrics and log how the run goes."""
@@ -76,12 +76,15 @@ class RunLog:
             detail=f"smoothed {losses}{self._samples / self._seconds:.1f} samples per second, "
             f"{self._tokens / self._seconds:,.0f} tokens per second"
         )
+        if "dev_ndcg_at_10" in metrics:
+            logger.info("%s: nDCG@10 on dev is %.2f", self._progress.what, 100 * metrics["dev_ndcg_at_10"])
         if self._progress.done == TIMED_STEP:
             left = seconds * (self._progress.total - TIMED_STEP) / 60
             logger.info("%s: a step takes %.1f s, those left about %.0f min", self._progress.what, seconds, left)
 
-    def end_stage(self, trainer: Trainer) -> None:
+    def end_stage(self, trainer: Trainer, seconds_of_saving: float) -> None:
         """Leave a table of what became of each sample's hard negatives, if they were replaced, and whether in vain."""
+        self._report["seconds_of_saving"] = self._report.get("seconds_of_saving", 0.0) + round(seconds_of_saving, 2)
         if trainer.table is None or trainer.data.retrieval is None or trainer.settings.dynamic_negatives.rule == "none":
             return
         path = self._directory / f"{DYNAMIC_NEGATIVES}{trainer.stage + 1}.parquet"

@@ -75,9 +75,16 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 class StateClock:
-    """When the next state is due: so many minutes after the last, and so late that saving takes little of the time."""
+    """When the next state is due: so many minutes after the last, and so late that saving takes little of the time.
+
+    Attributes
+    ----------
+    seconds
+        What saving has taken so far.
+    """
 
     def __init__(self, minutes: float) -> None:
+        self.seconds = 0.0
         self._pause = 60 * minutes
         self._due = time.monotonic() + self._pause
 
@@ -92,6 +99,7 @@ class StateClock:
         started = time.monotonic()
         yield
         now = time.monotonic()
+        self.seconds += now - started
         self._due = now + max(self._pause, (now - started) / SHARE_OF_SAVING) if self._pause else now
 
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conan_assets.training.state import State, StateError, load_state, save_state
+from conan_assets.training import state as state_module
+from conan_assets.training.state import State, StateClock, StateError, load_state, save_state
 
 STATE = State(
     1, 7, {"weight": torch.arange(6.0).reshape(2, 3), "flags": torch.tensor([True, False]), "count": torch.tensor(3)}
@@ -47,3 +48,30 @@ def test_any_flipped_bit_and_any_truncation_is_found_and_the_file_named(
     path.write_bytes(damaged)
     with pytest.raises(StateError, match=rf"the saved state {path} is damaged \(.*\): delete it, and training starts"):
         load_state(tmp_path, "run")
+
+
+def test_states_are_saved_by_time_and_never_for_more_than_a_fiftieth_of_it(monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+    monkeypatch.setattr(state_module.time, "monotonic", lambda: now[0])
+    for seconds, expected in ((1.0, 601.0), (30.0, 600.0 + 30 + 1_500)):
+        now[0] = 0.0
+        clock = StateClock(minutes=10)
+        now[0] = 599.0
+        assert not clock.is_due
+        now[0] = 600.0
+        assert clock.is_due
+        with clock.saving():
+            now[0] += seconds
+        now[0] = expected - 1
+        assert not clock.is_due
+        now[0] = expected + 600
+        assert clock.is_due
+        assert clock.seconds == seconds
+
+
+def test_a_state_after_every_step_is_an_extreme():
+    clock = StateClock(minutes=0)
+    assert clock.is_due
+    with clock.saving():
+        pass
+    assert clock.is_due
