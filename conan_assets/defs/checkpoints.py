@@ -182,7 +182,7 @@ def stages_of(settings: Settings, number: int) -> tuple[TrainingSettings, ...]:
 
 def _recipe(settings: Settings, stages: tuple[TrainingSettings, ...]) -> Mapping[str, object]:
     return {
-        "training": stages,
+        "training": [stage.deciding for stage in stages],
         "architecture": settings.architecture,
         "encoder": settings.base_model,
         "distillation_teacher": settings.distillation_teacher,

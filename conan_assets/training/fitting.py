@@ -15,6 +15,7 @@ from conan_assets.training.gradient_cache import MiniBatch
 MOST_CUT = 0.02
 """Share of the texts that a length chosen from the data may cut."""
 ROUNDED_TO = 16
+TOKENS_TRIED = 2_048
 SHARE_OF_FREE = {"cpu": 0.5, "cuda": 0.8}
 CPU_ACTIVATIONS = 2**30
 """On a CPU more is not faster: encoding again costs what touching fresh memory does."""
@@ -70,7 +71,7 @@ def fit_memory(
     encode
         Gives the embeddings of a mini-batch with their graph.
     mini_batches
-        A step's, of which the largest is tried.
+        A step's, of which the beginning of the largest is tried.
     parameters
         What is trained; its gradient and moments need memory too.
     processes
@@ -81,20 +82,33 @@ def fit_memory(
     NotEnoughMemoryError
         Not even one mini-batch fits.
     """
+    parameters = list(parameters)
     largest = max(mini_batches, key=lambda mini_batch: mini_batch.tokens)
     free = free_bytes(device) / (processes if device.type == "cpu" else 1)
-    trained = sum(parameter.numel() for parameter in parameters)
-    room = SHARE_OF_FREE[device.type] * free - BYTES_PER_PARAMETER * trained
-    needed = 0 if room <= 0 else saved_bytes(lambda: encode(largest), parameters)
-    if needed > room or room <= 0:
+    trained = BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in parameters)
+    room = SHARE_OF_FREE[device.type] * free - trained
+    tried = _beginning(largest, TOKENS_TRIED)
+    bytes_per_token = max(1, saved_bytes(lambda: encode(tried), parameters) // tried.tokens) if room > 0 else 1
+    if room < bytes_per_token * largest.tokens:
         raise NotEnoughMemoryError(
-            f"{trained:,} trained parameters need {BYTES_PER_PARAMETER * trained / 2**30:.1f} GiB for gradients and "
-            f"AdamW's moments and {largest.tokens:,} tokens {needed / 2**30:.1f} GiB for activations, and "
-            f"{free / 2**30:.1f} GiB are free for each process: lower tokens_per_mini_batch or max_tokens, set "
-            "architecture.gradient_checkpointing or architecture.lora, or take a smaller base model"
+            f"training needs {trained / 2**30:.1f} GiB for gradients and AdamW's moments and "
+            f"{bytes_per_token * largest.tokens / 2**30:.1f} GiB for the activations of {largest.tokens:,} tokens, and "
+            f"{SHARE_OF_FREE[device.type]:.0%} of the {free / 2**30:.1f} GiB that are free for a process are at hand: "
+            + (f"lower tokens_per_mini_batch to {int(room // bytes_per_token):,}, or " if room > 0 else "")
+            + "set max_tokens, architecture.gradient_checkpointing or architecture.lora, or take a smaller base model"
         )
-    bytes_per_token = max(1, needed // largest.tokens)
     return int(min(room, CPU_ACTIVATIONS) if device.type == "cpu" else room) // bytes_per_token, bytes_per_token
+
+
+def _beginning(mini_batch: MiniBatch, tokens: int) -> MiniBatch:
+    """Return the first rows of a mini-batch, at least one, that have at most so many tokens."""
+    count = len(mini_batch.rows)
+    rows = max(1, min(count, tokens * count // mini_batch.tokens))
+    features = {
+        name: value[:rows].clone() if isinstance(value, Tensor) and value.ndim and len(value) == count else value
+        for name, value in mini_batch.features.items()
+    }
+    return MiniBatch(mini_batch.rows[:rows], features, rows * mini_batch.tokens // count, mini_batch.seed)
 
 
 def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[nn.Parameter]) -> int:

@@ -118,8 +118,9 @@ def _publish(
 
 
 def _config_fingerprint(config: TrainingConfig) -> str:
-    """Return the fingerprint of what decides the result: not who watches, and not the order of keys."""
-    return fingerprint(TRAINING_VERSION, json.loads(replace(config, trackers=()).to_json()))
+    """Return the fingerprint of what decides the result: not who watches, nor memory, nor the order of keys."""
+    deciding = replace(config, trackers=(), stages=tuple(stage.deciding for stage in config.stages))
+    return fingerprint(TRAINING_VERSION, json.loads(deciding.to_json()))
 
 
 def _data_files(directory: Path) -> list[Path]:

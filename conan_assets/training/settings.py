@@ -4,6 +4,7 @@
 (arXiv 2407.15831).
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -252,6 +253,11 @@ class TrainingSettings:
         if self.negatives_per_query == 0 and self.in_batch_negatives == "none":
             raise ValueError("negatives_per_query is 0 and in_batch_negatives is none: a query needs a negative")
         return self
+
+    @property
+    def deciding(self) -> "TrainingSettings":
+        """The stage without what changes no weight: it may be set otherwise and a run still goes on, or is reused."""
+        return replace(self, tokens_in_memory="auto", save_every_minutes=10.0)
 
     @property
     def negatives_in_loss(self) -> int:

@@ -42,7 +42,8 @@ class Layers(nn.Module):
 
 
 def mini_batch(tokens: int) -> MiniBatch:
-    return MiniBatch([0], {"input": torch.ones(tokens, 4)}, tokens, 0)
+    """Return a mini-batch of ``tokens`` texts of one token each."""
+    return MiniBatch([*range(tokens)], {"input": torch.ones(tokens, 4)}, tokens, 0)
 
 
 def test_what_autograd_keeps_is_counted_once_and_without_the_weights():
@@ -60,12 +61,27 @@ def test_the_larger_mini_batch_and_the_memory_at_hand_decide_how_much_is_kept(mo
         assert found == (expected, 80)
 
 
-def test_a_stage_that_does_not_fit_names_the_settings_that_need_less(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("free", "way_out"), [(1_000, ": set max_tokens"), (100_000, "tokens_per_mini_batch to 290, or")]
+)
+def test_a_stage_that_does_not_fit_names_the_settings_that_need_less(
+    free: int, way_out: str, monkeypatch: pytest.MonkeyPatch
+):
     model = Layers()
-    for free in (100, 10_000):
-        monkeypatch.setattr(fitting, "free_bytes", lambda _, free=free: free)
-        with pytest.raises(NotEnoughMemoryError, match="lower tokens_per_mini_batch or max_tokens, set architecture"):
-            fit_memory(model, [mini_batch(1_000)], list(model.parameters()), CPU, 2)
+    monkeypatch.setattr(fitting, "free_bytes", lambda _: free)
+    with pytest.raises(NotEnoughMemoryError, match=rf"the activations of 5,000 tokens, .*{way_out}"):
+        fit_memory(model, [mini_batch(5_000)], list(model.parameters()), CPU, 2)
+
+
+def test_a_part_of_a_large_mini_batch_is_tried():
+    model, seen = Layers(), []
+
+    def encode(tried: MiniBatch) -> torch.Tensor:
+        seen.append(tried.tokens)
+        return model(tried)
+
+    assert fit_memory(encode, [mini_batch(50_000)], list(model.parameters()), CPU, 1)[1] == 80
+    assert seen == [2_048]
 
 
 def test_the_limit_of_a_container_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

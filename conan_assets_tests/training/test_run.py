@@ -162,13 +162,15 @@ def test_a_stage_without_dropout_of_its_own_has_the_models_again(tmp_path: Path,
     assert seen == [{0.0}, {0.1}, {0.3}]
 
 
-def test_who_watches_and_the_order_of_keys_are_no_part_of_a_run_and_another_config_is_refused_when_it_is_finished(
+def test_who_watches_memory_and_the_order_of_keys_are_no_part_of_a_run_and_a_finished_one_refuses_another_config(
     tmp_path: Path, tiny_model: str
 ):
     write_random_data(tmp_path / "data")
     config = make_config(tmp_path, tiny_model, replace(QUICK, max_steps=2))
     report = train(config)
     assert train(replace(config, trackers=())) == report
+    little = replace(QUICK, max_steps=2, tokens_in_memory=0, save_every_minutes=0)
+    assert train(make_config(tmp_path, tiny_model, little)) == report
     reordered = replace(QUICK, max_steps=2, losses=dict(reversed(QUICK.losses.items())))
     assert train(make_config(tmp_path, tiny_model, reordered)) == report
     with pytest.raises(StateError, match="finished run of another config"):
