@@ -1,7 +1,7 @@
 """BM25 over a corpus: a teacher for mining and the baseline of every retrieval report."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bm25s
 import numpy as np
@@ -18,7 +18,7 @@ _ENGLISH_STOP_WORDS = frozenset({
     "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
 })
 # fmt: on
-_stem = Stemmer.Stemmer("english").stemWords
+_stem: Callable[[list[str]], list[str]] = Stemmer.Stemmer("english").stemWords
 
 
 def tokenize(text: str) -> list[str]:

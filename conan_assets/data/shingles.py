@@ -98,7 +98,8 @@ class Shingles:
         sizes = self.sizes[texts]
         first = np.cumsum(sizes) - sizes
         rows = np.arange(sizes.sum()) + np.repeat(self.offsets[texts] - first, sizes)
-        return np.repeat(keys.astype(np.uint64) << _32, sizes) | self.hashes[rows]
+        keyed: np.ndarray = np.repeat(keys.astype(np.uint64) << _32, sizes) | self.hashes[rows]
+        return keyed
 
 
 def sorted_distinct(values: np.ndarray) -> np.ndarray:
@@ -109,4 +110,5 @@ def sorted_distinct(values: np.ndarray) -> np.ndarray:
 
 def _mix(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> _29)) * _MIXER
-    return values ^ (values >> _29)
+    mixed: np.ndarray = values ^ (values >> _29)
+    return mixed

@@ -36,7 +36,8 @@ class TextFile:
 
     def sizes(self, numbers: np.ndarray) -> np.ndarray:
         """Return the bytes of those texts, int64 of shape (len(numbers),)."""
-        return self._ends[numbers + 1] - self._ends[numbers]
+        lengths: np.ndarray = self._ends[numbers + 1] - self._ends[numbers]
+        return lengths
 
     def gather(self, numbers: np.ndarray) -> pl.Series:
         """Return those texts."""

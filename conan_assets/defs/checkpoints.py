@@ -78,7 +78,7 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
         raw_corpus: pl.LazyFrame,
         raw_pairs: pl.LazyFrame,
         training_pairs: pl.LazyFrame,
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Train the base model on all training pairs with in-batch negatives (weak supervision)."""
 
         def build(directory: Path) -> Report:
@@ -135,7 +135,7 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         training_pairs: pl.LazyFrame,
         hard_negatives: pl.LazyFrame,
         **teacher: pl.LazyFrame,
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         from conan_assets.mining.judge import relabelled_positives
 
         def build(directory: Path) -> Report:

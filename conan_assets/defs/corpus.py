@@ -43,7 +43,7 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         can_subset=True,
     )
     @retried
-    def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
+    def sources(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult[None]]:
         check_data(settings)
         recipe = source_fingerprints(settings, storage)
         made_from = {"sources": [{"source": name, "fingerprint": value} for name, value in recipe.items()]}

@@ -42,7 +42,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         raw_corpus: pl.LazyFrame,
         raw_pairs: pl.LazyFrame,
         prompt_response_pairs: pl.LazyFrame,
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Keep what the rounds train on: natural and written pairs, without anything that an evaluation set holds."""
         from conan_assets.evaluation.suites import require_measured, suite_files_fingerprint
 

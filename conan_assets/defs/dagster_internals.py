@@ -9,7 +9,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.execution import compute_logs
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.runs import SqliteRunStorage
-from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]
 
 __all__ = [
     "AssetCheckExecutionRecord",

@@ -62,9 +62,10 @@ def _is_dead(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
 def _is_running(pid: int, logged_at: float) -> bool:
     """Return whether the process that logged something at ``logged_at`` is there, not a later one with its number."""
     try:
-        return psutil.Process(pid).create_time() < logged_at + SECONDS_CLOCKS_DIFFER
+        began: float = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return False
+    return began < logged_at + SECONDS_CLOCKS_DIFFER
 
 
 def main() -> None:

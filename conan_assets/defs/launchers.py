@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conan_assets.training.config import TrainingConfig
 
 
-class Launcher(dg.ConfigurableResource):
+class Launcher(dg.ConfigurableResource[None]):
     """Trains in the asset's own process."""
 
     def train(self, context: dg.AssetExecutionContext, config: "TrainingConfig") -> Report:

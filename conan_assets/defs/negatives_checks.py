@@ -63,14 +63,16 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
 def _without_text(storage: Storage, key: dg.AssetKey) -> int:
     with_text = storage.table(CORPUS_KEY).filter(DOCUMENT_TEXT != "")
     kept = storage.table(key).filter(pl.col("verdict") == "kept")
-    return kept.join(with_text, on="doc_id", how="anti").select(pl.len()).collect().item()
+    rows: int = kept.join(with_text, on="doc_id", how="anti").select(pl.len()).collect().item()
+    return rows
 
 
 def _positives_among_negatives(storage: Storage, key: dg.AssetKey) -> int:
     judged = judgements_of(*(storage.table(dg.AssetKey(name)) for name in ("training_pairs", "raw_pairs")))
     kept = storage.table(key).filter(pl.col("verdict") == "kept")
     positives = judged.filter(pl.col("score") > 0)
-    return kept.join(positives, on=["query_id", "doc_id"], how="semi").select(pl.len()).collect().item()
+    rows: int = kept.join(positives, on=["query_id", "doc_id"], how="semi").select(pl.len()).collect().item()
+    return rows
 
 
 def _result(

@@ -48,7 +48,7 @@ def build_release_assets(settings: Settings, checks: Sequence[dg.AssetChecksDefi
 
 def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="4")
-    def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
+    def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
         """Compare all rounds, the base model and BM25."""
         from conan_assets.evaluation.leaderboard import build_leaderboard
 
@@ -78,7 +78,7 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         code_version="4",
     )
     @retried
-    def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
+    def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
         """Release the best checkpoint by the dev metric as a sentence-transformers folder with a model card."""
         from conan_assets.evaluation.comparison import keep_scores
         from conan_assets.evaluation.hub import hub_token, push_release

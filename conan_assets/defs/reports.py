@@ -62,7 +62,7 @@ def _build_report(
     @on_the_gpu
     def report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         from conan_assets.encoding.encoder import Encoder
         from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
         from conan_assets.evaluation.suites import suite_files_fingerprint

@@ -34,7 +34,7 @@ def reuse_or_build(
     build: Callable[[Path], Report],
     key: dg.AssetKey | None = None,
     unfinished: Callable[[Report], Sequence[str]] = lambda report: (),
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Return the asset's result: found under its fingerprint, or built by ``build`` in a directory of its own.
 
     The fingerprint covers the asset's key and code version, ``recipe`` (the settings that matter to it) and the

@@ -55,7 +55,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         raw_pairs: pl.LazyFrame,
         training_pairs: pl.LazyFrame,
         **tables: pl.LazyFrame,
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         from conan_assets.mining.hard_negatives import mine_hard_negatives
 
         def build(directory: Path) -> Report:

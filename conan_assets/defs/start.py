@@ -31,7 +31,7 @@ def build_base_checkpoint(settings: Settings) -> list[dg.AssetsDefinition]:
 
     @dg.asset(key=KEY, group_name="round_0", kinds={"pytorch"}, code_version=code_version(start=START_VERSION))
     @retried
-    def base_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
+    def base_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
         """Take the base model as it is."""
         model = settings.base_model
         weights = fingerprint_model(model.model, model.revision)
@@ -54,7 +54,7 @@ def _build_warm_start(settings: Settings) -> dg.AssetsDefinition:
         code_version=code_version(start=START_VERSION),
     )
     @retried
-    def released_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
+    def released_checkpoint(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
         """Take the release that was there when the training pairs last changed; the base model if there was none."""
         pairs = storage.artifacts.current("training_pairs").content
         release = _release_before(storage, pairs)

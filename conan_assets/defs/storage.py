@@ -23,7 +23,7 @@ SECONDS_OF_AN_UNKNOWN_RUN = 2 * 24 * 3600
 """How long the notes of a run stay that another instance of Dagster executes."""
 
 
-class Storage(dg.ConfigurableResource):
+class Storage(dg.ConfigurableResource[None]):
     """The storage root of a programme: everything the graph writes lies below it.
 
     A run reads the versions that it made, reused or read first; what other runs make meanwhile does not reach it.

@@ -34,7 +34,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     @(on_the_gpu if isinstance(gate, BiEncoderTeacher) else unlimited)
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         """Write pairs for the corpus: by an LLM, or sentences of the documents where the profile names none."""
         from conan_assets.synthesis.generation import generate_pairs, generation_recipe
 

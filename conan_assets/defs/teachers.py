@@ -37,7 +37,7 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
     @(unlimited if teacher.kind == "bm25" else on_the_gpu)
     def teacher_scores(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         from conan_assets.mining.teacher_scores import score_with_teacher
 
         def build(directory: Path) -> Report:

@@ -115,7 +115,8 @@ def write_model_card(path: Path, choice: Choice, origin: Origin) -> None:
 
 def body_of(card: Path) -> str:
     """Return a card without its front matter, which is for machines."""
-    return ModelCard.load(card, ignore_metadata_errors=True).text.strip()
+    text: str = ModelCard.load(card, ignore_metadata_errors=True).text
+    return text.strip()
 
 
 def _made(choice: Choice, base_name: str) -> str:

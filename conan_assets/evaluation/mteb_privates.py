@@ -19,7 +19,8 @@ def registered_task(base: type[Task], metadata: TaskMetadata, **members: object)
     """Return a task of one's own, an instance of ``base``, that mteb knows by its name: aggregation looks it up."""
     task_class = type(metadata.name, (base,), {"metadata": metadata, **members})
     _TASKS_REGISTRY[metadata.name] = task_class
-    return task_class()
+    task: Task = task_class()
+    return task
 
 
 def document_texts(corpus: Dataset) -> list[str]:

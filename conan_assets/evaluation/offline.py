@@ -58,7 +58,9 @@ def _subset(task: AbsTask, folder: Path) -> dict[str, Any]:
     """Return mteb's form of a subset, by split."""
     if isinstance(task, AbsTaskRetrieval):
         return {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
-    tables = DatasetDict({file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))})
+    tables: dict[str, Any] = DatasetDict(
+        {file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))}
+    )
     for split in task.eval_splits:
         if split not in tables:
             raise FileNotFoundError(f"{folder} lacks {split}.parquet")

@@ -24,7 +24,8 @@ def hidden_positive_bounds(table: pl.DataFrame) -> np.ndarray:
     is_lowest = pl.int_range(pl.len()).over("query_id") == 0
     references = positives.select(pl.when(is_lowest).then(second).otherwise(lowest)).to_series().to_numpy()
     bounds = _largest_ratio(positives["score"].to_numpy(), references)
-    return bounds[np.isfinite(bounds)]
+    finite: np.ndarray = bounds[np.isfinite(bounds)]
+    return finite
 
 
 def candidate_bounds(table: pl.DataFrame) -> np.ndarray:
@@ -64,4 +65,5 @@ def calibration_report(table: pl.DataFrame, settings: Calibration) -> dict[str, 
 
 def _largest_ratio(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return 1 - (references - scores) / np.abs(references)
+        ratios: np.ndarray = 1 - (references - scores) / np.abs(references)
+        return ratios

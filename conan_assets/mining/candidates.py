@@ -89,7 +89,8 @@ class Candidates:
 def places_within(queries: np.ndarray) -> np.ndarray:
     """Return each row's place among its query's, from 0, for ``queries`` in sorted order; int64."""
     counts = np.bincount(queries)
-    return np.arange(len(queries)) - (np.cumsum(counts) - counts)[queries]
+    places: np.ndarray = np.arange(len(queries)) - (np.cumsum(counts) - counts)[queries]
+    return places
 
 
 def ranks_within(queries: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -188,4 +188,5 @@ class Miner:
         return np.random.default_rng([self.settings.seed, first, *f"{self.collection.dataset}/{purpose}".encode()])
 
     def _keys(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        return queries * len(self.collection.doc_ids) + documents
+        keys: np.ndarray = queries * len(self.collection.doc_ids) + documents
+        return keys

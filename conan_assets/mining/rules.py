@@ -56,7 +56,8 @@ def top_k_perc_pos(scores: np.ndarray, references: np.ndarray, ranks: np.ndarray
     >>> top_k_perc_pos(np.array([0.8, 0.7, -0.3]), np.array([0.8, 0.8, -0.2]), np.array([1, 2, 1]), ratio=0.95)
     array([False,  True,  True])
     """
-    return scores < references - np.abs(references) * (1 - ratio)
+    kept: np.ndarray = scores < references - np.abs(references) * (1 - ratio)
+    return kept
 
 
 RULES: dict[str, Rule] = {

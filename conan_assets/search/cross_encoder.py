@@ -91,12 +91,13 @@ class CrossEncoderRetriever:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = choose_dtype(self._settings.dtype, device, self._path)
-        return CrossEncoder(
+        model: CrossEncoder = CrossEncoder(
             str(self._path),
             device=device,
             max_length=self._settings.max_tokens,
             model_kwargs={"dtype": dtype, "use_safetensors": True},
         )
+        return model
 
     def _namespace(self) -> str:
         files = sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".md")

@@ -147,7 +147,8 @@ class BestOf:
 
     def _matters(self) -> np.ndarray:
         """Return how many of each row's sorted keys to keep."""
-        return (self._keys[:, : self.k] != EMPTY).sum(axis=1)
+        found: np.ndarray = (self._keys[:, : self.k] != EMPTY).sum(axis=1)
+        return found
 
 
 class CloseToBest(BestOf):
@@ -181,11 +182,12 @@ class CloseToBest(BestOf):
         return self._keys[:, : max(self.k, self._count.max())].copy()
 
     def _limit(self, worst: np.ndarray) -> np.ndarray:
-        return worst - self._margin - self._relative * np.abs(worst)
+        floors: np.ndarray = worst - self._margin - self._relative * np.abs(worst)
+        return floors
 
     def _matters(self) -> np.ndarray:
         lowest = scores_to_integers(self._threshold) << 32
-        counts = ((self._keys >= lowest) & (self._keys != EMPTY)).sum(axis=1)
+        counts: np.ndarray = ((self._keys >= lowest) & (self._keys != EMPTY)).sum(axis=1)
         if (counts > self._keys.shape[1] - self.k).any():
             raise CrowdedError
         return counts

@@ -89,9 +89,10 @@ def _open_class(settings: PythonTeacher, documents: Sequence[str], retrievable: 
             "or lie in a folder of $PYTHONPATH"
         ) from error
     try:
-        return retriever(documents, retrievable=retrievable, **settings.options)
+        opened: Retriever = retriever(documents, retrievable=retrievable, **settings.options)
     except TypeError as error:
         raise TeacherError(
             f"the teacher's retriever {settings.retriever!r} cannot be called with the documents, retrievable and the "
             f"options {', '.join(settings.options) or '(none)'}: {error}"
         ) from error
+    return opened

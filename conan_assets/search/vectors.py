@@ -92,7 +92,8 @@ class ArrayVectors:
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Return those rows as float32."""
-        return self._values[indices].astype(np.float32, copy=False)
+        rows: np.ndarray = self._values[indices].astype(np.float32, copy=False)
+        return rows
 
 
 class FileVectors:
@@ -130,7 +131,8 @@ class FileVectors:
         return values.astype(np.float32, copy=False)
 
     def _position(self, row: int) -> int:
-        return self._offset + row * self.shape[1] * self._dtype.itemsize
+        start: int = self._offset + row * self.shape[1] * self._dtype.itemsize
+        return start
 
 
 class PickedVectors:

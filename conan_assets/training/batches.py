@@ -118,7 +118,7 @@ class BatchPlan:
     def _draw_positives(self, turn: int, samples: RetrievalSamples, drawn: np.ndarray) -> np.ndarray:
         """Return the place of one of each sample's positives in its list; not the query's own text, if it can be."""
         lengths = samples.positives.lengths[drawn]
-        chosen = self._generator("positive", turn).integers(lengths)
+        chosen: np.ndarray = self._generator("positive", turn).integers(lengths)
         for row, sample in enumerate(drawn):
             others = np.flatnonzero(samples.text_class[samples.positives[sample]] != samples.query_class[sample])
             if len(others) and chosen[row] not in others:

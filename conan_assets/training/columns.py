@@ -29,7 +29,8 @@ class StringColumn:
         return len(self.array)
 
     def __getitem__(self, index: int) -> str:
-        return self.array[int(index)].as_py()
+        text: str = self.array[int(index)].as_py()
+        return text
 
 
 @dataclass(frozen=True)
@@ -183,4 +184,5 @@ def name_row(samples: Columns, row: int, where: Path) -> str:
 
 
 def _first_null(column: pa.Array | pa.ChunkedArray) -> int:
-    return pc.index(column.is_null(), pa.scalar(True)).as_py()
+    row: int = pc.index(column.is_null(), pa.scalar(True)).as_py()
+    return row

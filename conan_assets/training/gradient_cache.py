@@ -74,12 +74,12 @@ class GradientCache:
 
     def backward(self, gradient: Tensor) -> None:
         """Add the gradient of the parameters, given that of the embeddings in the order of :meth:`embed`."""
-        shares = gradient.split([len(mini_batch.rows) for mini_batch in self._mini_batches])
+        shares = gradient.split([len(mini_batch.rows) for mini_batch in self._mini_batches])  # type: ignore[no-untyped-call]
         for number, (mini_batch, share) in enumerate(zip(self._mini_batches, shares, strict=True)):
             graph = self._graphs[number]
             self._graphs[number] = None
             output = graph if graph is not None else self._encode_seeded(mini_batch)
-            output.backward(share.to(output.dtype))
+            output.backward(share.to(output.dtype))  # type: ignore[no-untyped-call]
 
     def _encode_seeded(self, mini_batch: MiniBatch) -> Tensor:
         torch.manual_seed(mini_batch.seed)

@@ -35,7 +35,7 @@ class TrainableModel:
     """
 
     def __init__(self, base: EncoderSettings, architecture: ArchitectureSettings, device: str, seed: int) -> None:
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         self.model = load_model(base, device, torch.float32)
         torch.manual_seed(seed)
         _set_pooling(self.model, architecture)
@@ -76,10 +76,11 @@ def add_head(model: SentenceTransformer, dim: int) -> None:
 def make_bidirectional(model: SentenceTransformer) -> None:
     """Let every token attend to all; raise ArchitectureError if the first one still does not see the last."""
     transformer = _transformer(model)
+    transformer.eval()  # type: ignore[no-untyped-call]
     transformer.config.is_causal = False
     tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device)
     with torch.inference_mode():
-        output = transformer.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+        output = transformer(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
     if torch.equal(output[0, 0], output[1, 0]):
         raise ArchitectureError(
             f"{type(transformer).__name__} stays causal: it does not read is_causal from its configuration; "

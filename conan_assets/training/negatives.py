@@ -94,7 +94,8 @@ class NegativeTable:
 
     def swapped_in(self, samples: np.ndarray) -> np.ndarray:
         """Return which current negatives of ``samples`` were not in their first set, bool of shape (samples, n)."""
-        return self.current[samples] >= self.size
+        exhausted: np.ndarray = self.current[samples] >= self.size
+        return exhausted
 
     def update(self, step: int, samples: np.ndarray, scores: np.ndarray, positive: np.ndarray) -> Replacements:
         """Take in the scores of a step (from 1) and replace what has become easy.

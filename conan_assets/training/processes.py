@@ -83,7 +83,8 @@ class Processes:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in used if parameter.grad is not None]
         total = self.add(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, share in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
+        shares = total.split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
+        for gradient, share in zip(gradients, shares, strict=True):
             gradient.copy_(share.view_as(gradient))
 
 

@@ -50,7 +50,10 @@ class RetrievalSamples:
 
     @cached_property
     def _classes(self) -> np.ndarray:
-        return pa.concat_arrays([self.texts.array, self.queries.array]).dictionary_encode().indices.to_numpy()
+        numbers: np.ndarray = (
+            pa.concat_arrays([self.texts.array, self.queries.array]).dictionary_encode().indices.to_numpy()
+        )
+        return numbers
 
 
 def join_samples(parts: Sequence[RetrievalSamples]) -> RetrievalSamples:

@@ -119,7 +119,8 @@ class TextEncoder:
             name: value.to(self.processes.device, non_blocking=True) if isinstance(value, Tensor) else value
             for name, value in mini_batch.features.items()
         }
-        return self.model(features)["sentence_embedding"]
+        embeddings: Tensor = self.model(features)["sentence_embedding"]
+        return embeddings
 
 
 def _fit_length(model: SentenceTransformer, texts: Sequence[str], settings: TrainingSettings) -> TextLengths:

@@ -31,7 +31,7 @@ class MasterWeights:
         cast_parameters(model, dtype)
         self._parameters = list(trainable.values())
         self._hooks = [
-            parameter.register_post_accumulate_grad_hook(_move_gradient_to(master))
+            parameter.register_post_accumulate_grad_hook(_move_gradient_to(master))  # type: ignore[no-untyped-call]
             for parameter, master in zip(self._parameters, self.masters.values(), strict=True)
             if parameter is not master
         ]
