@@ -55,7 +55,7 @@ def seal(document: Mapping[str, Any]) -> str:
 def unseal(path: Path) -> dict[str, Any]:
     """Return the document that was sealed into a file; raise DamagedError, which names it, if it is another one."""
     try:
-        document = json.loads(path.read_bytes())
+        document: dict[str, Any] = json.loads(path.read_bytes())
         digest = document.pop(_DIGEST)
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: it is not the JSON that was written") from error

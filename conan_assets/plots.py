@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.files import atomic_path
 
 MOST_MARKED_POINTS = 20
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from conan_assets.artifacts import ArtifactError, ArtifactStore, fingerprint
+from conan_assets.artifacts import ArtifactStore, fingerprint
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.files import atomic_path, remove_leftovers, temporary_path
+from conan_assets.files import ArtifactError, atomic_path, remove_leftovers, temporary_path
 from conan_assets.integrity import seal, unseal
 
 

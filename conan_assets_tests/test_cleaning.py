@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conan_assets.artifacts import ArtifactError, ArtifactStore, remove_leftovers, temporary_path
+from conan_assets.artifacts import ArtifactStore
 from conan_assets.cleaning import clean_storage, mark_as_read
+from conan_assets.files import ArtifactError, remove_leftovers, temporary_path
 
 NOBODY = 2**22 + 1
 DAY = 24 * 3600

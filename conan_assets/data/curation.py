@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conan_assets.artifacts import temporary_path
 from conan_assets.data.blocks import read_blocks, write_blocks
 from conan_assets.data.curation_report import count_reasons, report_of
 from conan_assets.data.decontamination import EvaluationSets
@@ -38,6 +37,7 @@ from conan_assets.data.judged import JudgedPairs
 from conan_assets.data.language import in_other_languages
 from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import PAIRS, TableError
+from conan_assets.files import temporary_path
 from conan_assets.progress import Progress
 
 logger = logging.getLogger("conan_assets")

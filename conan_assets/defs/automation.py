@@ -13,11 +13,12 @@ from datetime import timedelta
 
 import dagster as dg
 
-from conan_assets.artifacts import Artifact, ArtifactError, fingerprint
+from conan_assets.artifacts import Artifact, fingerprint
 from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, source_fingerprints
 from conan_assets.defs.dagster_internals import SerializableErrorInfo
 from conan_assets.defs.storage import Storage
+from conan_assets.files import ArtifactError
 from conan_assets.settings import Settings
 
 RELEASE_KEY = dg.AssetKey("released_model")

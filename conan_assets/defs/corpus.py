@@ -9,7 +9,6 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from conan_assets.artifacts import temporary_path
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.digests import remembered_digests
 from conan_assets.data.sources import load_source, source_fingerprint
@@ -17,6 +16,7 @@ from conan_assets.data.tables import CORPUS, PAIRS, Table
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
+from conan_assets.files import temporary_path
 from conan_assets.settings import Settings
 from conan_assets.settings.inputs import check_data
 

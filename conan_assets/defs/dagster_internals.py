@@ -33,7 +33,7 @@ def format_consoles(
     shows
         Whether a record is shown.
     """
-    open_console = _loggers.create_console_logger
+    open_console = _loggers.create_console_logger  # type: ignore[attr-defined]
 
     def open_formatted(name: str, level: str | int) -> logging.Logger:
         console = open_console(name, level)
@@ -42,9 +42,9 @@ def format_consoles(
             handler.addFilter(shows)
         return console
 
-    _loggers.create_console_logger = open_formatted
+    _loggers.create_console_logger = open_formatted  # type: ignore[attr-defined]
 
 
 def watch_output_with(script: Path) -> None:
     """Have a script of ours watch over the processes that copy the output of this process's runs."""
-    compute_logs.watch_orphans.__file__ = str(script)
+    compute_logs.watch_orphans.__file__ = str(script)  # type: ignore[attr-defined]

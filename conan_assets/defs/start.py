@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from conan_assets.artifacts import ArtifactError
 from conan_assets.cleaning import RELEASES
 from conan_assets.defs.checkpoints import MODEL, build_pretrained, round_key
 from conan_assets.defs.limits import retried
@@ -14,6 +13,7 @@ from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.files import ArtifactError
 from conan_assets.settings import Settings
 
 KEY = round_key(0, "checkpoint")

@@ -9,10 +9,10 @@ import dagster as dg
 import polars as pl
 from pydantic import PrivateAttr
 
-from conan_assets.artifacts import Artifact, ArtifactError, ArtifactStore
+from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.cleaning import EMBEDDINGS, POINTER
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.files import atomic_path
+from conan_assets.files import ArtifactError, atomic_path
 from conan_assets.integrity import DamagedError, seal, unseal
 
 TABLE = "table.parquet"

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.models import width_of
 from conan_assets.encoding.settings import Dtype
+from conan_assets.files import atomic_path
 
 TOKENS = 1_024
 REPEATS = 5

@@ -47,7 +47,8 @@ class Embeddings:
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Return those rows as float32 of shape (len(indices), dim)."""
-        return self._stored[self._numbers[indices]].astype(np.float32)
+        rows: np.ndarray = self._stored[self._numbers[indices]].astype(np.float32)
+        return rows
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start`` to ``stop`` as float32 of shape (stop - start, dim)."""

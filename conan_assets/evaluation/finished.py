@@ -13,10 +13,11 @@ import polars as pl
 from mteb.abstasks import AbsTask
 from mteb.results import TaskResult
 
-from conan_assets.artifacts import atomic_path, fingerprint
+from conan_assets.artifacts import fingerprint
 from conan_assets.cleaning import mark_as_read
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.evaluation.report import EVALUATION_VERSION
+from conan_assets.files import atomic_path
 from conan_assets.integrity import digest_file, require_intact, seal, unseal
 from conan_assets.progress import logger
 

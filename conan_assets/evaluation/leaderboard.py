@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.evaluation.choice import Choice, merge_entries
 from conan_assets.evaluation.leaderboard_plot import plot_leaderboard
 from conan_assets.evaluation.leaderboard_table import as_html, as_markdown, sections
 from conan_assets.evaluation.report import LeaderboardEntry, StageCost, in_points
 from conan_assets.evaluation.settings import EvaluationError
+from conan_assets.files import atomic_path
 
 
 def build_leaderboard(

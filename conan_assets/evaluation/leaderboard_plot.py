@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.evaluation.report import LeaderboardEntry, ScoreRow
+from conan_assets.files import atomic_path
 
 NAMED_AT_MOST = 10
 INCHES_PER_SUITE = 4.0

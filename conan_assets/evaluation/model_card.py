@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.choice import Choice
 from conan_assets.evaluation.report import BASE_MODEL, LeaderboardEntry
+from conan_assets.files import atomic_path
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
 LINEAGE_FILE = "training_lineage.json"

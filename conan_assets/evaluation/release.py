@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from conan_assets.artifacts import atomic_path, temporary_path
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
@@ -13,6 +12,7 @@ from conan_assets.evaluation.choice import Choice
 from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, public_name, write_model_card
 from conan_assets.evaluation.report import ReleaseReport
 from conan_assets.evaluation.serving import SERVING_FILE, make_readable, write_serving_files
+from conan_assets.files import atomic_path, temporary_path
 
 RELEASE_FOLDER = "model"
 LAST_PUBLISHED = "last_published"

@@ -11,7 +11,6 @@ import mteb
 import polars as pl
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.finished import FinishedTask, FinishedTasks, TaskCost
@@ -29,7 +28,7 @@ from conan_assets.evaluation.report import (
 from conan_assets.evaluation.report_builder import ReportBuilder
 from conan_assets.evaluation.settings import EvaluationError, SuiteSettings
 from conan_assets.evaluation.suites import SuiteTask, suite_tasks
-from conan_assets.files import full_disk_error
+from conan_assets.files import atomic_path, full_disk_error
 from conan_assets.progress import Progress, logger
 
 

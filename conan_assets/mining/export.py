@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import TEXT_ID
+from conan_assets.files import atomic_path
 
 Row = dict[str, Any]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.files import atomic_path
 
 BINS = 50
 PANELS_PER_ROW = 2

@@ -66,7 +66,8 @@ class CrossEncoderRetriever:
         keys = np.array([_key(query, text) for query, text in zip(left, right, strict=True)], KEY)
         missing = self._scores.locate(keys) < 0
         self._compute({keys[i]: (left[i], right[i]) for i in np.flatnonzero(missing)})
-        return self._scores.map()[self._scores.locate(keys)].reshape(len(keys))
+        scores: np.ndarray = self._scores.map()[self._scores.locate(keys)].reshape(len(keys))
+        return scores
 
     def _compute(self, pairs: dict[bytes, tuple[str, str]]) -> None:
         started = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.files import atomic_path
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import BestOf, Neighbours

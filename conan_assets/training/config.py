@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from conan_assets.artifacts import atomic_path
 from conan_assets.encoding.settings import STRICT, EncoderSettings
+from conan_assets.files import atomic_path
 from conan_assets.schema import explain
 from conan_assets.training.architecture import ArchitectureSettings
 from conan_assets.training.settings import TrainingSettings

@@ -131,10 +131,11 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[nn.Parameter
 def free_bytes(device: torch.device) -> int:
     """Return the memory of ``device`` that nobody uses, within the limit of this process's group."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    available: int = psutil.virtual_memory().available
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
+        return min(available, int(limit) - int(used))
     except (OSError, ValueError):
-        return free
+        return available

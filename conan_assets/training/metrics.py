@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.files import atomic_path
 
 METRICS = "metrics.jsonl"
 

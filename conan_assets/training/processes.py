@@ -29,7 +29,7 @@ class Processes:
 
     def __init__(self) -> None:
         state = PartialState(cpu=not torch.cuda.is_available(), **meeting_place())
-        self.rank = state.process_index
+        self.rank: int = state.process_index
         self.count = state.num_processes
         self.device = state.device
         self.wait = state.wait_for_everyone

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from conan_assets.artifacts import atomic_path, fingerprint, fingerprint_file
+from conan_assets.artifacts import fingerprint, fingerprint_file
+from conan_assets.files import atomic_path
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_dev_samples, read_training_data
 from conan_assets.training.model import MODEL, TrainableModel

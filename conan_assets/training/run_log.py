@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pyarrow.parquet as pq
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.files import atomic_path
 from conan_assets.progress import Progress
 from conan_assets.training.config import TrainingConfig, write_config
 from conan_assets.training.metrics import MetricsFile, Record, read_metrics

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from conan_assets.artifacts import atomic_path
+from conan_assets.files import atomic_path
 from conan_assets.training.weights import MasterWeights
 
 STATE = "state"

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from conan_assets.artifacts import remove_leftovers
 from conan_assets.defs import corpus
+from conan_assets.files import remove_leftovers
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import run
 

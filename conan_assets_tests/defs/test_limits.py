@@ -9,12 +9,12 @@ import pytest
 import yaml
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from conan_assets.artifacts import ArtifactError
 from conan_assets.data.tables import TableError
 from conan_assets.definitions import build_defs
 from conan_assets.defs import limits
 from conan_assets.defs.limits import retried
 from conan_assets.failures import is_transient
+from conan_assets.files import ArtifactError
 from conan_assets.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from conan_assets.artifacts import ArtifactError
 from conan_assets.defs.storage import Storage
+from conan_assets.files import ArtifactError
 
 
 @dg.asset
