@@ -17,6 +17,7 @@ from conan_assets.defs.checkpoint_checks import build_checkpoint_checks
 from conan_assets.defs.console import be_brief
 from conan_assets.defs.corpus import build_corpus_assets
 from conan_assets.defs.curation import build_curation_assets
+from conan_assets.defs.dead_runs import dead_runs
 from conan_assets.defs.io_managers import TableReader
 from conan_assets.defs.launchers import build_launcher
 from conan_assets.defs.release import build_release_assets
@@ -67,7 +68,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         asset_checks=checks,
         jobs=[train_job],
         schedules=[build_schedule(settings)],
-        sensors=[build_source_sensor(settings), failed_runs],
+        sensors=[build_source_sensor(settings), failed_runs, dead_runs],
         resources={
             "storage": storage,
             "io_manager": TableReader(storage=storage),

@@ -1,8 +1,8 @@
-"""End the runs whose process was killed: they would stay "started" for ever, hold their pool slots and the run queue.
+"""End the runs whose process was killed: they would stay "started" for ever, and the queue would wait for them.
 
 ``make demo`` and ``make ui`` begin with ``python -m conan_assets.defs.dead_runs``, which looks for the processes of an
-instance of this machine alone. With ``--all`` it asks for no process: `deploy/compose.yaml` calls it so before the code
-server, in which every run of that instance executes.
+instance of this machine alone; while the UI is open a sensor does. With ``--all`` it asks for no process:
+`deploy/compose.yaml` calls it so before the code server, in which every run of that instance executes.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from conan_assets.defs.dagster_internals import SqliteRunStorage
 
 SECONDS_CLOCKS_DIFFER = 60
 """How much later than what it logged a process may seem to have begun, after its machine's clock was set."""
+
+SECONDS_BETWEEN_LOOKS = 60
 
 logger = logging.getLogger("conan_assets")
 
@@ -66,6 +68,17 @@ def _is_running(pid: int, logged_at: float) -> bool:
     except psutil.NoSuchProcess:
         return False
     return began < logged_at + SECONDS_CLOCKS_DIFFER
+
+
+@dg.sensor(
+    minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="End the runs whose process was killed, before the queue waits for them.",
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Look for dead runs while the UI is open."""
+    ended = end_dead_runs(context.instance)
+    return dg.SkipReason(f"ended {', '.join(ended)}" if ended else "no run's process was killed")
 
 
 def main() -> None:

@@ -14,7 +14,9 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRun, DagsterRunStatus
 from dagster._core.events import EngineEventData
 
-from conan_assets.defs.dead_runs import end_dead_runs
+from conan_assets.definitions import build_defs
+from conan_assets.defs.dead_runs import dead_runs, end_dead_runs
+from conan_assets.settings import load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +63,19 @@ def test_a_killed_run_gives_its_place_in_the_pool_back(instance: dg.DagsterInsta
     (ended,) = end_dead_runs(instance)
     assert places_taken(instance) == 0
     assert instance.get_run_by_id(ended).status == DagsterRunStatus.FAILURE
+
+
+def test_the_queue_of_an_open_ui_is_freed_by_a_sensor_that_is_on_from_the_start(
+    instance: dg.DagsterInstance, held: subprocess.Popen
+):
+    os.kill(held.pid, signal.SIGKILL)
+    held.wait()
+    told = dead_runs(dg.build_sensor_context(instance=instance))
+    (run,) = instance.get_runs()
+    assert told.skip_message == f"ended {run.run_id}"
+    assert run.status == DagsterRunStatus.FAILURE
+    assert dead_runs.default_status == dg.DefaultSensorStatus.RUNNING
+    assert dead_runs in build_defs(load_settings("demo", {})).sensors
 
 
 def run_executed_by(instance: dg.DagsterInstance, pid: int, logged_at: float) -> DagsterRun:
