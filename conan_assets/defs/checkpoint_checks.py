@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -114,18 +115,25 @@ def _loss_fell(key: dg.AssetKey, folder: Path) -> dg.AssetCheckResult:
         schema={"stage": pl.Int64, "loss": pl.Float64},
         orient="row",
     )
-    rows = [_first_and_last(int(stage), part["loss"]) for (stage,), part in losses.group_by("stage")]
-    rose = [row for row in rows if row["steps"] >= FEWEST_STEPS and not row["last_loss"] < row["first_loss"]]
+    stages = [_stage_loss(int(stage), part["loss"]) for (stage,), part in losses.group_by("stage")]
+    rose = [stage for stage in stages if stage.steps >= FEWEST_STEPS and not stage.last_loss < stage.first_loss]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name="loss_fell",
         passed=not rose,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"stages": sorted(rows, key=lambda row: row["stage"])},
+        metadata={"stages": [stage._asdict() for stage in sorted(stages)]},
     )
 
 
-def _first_and_last(stage: int, losses: pl.Series) -> dict[str, float]:
+class _StageLoss(NamedTuple):
+    stage: int
+    steps: int
+    first_loss: float
+    last_loss: float
+
+
+def _stage_loss(stage: int, losses: pl.Series) -> _StageLoss:
     tenth = max(1, len(losses) // 10)
     first, last = losses.head(tenth).to_numpy().mean(), losses.tail(tenth).to_numpy().mean()
-    return {"stage": stage, "steps": len(losses), "first_loss": float(first), "last_loss": float(last)}
+    return _StageLoss(stage, len(losses), float(first), float(last))

@@ -8,7 +8,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
-from conan_assets.evaluation.report import StageCost
+from conan_assets.evaluation.report import StageCost, StageReport, parse
 from conan_assets.settings import Settings
 
 SOFTWARE = ("conan-assets", "mteb", "sentence-transformers", "transformers", "torch")
@@ -39,9 +39,9 @@ def stage_costs(settings: Settings, storage: Storage) -> list[StageCost]:
     """Return what every stage but the evaluations took, when it was built."""
     costs = []
     for round_name, stage, key in _stages(settings):
-        report = storage.current(key).report
-        tokens = report.get("prompt_tokens", 0) + report.get("completion_tokens", 0)
-        costs.append(StageCost(round_name, stage, report.get("seconds"), report.get("encoded"), tokens))
+        report = parse(StageReport, storage.current(key).report, key.to_user_string())
+        tokens = report.prompt_tokens + report.completion_tokens
+        costs.append(StageCost(round_name, stage, report.seconds, report.encoded, tokens))
     return costs
 
 

@@ -240,6 +240,16 @@ class LeaderboardEntry(NamedTuple):
     baseline: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """What any stage may report of its costs: seconds, texts encoded, tokens of the LLM."""
+
+    seconds: float | None = None
+    encoded: int | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
 class StageCost(NamedTuple):
     """What a stage of a round took beside its evaluation; None where a stage does not say."""
 
