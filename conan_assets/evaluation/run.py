@@ -60,7 +60,7 @@ def evaluate_encoder(
     references
         Directories that earlier evaluations wrote to, by the name to show (``"previous round"``, ``"base model"``).
     dims
-        Lengths to which the vectors are cut and scored by each task's main metric, beside whole ones.
+        Lengths to which the vectors are cut and scored by each task's main metric; whole ones are scored anyway.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def evaluate_encoder(
     queries = _write_queries(built, workdir / PER_QUERY)
     compared = {name: pl.read_parquet(folder / PER_QUERY) for name, folder in references.items()}
     lengths: list[LengthScore] = []
-    for dim in dims:
+    for dim in (dim for dim in dims if dim < encoder.dim):
         lengths += _scores_at(dim, encoder, store, suites, suite_tasks(suites, corpus, pairs), finished)
     report = built.report(encoder.settings.model, encoder.weights_fingerprint, tasks, suites)
     return replace(

@@ -178,7 +178,7 @@ def test_vectors_are_scored_at_every_length_as_sentence_transformers_cuts_them(
 ):
     from conan_assets.evaluation.local_tasks import local_task
 
-    report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished", dims=(16, 4))
+    report = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished", dims=(32, 16, 4))
     whole = evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
     assert report.rows == whole.rows
     assert [(row.dim, row.split, row.metric) for row in report.lengths] == [

@@ -67,7 +67,7 @@ def test_conan_zh_runs_from_the_hubs_layouts_to_a_release(tmp_path: Path):
         (mirror / "models/BAAI").mkdir(parents=True, exist_ok=True)
         (mirror / "models/BAAI" / name).symlink_to(mirror / "bert" / "model")
     hub_mirror.chinese_data(mirror / "datasets")
-    write_benchmark_tasks("MTEB(cmn, v1)", mirror)
+    write_benchmark_tasks("C-MTEB", mirror)
     few = {"max_steps": 2, "retrieval_batch_size": 4}
     held_out = {"train": {"split": "train[8:]"}, "dev": {"split": "train[:8]"}}
     sizes = {
