@@ -103,20 +103,12 @@ def curate(
         del documents  # their ids are no longer needed and as large as all that is kept of the pairs
         contamination = _judge(judged, sets, settings, languages or {}, teacher)
         counts = count_reasons(judged)
-        if counts["removed"].sum() == len(judged):
-            raise TableError(
-                f"none of {len(judged):,} train pairs is left after curation: {_in_words(counts)}; "
-                "loosen the limits under `curation`, or give a source that trains"
-            )
+        _require_some(counts, len(judged))
         write_blocks(_kept(judged), target, pl.DataFrame(schema=dict(PAIRS.columns)))
         report = report_of(judged, pl.scan_parquet(target), contamination, settings.examples_per_reason)
     report["seconds"] = round(time.monotonic() - started, 2)
-    logger.info(
-        "training pairs: %s of %s kept; removed %s",
-        f"{report['rows_out']:,}",
-        f"{report['rows_in']:,}",
-        _in_words(counts),
-    )
+    kept, judged_pairs = f"{report['rows_out']:,}", f"{report['rows_in']:,}"
+    logger.info("training pairs: %s of %s kept; removed %s", kept, judged_pairs, _in_words(counts))
     return report
 
 
@@ -183,6 +175,14 @@ def _kept(judged: JudgedPairs) -> Iterator[pl.DataFrame]:
         here = block.join(kept, on="row", how="semi", maintain_order="left")
         named = here.join(renamed, on="row", how="left", maintain_order="left")
         yield named.with_columns(query_id=pl.coalesce("asked_as", "query_id"))
+
+
+def _require_some(counts: pl.DataFrame, pairs: int) -> None:
+    if counts["removed"].sum() == pairs:
+        raise TableError(
+            f"none of {pairs:,} train pairs is left after curation: {_in_words(counts)}; "
+            "loosen the limits under `curation`, or give a source that trains"
+        )
 
 
 def _in_words(counts: pl.DataFrame) -> dict[str, int]:

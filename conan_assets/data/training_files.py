@@ -70,15 +70,8 @@ def write_training_files(
         How often the samples of a dataset are written, see :func:`conan_assets.data.weights.repeated`.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    samples = _samples(pairs)
-    asked = samples.height
-    if negatives is None:
-        samples = samples.with_columns(candidates=pl.lit([], dtype=pl.List(pl.String)))
-    else:
-        dropped = negatives.filter(pl.col("reason") == QUERY_DROPPED)
-        samples = samples.join(dropped, on="query_id", how="anti", maintain_order="left")
-        samples = samples.join(_ranked_pools(negatives), on="query_id", how="left", maintain_order="left")
-        samples = samples.with_columns(pl.col("candidates").fill_null([]))
+    asked = _samples(pairs)
+    samples = _with_candidates(asked, negatives)
     if teacher_scores is not None:
         for column in ("positives", "candidates"):
             samples = _with_scores(samples, column, teacher_scores)
@@ -99,7 +92,7 @@ def write_training_files(
     return {
         "retrieval_samples": tables["retrieval"].height,
         "queries_without_hard_negatives": samples.filter(pl.col("candidates").list.len() == 0).height,
-        "queries_dropped": asked - samples.height,
+        "queries_dropped": asked.height - samples.height,
         "training_texts": texts.height,
         "sts_samples": tables["sts"].height,
         "classification_samples": tables["classification"].height,
@@ -143,6 +136,16 @@ def _with_scores(samples: pl.DataFrame, column: str, teacher_scores: pl.DataFram
     empty = pl.lit([], dtype=pl.List(pl.Float32))
     joined = samples.join(lists, on="query_id", how="left", maintain_order="left")
     return joined.with_columns(pl.col(name).fill_null(empty))
+
+
+def _with_candidates(samples: pl.DataFrame, negatives: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the samples with their ranked negatives, without the queries that mining dropped."""
+    if negatives is None:
+        return samples.with_columns(candidates=pl.lit([], dtype=pl.List(pl.String)))
+    dropped = negatives.filter(pl.col("reason") == QUERY_DROPPED)
+    left = samples.join(dropped, on="query_id", how="anti", maintain_order="left")
+    ranked = left.join(_ranked_pools(negatives), on="query_id", how="left", maintain_order="left")
+    return ranked.with_columns(pl.col("candidates").fill_null([]))
 
 
 def _ranked_pools(negatives: pl.DataFrame) -> pl.DataFrame:

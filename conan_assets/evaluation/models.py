@@ -160,8 +160,8 @@ class CutEmbeddings(Embeddings):
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Return those rows as float32 of shape (len(indices), dim)."""
         rows = self._whole.rows(indices)[:, : self.shape[1]]
-        scores: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return scores
+        unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return unit
 
 
 class CutStore(EmbeddingStore):

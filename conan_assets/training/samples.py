@@ -50,9 +50,8 @@ class RetrievalSamples:
 
     @cached_property
     def _classes(self) -> np.ndarray:
-        numbers: np.ndarray = (
-            pa.concat_arrays([self.texts.array, self.queries.array]).dictionary_encode().indices.to_numpy()
-        )
+        texts = pa.concat_arrays([self.texts.array, self.queries.array])
+        numbers: np.ndarray = texts.dictionary_encode().indices.to_numpy()
         return numbers
 
 
