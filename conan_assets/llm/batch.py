@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from conan_assets.llm.completions import Messages, request_body, to_answer
-from conan_assets.llm.endpoint import CallError, Endpoint, EndpointError, UnknownError
+from conan_assets.llm.completions import Messages, record, request_body, to_answer
+from conan_assets.llm.endpoint import (
+    CallError,
+    Endpoint,
+    EndpointError,
+    NoCompletionError,
+    ParameterRefusedError,
+    UnknownError,
+    backoff_seconds,
+)
 from conan_assets.llm.journal import Answer, AnswerJournal, Submission
 from conan_assets.llm.settings import LanguageModel
 
@@ -35,7 +43,7 @@ ENDED = {"completed", "expired", "cancelled", "failed"}
 GATHERING_SECONDS = 0.05
 MAX_FAILURES_IN_A_ROW = 20
 
-Failures = dict[str, CallError]
+Failures = dict[str, CallError | EndpointError]
 Result = TypeVar("Result")
 
 
@@ -78,6 +86,10 @@ class BatchCalls:
         self._waiting[key] = messages, future
         return await future
 
+    def stop(self) -> set[asyncio.Task[Any]]:
+        """Return no task to wait for: what was sent goes on at the provider, and the journal knows it."""
+        return set()
+
     async def _send_soon(self) -> None:
         """Answer whatever is asked for within a moment; the futures get what goes wrong."""
         await asyncio.sleep(GATHERING_SECONDS)
@@ -89,6 +101,8 @@ class BatchCalls:
         except Exception as raised:  # whatever it is, the prompts must not wait for ever
             error = raised
         for key, (_, future) in waiting.items():
+            if future.done():  # nobody waits for it any longer
+                continue
             if (answer := self._journal.find(key)) is not None:
                 future.set_result(answer)
             else:
@@ -98,6 +112,15 @@ class BatchCalls:
         """Record the answers to ``prompts``, from batches that are under way and from new ones."""
         under_way = self._journal.uncollected(prompts, self.endpoint.name)
         await _all(self._resume(submission, prompts) for submission in under_way)
+        sent = self.endpoint.token_limit
+        failures = await self._submit_all(prompts)
+        refused = (failure for failure in failures.values() if isinstance(failure, ParameterRefusedError))
+        if any(self.endpoint.rename_token_limit(failure, sent) for failure in refused):
+            failures |= await self._submit_all(prompts)
+        return failures
+
+    async def _submit_all(self, prompts: dict[str, Messages]) -> Failures:
+        """Send those of ``prompts`` that have no answer; return why some still have none."""
         unanswered = {key: messages for key, messages in prompts.items() if self._journal.find(key) is None}
         failures = await _all(self._submit(part, prompts) for part in self._parts(unanswered))
         return {key: failure for part in failures for key, failure in part.items()}
@@ -108,7 +131,7 @@ class BatchCalls:
         lines: dict[str, bytes] = {}
         size = 0
         for key, messages in prompts.items():
-            body = request_body(self._settings, messages)
+            body = request_body(self._settings, messages, self.endpoint.token_limit)
             request = {"custom_id": key, "method": "POST", "url": PATH, "body": body}
             line = json.dumps(request, ensure_ascii=False).encode() + b"\n"
             if lines and (len(lines) == limits.max_requests or size + len(line) > limits.max_file_megabytes * 1e6):
@@ -124,9 +147,10 @@ class BatchCalls:
             file = await self.endpoint.client.files.create(
                 file=(f"{NAME}.jsonl", b"".join(lines.values())), purpose="batch"
             )
+        file_id = _text_of(file, "id")
         submission = Submission(uuid.uuid4().hex, self.endpoint.name, tuple(lines))
         self._journal.note(submission)
-        batch = await self._create(submission.name, file.id)
+        batch = await self._create(submission.name, file_id)
         self._journal.note(replace(submission, batch_id=batch.id))
         self._counts["batches"] += 1
         logger.info("batch %s: %s prompts sent", batch.id, f"{len(lines):,}")
@@ -152,16 +176,18 @@ class BatchCalls:
         for attempt in range(self._settings.calls.max_retries + 1):
             try:
                 with self.endpoint.errors():
-                    return await batches.create(
+                    batch = await batches.create(
                         completion_window="24h", endpoint=PATH, input_file_id=file_id, metadata={NAME: name}
                     )
+                _text_of(batch, "id")
+                return batch
             except CallError:
                 batch_id = await self._find(name)
                 if batch_id is not None:
                     return await self._look(batch_id)
                 if attempt == self._settings.calls.max_retries:
                     raise
-                await asyncio.sleep(min(0.5 * 2**attempt, 8.0))
+                await asyncio.sleep(backoff_seconds(attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _find(self, name: str) -> str | None:
@@ -174,13 +200,15 @@ class BatchCalls:
 
     async def _look(self, batch_id: str) -> "Batch":
         with self.endpoint.errors():
-            return await self.endpoint.client.batches.retrieve(batch_id)
+            batch = await self.endpoint.client.batches.retrieve(batch_id)
+        _text_of(batch, "status")
+        return batch
 
     async def _finish(self, submission: Submission, batch_id: str, prompts: dict[str, Messages]) -> Failures:
         """Wait until the batch has ended, record its answers, and return why the other prompts have none."""
         batch = await self._ended(batch_id)
         reason = "no_result" if batch.status == "completed" else f"batch_{batch.status}"
-        failures = {key: CallError(reason, f"batch {batch_id} holds no answer") for key in submission.keys}
+        failures: Failures = {key: CallError(reason, f"batch {batch_id} holds no answer") for key in submission.keys}
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id is not None:
                 with self.endpoint.errors():
@@ -225,10 +253,34 @@ class BatchCalls:
                 logger.warning("a batch's result cannot be read: %.80r", line)
                 continue
             try:
-                self._journal.record(key, _answer_in(result, prompts.get(key, [])))
-            except CallError as error:
-                failures[key] = CallError(error.reason, self.endpoint.without_key(str(error)))
+                self._take(key, result, prompts)
+            except (CallError, EndpointError) as error:
+                failures[key] = error
         return failures
+
+    def _take(self, key: str, result: dict[str, Any], prompts: dict[str, Messages]) -> None:
+        """Record the answer in one line of a batch's results; raise CallError or EndpointError when it is none."""
+        from openai.types.chat import ChatCompletion
+
+        error, response = result.get("error"), result.get("response")
+        if error:
+            about = error if isinstance(error, dict) else {"message": str(error)}
+            raise CallError(
+                str(about.get("code") or "batch_error"), self.endpoint.without_key(str(about.get("message") or ""))
+            )
+        response = response if isinstance(response, dict) else {}
+        body, status = response.get("body"), response.get("status_code")
+        if status != 200:
+            problem = body.get("error") if isinstance(body, dict) else None
+            raise self.endpoint.error_of_status(status, problem, json.dumps(body, ensure_ascii=False)[:300])
+        try:
+            completion = ChatCompletion.model_validate(body)
+        except ValidationError as invalid:
+            raise NoCompletionError(str(invalid)[:300]) from None
+        if key in prompts:
+            record(self._journal, self._settings, prompts[key], to_answer(completion, prompts[key]))
+        else:  # asked by a run with other prompts, which will look for it
+            self._journal.record(key, to_answer(completion, []))
 
 
 async def _all(batches: Iterable[Coroutine[None, None, Result]]) -> list[Result]:
@@ -240,19 +292,9 @@ async def _all(batches: Iterable[Coroutine[None, None, Result]]) -> list[Result]
     return [result for result in results if not isinstance(result, BaseException)]
 
 
-def _answer_in(result: dict[str, Any], messages: Messages) -> Answer:
-    """Return the answer in one line of a batch's results; raise CallError with the reason when there is none."""
-    from openai.types.chat import ChatCompletion
-
-    error, response = result.get("error"), result.get("response")
-    if error:
-        about = error if isinstance(error, dict) else {"message": str(error)}
-        raise CallError(str(about.get("code") or "batch_error"), str(about.get("message") or ""))
-    response = response if isinstance(response, dict) else {}
-    if response.get("status_code") != 200:
-        body = json.dumps(response.get("body"), ensure_ascii=False)[:300]
-        raise CallError(f"status_{response.get('status_code')}", body)
-    try:
-        return to_answer(ChatCompletion.model_validate(response.get("body")), messages)
-    except ValidationError as problem:
-        raise CallError("no_completion", str(problem)[:300]) from None
+def _text_of(reply: object, name: str) -> str:
+    """Return an attribute that a reply must have; the SDK does not check what a server sends."""
+    value = getattr(reply, name, None)
+    if not isinstance(value, str):
+        raise NoCompletionError(f"the reply has no {name}: {str(reply)[:200]!r}")
+    return value

@@ -1,11 +1,16 @@
 """Who asks a language model: never the same prompt twice, never more than the budget."""
 
 import asyncio
+import logging
+import threading
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from conan_assets.llm.batch import BatchCalls
 from conan_assets.llm.chat import ChatCalls
@@ -14,6 +19,10 @@ from conan_assets.llm.endpoint import CallError
 from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
 from conan_assets.llm.limits import BudgetSpentError, Spending
 from conan_assets.llm.settings import LanguageModel
+
+logger = logging.getLogger("conan_assets")
+
+Result = TypeVar("Result")
 
 
 class Client:
@@ -61,6 +70,17 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Let the calls that have left finish, which are paid for, and end the others, as when a run is interrupted."""
+        tasks, left = list(self._in_flight.values()), self._calls.stop()
+        for task in set(tasks) - left:
+            task.cancel()
+        if left:
+            seconds = self._settings.calls.timeout_seconds
+            logger.warning("waiting up to %.0f s for %s calls in flight, which are paid for", seconds, len(left))
+            _, late = await asyncio.wait(left, timeout=seconds)
+            for task in late:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._calls.endpoint.client.close()
 
     async def answer(self, messages: Messages) -> Answer:
@@ -81,7 +101,7 @@ class Client:
             if key not in self._in_flight:
                 self._in_flight[key] = asyncio.create_task(self._pay(key, messages))
                 self._in_flight[key].add_done_callback(lambda _: self._in_flight.pop(key))
-            return await self._in_flight[key]
+            return await asyncio.shield(self._in_flight[key])
         self.counts["answers_from_journal"] += 1
         self.spending.add(answer.prompt_tokens, answer.completion_tokens)
         return answer
@@ -118,8 +138,8 @@ class Asker:
 
         Raises EndpointError if the endpoint refuses all.
         """
-        with AnswerJournal(self._journal) as journal:
-            return asyncio.run(self._answers(journal, prompts))
+        with AnswerJournal(self._journal, self._settings.most_bytes_in_flight) as journal:
+            return run_in_order(self._answers(journal, prompts))
 
     def report(self) -> dict[str, Any]:
         """Return what all calls together used, and how many prompts have no answer by reason."""
@@ -146,3 +166,37 @@ class Asker:
         except BudgetSpentError:
             self._unanswered["budget_spent"] += 1
         return None
+
+
+def run_in_order(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run ``work`` in a thread of its own, so that an interrupt of this one cancels it and lets it clean up.
+
+    A signal may raise anything anywhere in the main thread, in the midst of an event loop too. A second interrupt does
+    not wait for the clean-up.
+    """
+    done: Future[Result] = Future()
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def run() -> Result:
+        task = asyncio.current_task()
+        assert task is not None, "asyncio.run makes one"
+        running.append((asyncio.get_running_loop(), task))
+        return await work
+
+    def target() -> None:
+        try:
+            done.set_result(asyncio.run(run()))
+        except BaseException as error:  # whatever it is, the thread that waits raises it
+            done.set_exception(error)
+
+    threading.Thread(target=copy_context().run, args=(target,), name="language model", daemon=True).start()
+    try:
+        return done.result()
+    except BaseException:
+        if not done.done():
+            while not running:
+                time.sleep(0.01)
+            for loop, task in running:
+                loop.call_soon_threadsafe(task.cancel)
+            done.exception()
+        raise

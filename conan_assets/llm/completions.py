@@ -1,10 +1,11 @@
 """What is sent for a prompt, and what is kept of the completion that comes back."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from conan_assets.artifacts import fingerprint
-from conan_assets.llm.endpoint import CallError
-from conan_assets.llm.journal import Answer
+from conan_assets.llm.endpoint import EndpointError, NoCompletionError
+from conan_assets.llm.journal import Answer, AnswerJournal
 from conan_assets.llm.settings import LanguageModel
 
 if TYPE_CHECKING:
@@ -16,20 +17,38 @@ Messages = list[dict[str, str]]
 CHARS_PER_TOKEN = 1.5
 """Fewest characters of a token in a mixed text; estimates of a prompt's tokens lie above the truth."""
 
+_LATEST = re.compile(r"[-:]latest$")
+_VERSION = re.compile(r"(-\d{3,8}|-\d{4}-\d\d-\d\d|[-:]latest|[:@].*)?")
+
 
 def journal_key(settings: LanguageModel, messages: Messages) -> str:
-    """Return the journal's key of a prompt: a fingerprint of the prompt, the model and the parameters."""
-    return fingerprint(messages, settings.model, settings.temperature, settings.max_completion_tokens)
+    """Return the journal's key of a prompt: a fingerprint of the prompt, the model that answers and the parameters."""
+    return fingerprint(messages, settings.answering_model, settings.temperature, settings.max_completion_tokens)
 
 
-def request_body(settings: LanguageModel, messages: Messages) -> dict[str, Any]:
-    """Return the body of the request that asks ``messages``."""
-    return {
-        "model": settings.model,
-        "messages": messages,
-        "temperature": settings.temperature,
-        "max_tokens": settings.max_completion_tokens,
-    }
+def record(journal: AnswerJournal, settings: LanguageModel, messages: Messages, answer: Answer) -> Answer:
+    """Record an answer under the model that gave it, and return it; raise EndpointError if another one was asked."""
+    if answer.model and not _is_same_model(settings.answering_model, answer.model):
+        journal.record(journal_key(settings.model_copy(update={"answers_as": answer.model}), messages), answer)
+        raise EndpointError(
+            f"the model {settings.model!r} was asked and {answer.model!r} answers: set generation.model to it, or "
+            "generation.answers_as where it is the same under another name; its answers are kept for that case"
+        )
+    journal.record(journal_key(settings, messages), answer)
+    return answer
+
+
+def _is_same_model(asked: str, answered: str) -> bool:
+    """Return whether two names differ in an organization, a date, a version's tag or a revision at most."""
+    one, other = (name.lower().rsplit("/", 1)[-1] for name in (asked, answered))
+    one = _LATEST.sub("", one)
+    return other.startswith(one) and _VERSION.fullmatch(other.removeprefix(one)) is not None
+
+
+def request_body(settings: LanguageModel, messages: Messages, token_limit: str) -> dict[str, Any]:
+    """Return the body of the request that asks ``messages``; ``token_limit`` is what the endpoint calls the limit."""
+    sampling = {} if settings.temperature is None else {"temperature": settings.temperature}
+    return {"model": settings.model, "messages": messages, token_limit: settings.max_completion_tokens, **sampling}
 
 
 def estimate_tokens(messages: Messages) -> int:
@@ -38,7 +57,7 @@ def estimate_tokens(messages: Messages) -> int:
 
 
 def to_answer(completion: "ChatCompletion", messages: Messages) -> Answer:
-    """Return what the journal keeps of a completion; raise CallError when it is none, or holds no message.
+    """Return what the journal keeps of a completion; raise NoCompletionError when it is none, or holds no message.
 
     The SDK does not check what a server sends: anything may stand anywhere.
     """
@@ -46,7 +65,7 @@ def to_answer(completion: "ChatCompletion", messages: Messages) -> Answer:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = getattr(choice, "message", None)
     if choice is None or message is None:
-        raise CallError("no_completion", f"the answer is no completion with a message: {str(completion)[:200]!r}")
+        raise NoCompletionError(f"the answer is no completion with a message: {str(completion)[:200]!r}")
     content, usage = _text(message.content), getattr(completion, "usage", None)
     return Answer(
         content=content,
@@ -54,6 +73,7 @@ def to_answer(completion: "ChatCompletion", messages: Messages) -> Answer:
         prompt_tokens=_count(usage, "prompt_tokens", estimate_tokens(messages)),
         completion_tokens=_count(usage, "completion_tokens", int(len(content) / CHARS_PER_TOKEN)),
         refusal=_text(getattr(message, "refusal", None)) or None,
+        model=_text(getattr(completion, "model", None)),
     )
 
 
@@ -67,4 +87,4 @@ def _text(content: object) -> str:
 
 def _count(usage: object, name: str, estimate: int) -> int:
     count = getattr(usage, name, None)
-    return count if isinstance(count, int) else estimate
+    return count if isinstance(count, int) and count >= 0 else estimate

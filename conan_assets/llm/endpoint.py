@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,11 +12,22 @@ API_KEY = "OPENAI_API_KEY"
 BASE_URL = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_PARAMETERS = re.compile(r"\b(temperature|max_tokens|max_completion_tokens)\b")
+
 BeforeRequest = Callable[[object], Awaitable[None]]
 
 
 class EndpointError(RuntimeError):
     """The endpoint refuses every call: no key, a wrong key, no such model."""
+
+
+class ParameterRefusedError(EndpointError):
+    """The endpoint refuses a parameter that every call has, or its value."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class UnknownError(EndpointError):
@@ -28,6 +40,13 @@ class CallError(RuntimeError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NoCompletionError(CallError):
+    """A reply of status 200 is no completion; the next one may be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("no_completion", message)
 
 
 class Endpoint:
@@ -44,6 +63,9 @@ class Endpoint:
     ----------
     client
         The SDK's client.
+    token_limit
+        Parameter that limits an answer's tokens: OpenAI's newer models refuse ``max_tokens``, and other servers may
+        ignore ``max_completion_tokens``.
 
     Raises
     ------
@@ -61,6 +83,7 @@ class Endpoint:
             raise EndpointError(
                 f"set ${API_KEY} for OpenAI's endpoint, or generation.base_url (or ${BASE_URL}) for another"
             )
+        self.token_limit = "max_tokens" if self._base_url else "max_completion_tokens"
         self.client = AsyncOpenAI(
             api_key=self._key or "none",
             base_url=self._base_url or OPENAI,
@@ -93,13 +116,48 @@ class Endpoint:
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise EndpointError(self._refusal(error)) from None
         except openai.APIStatusError as error:
-            raise CallError(f"status_{error.status_code}", self.without_key(str(error))) from None
+            raise self.error_of_status(error.status_code, error.body, str(error)) from None
         except openai.APITimeoutError as error:
             raise CallError("timeout", self.without_key(str(error))) from None
         except openai.APIError as error:
             raise CallError("connection", self.without_key(str(error))) from None
         except ValueError as error:
-            raise CallError("no_completion", self.without_key(f"the answer is no JSON: {error}")) from None
+            raise NoCompletionError(self.without_key(f"the answer is no JSON: {error}")) from None
 
-    def _refusal(self, error: Exception) -> str:
+    def error_of_status(self, status: int | None, body: object, message: str) -> CallError | EndpointError:
+        """Return what a status and the error in the body of a reply mean."""
+        about = body if isinstance(body, dict) else {}
+        if about.get("code") == "insufficient_quota":
+            return EndpointError(self._refusal(message))
+        parameter = _refused_parameter(about.get("param"), message) if status in (400, 422) else None
+        if parameter is not None:
+            setting = "max_completion_tokens" if parameter in TOKEN_LIMITS else parameter
+            return ParameterRefusedError(
+                parameter,
+                f"{self._refusal(message)}; it refuses {parameter}: change generation.{setting} or leave it out",
+            )
+        return CallError(f"status_{status}", self.without_key(message))
+
+    def rename_token_limit(self, refused: ParameterRefusedError, sent: str) -> bool:
+        """Return whether the limit of tokens now has another name than was ``sent`` and ``refused``."""
+        if refused.parameter == sent == self.token_limit:
+            self.token_limit = TOKEN_LIMITS[1 - TOKEN_LIMITS.index(sent)]
+        return refused.parameter == sent
+
+    def _refusal(self, error: object) -> str:
         return self.without_key(f"{self.name} refuses the model {self._model!r}: {error}")
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Return how long to wait after a failed ``attempt``, from 0, before the next one."""
+    return min(0.5 * 2**attempt, 8.0)
+
+
+def _refused_parameter(named: object, message: str) -> str | None:
+    """Return the parameter of every call that a refusal is about; None where it is about one prompt, or unclear."""
+    if "context length" in message or "context_length" in message:
+        return None
+    if named in ("model", "temperature", *TOKEN_LIMITS):
+        return str(named)
+    found = _PARAMETERS.search(message)
+    return found[0] if found and named is None else None

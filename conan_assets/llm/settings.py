@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+BYTES_PER_TOKEN, BYTES_PER_LINE = 8, 1_024
+
 
 class Section(BaseModel):
     """Settings without unknown keys, which nobody changes."""
@@ -93,7 +95,17 @@ class LanguageModel(Section):
     mode: Literal["chat", "batch"] = Field(
         default="chat", description="Calls one by one, or the provider's Batch API: cheaper, within a day."
     )
-    temperature: float = Field(default=0.7, ge=0, le=2, description="Temperature of sampling; 0 takes the likeliest.")
+    answers_as: str | None = Field(
+        default=None,
+        description="Name that the answers give the model, where it is another than `model`: of what an alias or a "
+        "deployment stands for. Null takes `model`, with or without a date, a tag or an organization.",
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="Temperature of sampling; null leaves it to the endpoint, since newer models refuse it.",
+    )
     max_completion_tokens: int = Field(
         default=800, ge=1, le=1_000_000, description="Most tokens of one answer, reasoning included."
     )
@@ -101,11 +113,21 @@ class LanguageModel(Section):
     batch: BatchLimits = Field(default=BatchLimits(), description="How the Batch API is used.")
     budget: Budget = Field(default=Budget(), description="What may be spent in all.")
 
+    @property
+    def answering_model(self) -> str:
+        """Name of the model that answers."""
+        return self.answers_as or self.model
+
+    @property
+    def most_bytes_in_flight(self) -> int:
+        """Bytes that the journal needs, from above, for the answers to the calls in flight."""
+        return self.calls.concurrency * (self.max_completion_tokens * BYTES_PER_TOKEN + BYTES_PER_LINE)
+
     def answer_recipe(self) -> dict[str, Any]:
         """Return what decides the answers: not how fast, where and at what price they are asked for."""
         prices = {"price_per_million_prompt_tokens", "price_per_million_completion_tokens"}
         return {
-            "model": self.model,
+            "model": self.answering_model,
             "temperature": self.temperature,
             "max_completion_tokens": self.max_completion_tokens,
             "max_corrections": self.calls.max_corrections,

@@ -19,7 +19,7 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.schema import explain
 from conan_assets.search.settings import TeacherSettings
 from conan_assets.settings.sections import CatalogueSettings, LaunchSettings, ProgrammeCuration
-from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, OpenAIGeneration
+from conan_assets.synthesis.settings import GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
@@ -66,7 +66,7 @@ class Settings(BaseModel):
         default_factory=dict, description="Models whose scores veto false negatives, by name."
     )
     generation: GenerationSettings = Field(
-        default=ExtractiveGeneration(kind="extractive"), description="How prompt-response pairs are written."
+        default=NoGeneration(kind="none"), description="How prompt-response pairs are written; by default none are."
     )
     curation: ProgrammeCuration = Field(
         default=ProgrammeCuration(), description="What is filtered out of the training pairs."

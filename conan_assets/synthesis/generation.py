@@ -66,7 +66,7 @@ def generate_pairs(
     chosen = passages.choose_passages(corpus, pairs, settings.seed)
     if isinstance(settings, ExtractiveGeneration):
         return extractive.extract_pairs(settings, chosen)
-    with AnswerJournal(journal_folder / JOURNAL) as journal:
+    with AnswerJournal(journal_folder / JOURNAL, settings.most_bytes_in_flight) as journal:
         written, report = writing.write_pairs(settings, chosen, journal)
     kept, gated = gates.apply_gates(settings.gates, written, corpus, languages or {}, teacher)
     kept = kept.select(*PAIRS.columns)

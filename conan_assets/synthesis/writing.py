@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from conan_assets.data.tables import PAIRS, check_table
-from conan_assets.llm.client import Client
+from conan_assets.llm.client import Client, run_in_order
 from conan_assets.llm.completions import Messages, journal_key
 from conan_assets.llm.endpoint import CallError, EndpointError
-from conan_assets.llm.journal import AnswerJournal
+from conan_assets.llm.journal import AnswerJournal, JournalError
 from conan_assets.llm.limits import BudgetSpentError
 from conan_assets.llm.parsing import AnswerError
 from conan_assets.progress import Progress
@@ -41,7 +41,7 @@ class _Writing:
     failures: list[dict[str, str]] = field(default_factory=list)
     failures_in_a_row: int = 0
     stopped: str = ""
-    error: EndpointError | None = None
+    error: EndpointError | JournalError | None = None
 
     @property
     def count(self) -> int:
@@ -65,7 +65,7 @@ def write_pairs(
         The endpoint refuses every call, or many passages in a row got no valid answer. What was answered is in the
         journal.
     """
-    return asyncio.run(_write_pairs(settings, passages, journal))
+    return run_in_order(_write_pairs(settings, passages, journal))
 
 
 async def _write_pairs(
@@ -107,10 +107,11 @@ async def _write_wave(
                 return
             try:
                 written = await _write_one(settings, client, passage, writing)
-            except (BudgetSpentError, EndpointError) as error:
+            except BudgetSpentError as error:
                 writing.stopped = str(error)
-                if isinstance(error, EndpointError):
-                    writing.error = error
+                return
+            except (EndpointError, JournalError) as error:
+                writing.stopped, writing.error = str(error), error
                 return
             progress.advance(written, f"{client.spending.prompt_tokens + client.spending.completion_tokens:,} tokens")
 

@@ -100,10 +100,11 @@ class BatchServer(ChatServer):
             if reply.drop:
                 errors.append(result | {"response": None, "error": {"code": "batch_expired", "message": "too late"}})
             elif reply.status != 200:
-                body = {"error": {"message": f"failed as told; {self.keys[-1]}"}}
+                body = {"error": {"message": f"failed as told; {self.keys[-1]}"} | reply.error}
                 errors.append(result | {"response": {"status_code": reply.status, "body": body}})
             else:
-                results.append(result | {"response": {"status_code": 200, "body": completion(reply)}})
+                body = completion(reply, request["body"]["model"])
+                results.append(result | {"response": {"status_code": 200, "body": body}})
         return {
             "status": self.status,
             "output_file_id": self._store(_lines(results)) if results else None,

@@ -24,19 +24,21 @@ class Reply:
     drop: bool = False
     cut_body: bool = False
     body: bytes | None = None
+    model: str = ""
+    error: dict[str, str] = field(default_factory=dict)
 
 
 def questions(*texts: str) -> Reply:
     return Reply(json.dumps({"pairs": [{"question": text} for text in texts]}))
 
 
-def completion(reply: Reply) -> dict[str, Any]:
+def completion(reply: Reply, model: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 0,
-        "model": "tiny",
+        "model": reply.model or model,
         "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
     }
@@ -76,17 +78,17 @@ class ChatServer:
             reply = self.script(len(self.requests), body)
         try:
             time.sleep(reply.delay_seconds)
-            self._send(handler, reply)
+            self._send(handler, reply, body)
         finally:
             with self.lock:
                 self.in_flight -= 1
 
-    def _send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+    def _send(self, handler: BaseHTTPRequestHandler, reply: Reply, body: dict[str, Any]) -> None:
         if reply.drop:
             handler.connection.close()
             return
-        answer = completion(reply)
-        failure = {"error": {"message": f"failed as told; {handler.headers['Authorization']}"}}
+        answer = completion(reply, body["model"])
+        failure = {"error": {"message": f"failed as told; {handler.headers['Authorization']}"} | reply.error}
         data = reply.body or json.dumps(answer if reply.status == 200 else failure).encode()
         handler.send_response(reply.status)
         for name, value in {"Content-Type": "application/json", **reply.headers}.items():

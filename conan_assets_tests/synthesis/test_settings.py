@@ -93,5 +93,3 @@ def test_a_gate_teacher_is_one_of_the_programme_that_searches():
     assert Settings.model_validate(programme({"teacher": "bm25"})).generation.gates.teacher == "bm25"
     with pytest.raises(ValueError, match=r"generation\.gates\.teacher is 'bge'; the teachers are bm25, cross"):
         Settings.model_validate(programme({"teacher": "bge"}))
-    with pytest.raises(ValueError, match="the cross-encoder 'cross', which cannot search"):
-        Settings.model_validate(programme({"teacher": "cross"}))
