@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from pathlib import Path
@@ -23,6 +23,9 @@ from conan_assets.llm.settings import LanguageModel
 logger = logging.getLogger("conan_assets")
 
 Result = TypeVar("Result")
+
+Ask = Callable[[Sequence[Messages]], Sequence[Answer | None]]
+"""Sends chat prompts and returns the answers in order, None where there is none."""
 
 
 class Client:
@@ -125,13 +128,15 @@ class Asker:
         Endpoint, model and budget.
     journal_folder
         Folder of the journal.
+    spent
+        Prompt and completion tokens that the budget has paid for already.
     """
 
-    def __init__(self, settings: LanguageModel, journal_folder: Path) -> None:
+    def __init__(self, settings: LanguageModel, journal_folder: Path, spent: tuple[int, int] = (0, 0)) -> None:
         self._settings = settings
         self._journal = journal_folder / JOURNAL
         self._unanswered: Counter[str] = Counter()
-        self._prompt_tokens = self._completion_tokens = 0
+        self._prompt_tokens, self._completion_tokens = spent
 
     def __call__(self, prompts: Sequence[Messages]) -> list[Answer | None]:
         """Return the answers, None where a call failed or the budget was spent.
@@ -142,7 +147,7 @@ class Asker:
             return run_in_order(self._answers(journal, prompts))
 
     def report(self) -> dict[str, Any]:
-        """Return what all calls together used, and how many prompts have no answer by reason."""
+        """Return what all calls used, with what was spent before, and how many prompts have no answer by reason."""
         return {
             "prompt_tokens": self._prompt_tokens,
             "completion_tokens": self._completion_tokens,

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from conan_assets.data.tables import NEGATIVES, check_table
+from conan_assets.llm.client import Ask
 from conan_assets.mining.audit import audit_report
 from conan_assets.mining.calibration import calibrated_ratio
 from conan_assets.mining.collection import MiningError, collections
-from conan_assets.mining.judge import Ask, judge_negatives
+from conan_assets.mining.judge import judge_negatives
 from conan_assets.mining.miner import Miner
 from conan_assets.mining.refresh import estimate_drift, pooled_documents, search_pools
 from conan_assets.mining.settings import STUDENT, MiningSettings, TopKPercPos

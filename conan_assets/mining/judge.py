@@ -1,11 +1,10 @@
 """An LLM reads the hardest kept negatives and says which are relevant after all (RLHN, arXiv 2505.16967)."""
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import polars as pl
 
 from conan_assets.data.tables import PAIRS, check_table
+from conan_assets.llm.client import Ask
 from conan_assets.llm.completions import Messages
 from conan_assets.llm.journal import Answer
 from conan_assets.llm.parsing import AnswerError, Form, enclose, read_answer
@@ -15,9 +14,6 @@ from conan_assets.mining.settings import JudgeSettings
 
 VERSION = 1
 """Raise it when the model is asked otherwise, or its verdicts have other consequences."""
-
-Ask = Callable[[Sequence[Messages]], Sequence[Answer | None]]
-"""Sends chat prompts and returns the answers in order, None where there is none."""
 
 DROPPED_REASON = "judged_relevant"
 RELABELLED_REASON = "relabelled_as_positive"

@@ -10,7 +10,8 @@ import polars as pl
 
 from conan_assets.llm.completions import Messages, estimate_tokens, journal_key
 from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
-from conan_assets.synthesis.passages import choose_passages, passages_to_ask_about, prompt_about
+from conan_assets.synthesis.grading import build_grading_prompt
+from conan_assets.synthesis.passages import Passage, choose_passages, passages_to_ask_about, prompt_about
 from conan_assets.synthesis.settings import OpenAIGeneration
 
 CHARS_PER_TOKEN = 4.0
@@ -27,20 +28,27 @@ def estimate_generation(
     """Return calls, tokens and cost of writing ``max_pairs`` pairs, if every first answer is valid; sends nothing.
 
     At most: prompts from above by their characters, answers at their longest. Expected: by typical tokens, answers as
-    long as the journal's so far. Prompts that the journal answers cost nothing. Prices of 0 give a cost of 0.
+    long as the journal's so far. Grades are counted for what is not written yet. Prompts that the
+    journal answers cost nothing. Prices of 0 give a cost of 0.
     """
     passages = passages_to_ask_about(settings, choose_passages(corpus, pairs, settings.seed))
     needed = -(-settings.max_pairs // settings.pairs_per_passage)
-    prompts = [prompt_about(settings, passage) for passage in islice(passages, needed)]
+    prompts = {passage: prompt_about(settings, passage) for passage in islice(passages, needed)}
     answers = AnswerJournal.answers_in(journal_folder / JOURNAL)
-    unanswered = [prompt for prompt in prompts if journal_key(settings, prompt) not in answers]
-    at_most = sum(map(estimate_tokens, unanswered)), len(unanswered) * settings.max_completion_tokens
-    expected = sum(map(_typical_tokens, unanswered)), round(len(unanswered) * _tokens_of_answer(settings, answers))
+    new = {about: prompt for about, prompt in prompts.items() if journal_key(settings, prompt) not in answers}
+    gradings = _gradings(settings, new)
+    asked = [*new.values(), *gradings]
+    calls, written_tokens = len(asked), len(gradings) * settings.max_completion_tokens
+    at_most = sum(map(estimate_tokens, asked)) + written_tokens, calls * settings.max_completion_tokens
+    expected = (
+        sum(map(_typical_tokens, asked)) + len(gradings) * TOKENS_PER_PAIR * settings.pairs_per_passage,
+        round(calls * _tokens_of_answer(settings, answers)),
+    )
     return {
         "model": settings.model,
         "pairs": min(settings.max_pairs, len(prompts) * settings.pairs_per_passage),
-        "calls": len(unanswered),
-        "answered_by_the_journal": len(prompts) - len(unanswered),
+        "calls": calls,
+        "answered_by_the_journal": len(prompts) - len(new),
         "prompt_tokens_expected": expected[0],
         "prompt_tokens_at_most": at_most[0],
         "completion_tokens_expected": expected[1],
@@ -48,6 +56,14 @@ def estimate_generation(
         "cost_expected": round(settings.budget.price(*expected), 4),
         "cost_at_most": round(settings.budget.price(*at_most), 4),
     }
+
+
+def _gradings(settings: OpenAIGeneration, passages: Collection[Passage]) -> list[Messages]:
+    """Return the prompts that ask for grades, without the questions that are not written yet."""
+    if settings.gates.min_grade is None:
+        return []
+    questions = [passage for passage in passages if passage.task == "question"]
+    return [build_grading_prompt(settings.prompt_language, passage.text, []) for passage in questions]
 
 
 def _typical_tokens(messages: Messages) -> int:

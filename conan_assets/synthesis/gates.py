@@ -9,6 +9,9 @@ Every pair is looked at once, and the first gate that it fails is the reason it 
 5. ``low_teacher_score``: the teacher's cosine of query and passage, or response, is below 0.4 (Conan-embedding,
    arXiv 2408.15710, section 3.1).
 
+6. ``low_grade``: the model that is asked for grades says that the passage does not answer the question, or that it
+   is unclear or unnatural; a question that got no grades passes.
+
 Graded sentence pairs are meant to score low at times: only gates 2 and 3 judge them.
 """
 
@@ -24,6 +27,7 @@ import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.text import compare_by
+from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.language import UNKNOWN_LANGUAGE, identify, may_be
 from conan_assets.synthesis.round_trip import GateTeacher, own_ranks
 from conan_assets.synthesis.settings import Gates
@@ -51,6 +55,7 @@ def apply_gates(
     corpus: pl.DataFrame,
     languages: Mapping[str, str],
     teacher: GateTeacher | None,
+    grader: Grader | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (kept rows of ``written``, report).
 
@@ -66,11 +71,16 @@ def apply_gates(
         ISO 639-1 code by dataset; passages of other datasets are identified one by one.
     teacher
         Searches for the round trip and scores; None leaves both gates out.
+    grader
+        Grades the questions that are left; None leaves its gate out.
     """
     started = time.monotonic()
     passages = corpus.select(passage_id="doc_id", passage=DOCUMENT_TEXT)
     judged = written.join(passages, on="passage_id", how="left", maintain_order="left").with_columns(
-        reason=pl.lit(None, pl.String), rank=pl.lit(None, pl.Int64), teacher_score=pl.lit(None, pl.Float32)
+        reason=pl.lit(None, pl.String),
+        rank=pl.lit(None, pl.Int64),
+        teacher_score=pl.lit(None, pl.Float32),
+        grade=pl.lit(None, pl.Float32),
     )
     gates = ["quotes_passage", "other_language", "near_duplicate"]
     judged = _remove(judged, "quotes_passage", _quoting(judged))
@@ -82,6 +92,10 @@ def apply_gates(
         judged = _remove(judged, "not_retrieved", judged["rank"] > settings.top_k)
         judged = _with_scores(judged, teacher)
         judged = _remove(judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score)
+    if grader is not None:
+        gates.append("low_grade")
+        judged = _with_grades(judged, grader)
+        judged = _remove(judged, "low_grade", judged["grade"] < settings.min_grade)
     report = _report(judged, gates, settings) | {"gates_seconds": round(time.monotonic() - started, 2)}
     logger.info("written pairs: %s of %s pass the gates", f"{report['pairs']:,}", f"{judged.height:,}")
     return judged.filter(OPEN).select(written.columns), report
@@ -165,6 +179,14 @@ def _with_scores(judged: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
     return judged.with_columns(teacher_score=pl.Series(scores).fill_nan(None))
 
 
+def _with_grades(judged: pl.DataFrame, grader: Grader) -> pl.DataFrame:
+    """Fill in ``grade`` of the questions not removed so far."""
+    rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION)
+    grades = np.full(judged.height, np.nan, np.float32)
+    grades[rows["row"].to_numpy()] = grader.lowest_grades(rows.select("passage_id", "passage", "query"))
+    return judged.with_columns(grade=pl.Series(grades).fill_nan(None))
+
+
 def _report(judged: pl.DataFrame, gates: list[str], settings: Gates) -> dict[str, Any]:
     counts = dict(judged.drop_nulls("reason").group_by("reason").len().iter_rows())
     kept = judged.filter(OPEN)
@@ -175,10 +197,12 @@ def _report(judged: pl.DataFrame, gates: list[str], settings: Gates) -> dict[str
         "rejected": judged.height - kept.height,
         "rejected_by_reason": [{"reason": gate, "pairs": counts.get(gate, 0)} for gate in gates],
         "rejected_examples": rejected.select(
-            "reason", "query", pl.coalesce("text", "passage").str.slice(0, 200), "rank", "teacher_score"
+            "reason", "query", pl.coalesce("text", "passage").str.slice(0, 200), "rank", "teacher_score", "grade"
         ).to_dicts(),
     }
     means = kept.select(
-        mean_rank_of_kept=pl.col("rank").mean(), mean_teacher_score_of_kept=pl.col("teacher_score").mean()
+        mean_rank_of_kept=pl.col("rank").mean(),
+        mean_teacher_score_of_kept=pl.col("teacher_score").mean(),
+        mean_grade_of_kept=pl.col("grade").mean(),
     )
     return report | {name: round(value, 4) for name, value in means.row(0, named=True).items() if value is not None}

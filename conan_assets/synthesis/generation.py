@@ -8,8 +8,10 @@ import polars as pl
 
 from conan_assets.data.tables import PAIRS
 from conan_assets.llm import parsing
+from conan_assets.llm.client import Asker
 from conan_assets.llm.journal import JOURNAL, AnswerJournal
-from conan_assets.synthesis import extractive, gates, passages, writing
+from conan_assets.synthesis import extractive, gates, grading, passages, writing
+from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration
 from conan_assets.synthesis.tasks import fingerprint_templates
 
@@ -25,7 +27,7 @@ def generation_recipe(settings: GenerationSettings) -> dict[str, Any]:
         return settings.recipe()
     if isinstance(settings, ExtractiveGeneration):
         return settings.recipe() | {"versions": [passages.VERSION, extractive.VERSION]}
-    versions = [passages.VERSION, writing.VERSION, parsing.VERSION, gates.VERSION]
+    versions = [passages.VERSION, writing.VERSION, parsing.VERSION, gates.VERSION, grading.VERSION]
     return settings.recipe() | {"versions": versions, "templates": fingerprint_templates(settings.prompt_language)}
 
 
@@ -68,10 +70,12 @@ def generate_pairs(
         return extractive.extract_pairs(settings, chosen)
     with AnswerJournal(journal_folder / JOURNAL, settings.most_bytes_in_flight) as journal:
         written, report = writing.write_pairs(settings, chosen, journal)
-    kept, gated = gates.apply_gates(settings.gates, written, corpus, languages or {}, teacher)
+    ask = Asker(settings, journal_folder, (report["prompt_tokens"], report["completion_tokens"]))
+    grader = Grader(settings, ask) if settings.gates.min_grade is not None else None
+    kept, gated = gates.apply_gates(settings.gates, written, corpus, languages or {}, teacher, grader)
     kept = kept.select(*PAIRS.columns)
     shown = {
         "pairs_by_task": kept.group_by("task").len("pairs").sort("task").to_dicts(),
         "example_pairs": kept.head(EXAMPLES).select("task", "query", "doc_id", "text", "score").to_dicts(),
     }
-    return kept, report | gated | shown
+    return kept, report | gated | (ask.report() if grader is not None else {}) | shown

@@ -59,6 +59,14 @@ class Gates(Section):
     near_duplicate_jaccard: float = Field(
         default=0.7, gt=0, le=1, description="Queries about one passage at least this similar are near-duplicates."
     )
+    min_grade: int | None = Field(
+        default=None,
+        ge=1,
+        le=5,
+        description="Least of the grades, from 1 to 5, that the model gives each question for being answered by its "
+        "passage, for being clear without it, and for sounding natural: one more call for each passage. Null asks for "
+        "none.",
+    )
     examples_per_reason: int = Field(default=3, ge=0, le=50, description="Rejected pairs of each reason in the report.")
 
 

@@ -95,14 +95,20 @@ def build_prompt(task: str, language: str, passage: str, pairs: int, seed: str) 
     seed
         Chooses persona, kind and length; the same seed gives the same prompt.
     """
-    text = _template(language, task).substitute(
+    return fill_template(
+        language,
+        task,
         passage=enclose(passage, "passage"),
         pairs=pairs,
         persona=_choose(language, "personas", seed),
         kind=_choose(language, f"{task}_kinds", seed),
         length=_choose(language, "lengths", seed),
     )
-    return [{"role": "user", "content": text}]
+
+
+def fill_template(language: str, name: str, **parts: object) -> Messages:
+    """Return the message that the template of that name makes of ``parts``."""
+    return [{"role": "user", "content": _template(language, name).substitute(parts)}]
 
 
 def read_pairs(answer: Answer, task: str, messages: Messages) -> Sequence[Written]:

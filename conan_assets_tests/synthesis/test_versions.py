@@ -10,7 +10,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.llm import parsing
 from conan_assets.llm.journal import Answer, AnswerJournal
 from conan_assets.mining import judge
-from conan_assets.synthesis import extractive, gates, passages, writing
+from conan_assets.synthesis import extractive, gates, grading, passages, writing
 from conan_assets.synthesis.generation import generation_recipe
 from conan_assets.synthesis.settings import ExtractiveGeneration, Gates, OpenAIGeneration
 from conan_assets_tests.data.frames import make_pairs
@@ -73,11 +73,18 @@ def judge_prompt(folder: Path) -> object:
     return judge.build_prompt("who purrs", "Cats purr.")
 
 
+def grade(folder: Path) -> object:
+    prompt = grading.build_grading_prompt("en", "Cats purr.", ["who purrs", "why"])
+    content = '{"grades": [{"answered": 5, "clear": 3, "natural": 4}, {"answered": 2, "clear": 5, "natural": 5}]}'
+    return prompt, grading.read_grades(Answer(content, "stop", 1, 1), prompt, 2)
+
+
 RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
     "the choice of passages": (choose, passages.VERSION, 1, "b1531b7dc4e433ce"),
     "extractive pairs": (extract, extractive.VERSION, 1, "5f53c0c21e6b85c2"),
     "written pairs": (write, writing.VERSION, 1, "18fea4d1efe3ceb0"),
     "gates": (gate, gates.VERSION, 1, "e954068062273ed1"),
+    "grades": (grade, grading.VERSION, 1, "9a94fad340385c5f"),
     "answers": (parse, parsing.VERSION, 1, "c52b3d8df233a3fb"),
     "the judge's prompt": (judge_prompt, judge.VERSION, 1, "07c91f7ed340e29f"),
 }
@@ -100,6 +107,7 @@ def test_other_results_have_another_version(run, version, set_version, golden, t
         (writing, OpenAIGeneration(kind="openai", model="tiny")),
         (parsing, OpenAIGeneration(kind="openai", model="tiny")),
         (gates, OpenAIGeneration(kind="openai", model="tiny")),
+        (grading, OpenAIGeneration(kind="openai", model="tiny")),
     ],
 )
 def test_every_version_is_part_of_the_recipe(module, generation, monkeypatch):
