@@ -1,12 +1,12 @@
 """Who asks a language model: never the same prompt twice, never more than the budget."""
 
 import asyncio
+import contextlib
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from conan_assets.llm.limits import BudgetSpentError, Spending
 from conan_assets.llm.settings import LanguageModel
 
 logger = logging.getLogger("conan_assets")
+
+SECONDS_TO_SEE_A_SIGNAL = 0.1
 
 Result = TypeVar("Result")
 
@@ -196,12 +198,17 @@ def run_in_order(work: Coroutine[Any, Any, Result]) -> Result:
 
     threading.Thread(target=copy_context().run, args=(target,), name="language model", daemon=True).start()
     try:
-        return done.result()
+        _wait_for(done)
     except BaseException:
-        if not done.done():
-            while not running:
-                time.sleep(0.01)
-            for loop, task in running:
+        for loop, task in running:
+            with contextlib.suppress(RuntimeError):  # it has just ended
                 loop.call_soon_threadsafe(task.cancel)
-            done.exception()
+        _wait_for(done)
         raise
+    return done.result()
+
+
+def _wait_for(done: Future[Result]) -> None:
+    """Wait so that a signal is seen: polars has system calls restarted, so a wait without an end is not interrupted."""
+    while not done.done():
+        wait([done], SECONDS_TO_SEE_A_SIGNAL)
