@@ -14,7 +14,8 @@ from typing import Any, Self
 from pydantic import ConfigDict, NonNegativeInt, ValidationError
 from pydantic.dataclasses import dataclass
 
-from conan_assets.artifacts import DISK_FULL, fingerprint
+from conan_assets.files import DISK_FULL, flush
+from conan_assets.integrity import digest_of
 
 JOURNAL = "answers.jsonl"
 """Name of the journal's file in its folder."""
@@ -155,11 +156,7 @@ class AnswerJournal:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._file.seek(0)
         self._file.truncate(self._read(self._file))
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush(self.path.parent)
 
     def _append(self, entry: dict[str, Any], sync: bool) -> None:
         line = _sealed(entry)
@@ -213,20 +210,22 @@ class AnswerJournal:
             self._submissions[submission.name] = submission
         else:
             key = entry.pop("key")
+            if not isinstance(key, str):
+                raise TypeError(key)
             self._answers[key] = Answer(**entry)
 
 
 def _sealed(entry: dict[str, Any]) -> bytes:
     """Return the line of an entry, with a digest of its bytes as its last key."""
     text = json.dumps(entry, ensure_ascii=False).encode()
-    return text[:-1] + _DIGEST + fingerprint(text).encode() + b'"}\n'
+    return text[:-1] + _DIGEST + digest_of(text).encode() + b'"}\n'
 
 
 def _unsealed(line: bytes) -> dict[str, Any]:
     """Return the entry in a line; raise ValueError when it is not what was written. Old lines have no digest."""
     body, mark, digest = line.rpartition(_DIGEST)
     text = body + b"}" if mark else line
-    if mark and digest != fingerprint(text).encode() + b'"}\n':
+    if mark and digest != digest_of(text).encode() + b'"}\n':
         raise ValueError("its digest is that of other text")
     entry: dict[str, Any] = json.loads(text)
     return entry
