@@ -80,9 +80,10 @@ class ChatCalls:
 
     async def _create(self, messages: Messages, token_limit: str) -> "ChatCompletion":
         with self.endpoint.errors():
-            return await self.endpoint.client.chat.completions.create(
+            completion: ChatCompletion = await self.endpoint.client.chat.completions.create(
                 **request_body(self._settings, messages, token_limit)
             )
+            return completion
 
     async def _wait_for_turn(self, request: object) -> None:
         self._under_way.discard(_this_task())

@@ -150,7 +150,7 @@ class Endpoint:
 
 def backoff_seconds(attempt: int) -> float:
     """Return how long to wait after a failed ``attempt``, from 0, before the next one."""
-    return min(0.5 * 2**attempt, 8.0)
+    return min(0.5 * 2.0**attempt, 8.0)
 
 
 def _refused_parameter(named: object, message: str) -> str | None:
