@@ -29,17 +29,13 @@ class Embeddings:
     ----------
     shape
         (rows, dim).
-    encoded
-        How many texts had to be encoded because they were not in the store.
-    seconds
-        Seconds that encoding took.
+    encoded, seconds
+        How many texts had to be encoded because they were not in the store, and how long that took.
     """
 
     def __init__(self, stored: np.ndarray, numbers: np.ndarray, encoded: int, seconds: float) -> None:
-        self._stored = stored
-        self._numbers = numbers
-        self.encoded = encoded
-        self.seconds = seconds
+        self._stored, self._numbers = stored, numbers
+        self.encoded, self.seconds = encoded, seconds
         self.shape = (len(numbers), stored.shape[1])
 
     def __len__(self) -> int:
@@ -47,8 +43,7 @@ class Embeddings:
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Return those rows as float32 of shape (len(indices), dim)."""
-        rows: np.ndarray = self._stored[self._numbers[indices]].astype(np.float32)
-        return rows
+        return np.asarray(self._stored[self._numbers[indices]], np.float32)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start`` to ``stop`` as float32 of shape (stop - start, dim)."""
@@ -84,8 +79,7 @@ class EmbeddingStore:
         keys = np.array([_key(text) for text in texts], dtype=KEY)
         numbers = rows.locate(keys)
         missing = np.flatnonzero(numbers < 0)
-        _, first = np.unique(keys[missing], return_index=True)
-        missing = missing[np.sort(first)]
+        missing = missing[np.sort(np.unique(keys[missing], return_index=True)[1])]
         started = time.monotonic()
         if len(missing):
             progress = Progress("storing embeddings", len(missing))
