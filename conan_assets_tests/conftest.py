@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
-def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "") -> str:
+def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "", positions: int = 64) -> str:
     """Save a random two-layer BERT with a character WordPiece vocabulary as a sentence-transformers folder."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -35,7 +35,7 @@ def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "") -> 
 
     pieces = [*string.ascii_lowercase, *string.digits, *".,:;()-_'?!", *more_characters]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces, *(f"##{piece}" for piece in pieces)]
-    tokenizer = BertTokenizerFast(vocab={piece: i for i, piece in enumerate(vocabulary)}, model_max_length=64)
+    tokenizer = BertTokenizerFast(vocab={piece: i for i, piece in enumerate(vocabulary)}, model_max_length=positions)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(vocabulary),
@@ -43,12 +43,12 @@ def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "") -> 
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
     )
     source = folder / "transformer"
     BertModel(config).save_pretrained(source)
     tokenizer.save_pretrained(source)
-    transformer = Transformer(str(source), max_seq_length=64)
+    transformer = Transformer(str(source), max_seq_length=positions)
     model = SentenceTransformer(modules=[transformer, Pooling(config.hidden_size)], device="cpu")
     model.save(str(folder / "model"))
     return str(folder / "model")

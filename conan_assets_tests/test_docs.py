@@ -77,7 +77,7 @@ def test_every_json_block_can_be_read_and_a_trainers_config_is_one(block: Block,
 
 def write_hub_cache(cache: Path, folder: Path) -> None:
     """Put a tiny model into the cache of the hub under each name that the documentation uses."""
-    model = Path(build_tiny_model(folder))
+    model = Path(build_tiny_model(folder, positions=512))
     for name in HUB_MODELS:
         repository = cache / f"models--{name.replace('/', '--')}"
         (repository / "refs").mkdir(parents=True)
