@@ -1,12 +1,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from conan_assets.settings import PROFILES, SettingsError, load_settings
+from conan_assets.settings import PROFILES, Settings, SettingsError, load_settings
 
 DEMO = yaml.safe_load((PROFILES / "demo.yaml").read_text())
 STS = {"kind": "folder", "path": "/data/sts", "task": "sts"}
@@ -153,3 +154,27 @@ def test_a_name_that_can_be_no_file_is_refused_in_a_line_that_one_can_read(name:
     with pytest.raises(SettingsError, match="there is no profile") as refused:
         load_settings(name, {})
     assert len(str(refused.value)) < 500
+
+
+BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+ANY_NUMBER = {"TopKAbs.threshold"}
+"""A teacher's scores may be on any scale."""
+
+
+def keys_of_the_schema() -> Iterator[tuple[str, dict]]:
+    schema = Settings.model_json_schema()
+    for name, model in {"Settings": schema, **schema["$defs"]}.items():
+        yield from ((f"{name}.{key}", value) for key, value in model.get("properties", {}).items())
+
+
+def numbers_in(value: dict) -> list[dict]:
+    return [variant for variant in value.get("anyOf", [value]) if variant.get("type") in ("number", "integer")]
+
+
+def test_every_key_is_described():
+    assert [name for name, value in keys_of_the_schema() if not ("description" in value or "const" in value)] == []
+
+
+def test_every_number_has_a_range():
+    unbounded = {name for name, value in keys_of_the_schema() if any(not BOUNDS & set(n) for n in numbers_in(value))}
+    assert unbounded == ANY_NUMBER

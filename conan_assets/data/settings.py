@@ -51,8 +51,10 @@ class _Source(BaseModel):
 class PythonDocsSource(_Source):
     """The documentation of the installed Python standard library, read with ``inspect``; needs no file or network."""
 
-    kind: Literal["python_docs"]
-    language: str | None = "en"
+    kind: Literal["python_docs"] = Field(description="The documentation of the installed Python standard library.")
+    language: str | None = Field(
+        default="en", pattern="^[a-z]{2}$", description="ISO 639-1 code; documents in another language do not train."
+    )
     min_query_chars: int = Field(default=25, ge=1, description="Shorter first lines are no queries.")
     min_document_chars: int = Field(default=100, ge=1, description="Shorter documents, signature aside, are left out.")
     test_percent: int = Field(default=40, ge=1, le=90, description="Share of the modules held out for testing.")
@@ -78,7 +80,7 @@ class BeirSource(_Source):
     ``qrels/{train,dev,test}`` (``query-id``, ``corpus-id``, ``score``) as Parquet or TSV with a header.
     """
 
-    kind: Literal["beir"]
+    kind: Literal["beir"] = Field(description="A folder in BEIR layout.")
     path: Location
 
 
@@ -122,9 +124,13 @@ class HubSource(_Hub):
     the default configuration with a split each for train, dev and test.
     """
 
-    kind: Literal["hub"]
-    corpus: HubTable = HubTable(config="corpus", split="corpus")
-    queries: HubTable = HubTable(config="queries", split="queries")
+    kind: Literal["hub"] = Field(description="Hugging Face datasets in BEIR layout.")
+    corpus: HubTable = Field(
+        default=HubTable(config="corpus", split="corpus"), description="The table of documents: _id, title, text."
+    )
+    queries: HubTable = Field(
+        default=HubTable(config="queries", split="queries"), description="The table of queries: _id, text."
+    )
     judgements: dict[Split, HubTable] = Field(
         default={"train": HubTable(split="train"), "test": HubTable(split="test")},
         min_length=1,
@@ -166,19 +172,19 @@ class PairsSource(_Folder):
     JSON list.
     """
 
-    kind: Literal["pairs"]
+    kind: Literal["pairs"] = Field(description="A folder of queries with their answers.")
 
 
 class StsSource(_Folder, _Graded):
     """Graded pairs of sentences, in files: ``sentence1``, ``sentence2`` and ``score``."""
 
-    kind: Literal["sts"]
+    kind: Literal["sts"] = Field(description="A folder of graded sentence pairs.")
 
 
 class ClassificationSource(_Folder):
     """Labelled texts, in files: ``text`` and ``label``."""
 
-    kind: Literal["classification"]
+    kind: Literal["classification"] = Field(description="A folder of labelled texts.")
 
 
 class HubPairsSource(_HubTables):
@@ -187,19 +193,19 @@ class HubPairsSource(_HubTables):
     ``query``, ``positive`` and optional ``negatives``: a text or a list of texts.
     """
 
-    kind: Literal["hub_pairs"]
+    kind: Literal["hub_pairs"] = Field(description="A Hugging Face dataset of queries with their answers.")
 
 
 class HubStsSource(_HubTables, _Graded):
     """Graded pairs of sentences, on the hub: ``sentence1``, ``sentence2`` and ``score``."""
 
-    kind: Literal["hub_sts"]
+    kind: Literal["hub_sts"] = Field(description="A Hugging Face dataset of graded sentence pairs.")
 
 
 class HubClassificationSource(_HubTables):
     """Labelled texts, on the hub: ``text`` and ``label``."""
 
-    kind: Literal["hub_classification"]
+    kind: Literal["hub_classification"] = Field(description="A Hugging Face dataset of labelled texts.")
 
 
 SourceSettings = Annotated[
@@ -223,8 +229,10 @@ class NearDuplicateSettings(BaseModel):
 
     min_jaccard: float = Field(default=0.7, gt=0, le=1, description="Texts at least this similar are near-duplicates.")
     permutations: int = Field(default=128, ge=4, le=1_024, multiple_of=4, description="Hashes of a signature.")
-    ngram: int = Field(default=5, ge=1, le=20)
-    seed: int = Field(default=0, ge=0)
+    ngram: int = Field(
+        default=5, ge=1, le=20, description="Words of an n-gram of a document, characters of one of a query."
+    )
+    seed: int = Field(default=0, ge=0, description="Of the MinHash permutations.")
 
 
 class CurationSettings(BaseModel):
@@ -232,9 +240,9 @@ class CurationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_query_chars: int = Field(default=3, ge=1)
-    max_query_chars: int = Field(default=2_000, ge=1)
-    min_document_chars: int = Field(default=10, ge=1)
+    min_query_chars: int = Field(default=3, ge=1, description="Shorter queries are removed.")
+    max_query_chars: int = Field(default=2_000, ge=1, description="Longer queries are removed: they are documents.")
+    min_document_chars: int = Field(default=10, ge=1, description="Shorter documents are removed.")
     max_document_chars: int = Field(
         default=100_000, ge=1, description="Longer than any encoder reads: broken extraction."
     )
