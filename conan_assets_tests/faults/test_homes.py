@@ -21,6 +21,10 @@ def over_other_documents(settings: Settings, folder: Path, name: str = "miniatur
     return programme(folder / "other", settings.base_model.model, settings.home, rounds=1, name=name)
 
 
+def selection_of(keys: list[str]) -> str:
+    return " or ".join(f'key:"{key}"' for key in keys)
+
+
 def current(settings: Settings, key: str) -> str:
     return (settings.home / "assets" / key / "current").read_text()
 
@@ -38,7 +42,7 @@ def test_a_run_goes_on_with_the_tables_that_it_made_whatever_another_run_puts_in
 
     def write_after_the_other_run(*arguments: object) -> object:
         before = {key: current(ours, key) for key in replaced}
-        fork(tmp_path / "log", run, theirs, " or ".join(replaced), False).join()
+        fork(tmp_path / "log", run, theirs, selection_of(replaced), False).join()
         assert all(current(ours, key) != before[key] for key in replaced), (tmp_path / "log").read_text()
         return write(*arguments)
 
@@ -62,7 +66,7 @@ def test_the_home_of_another_programme_is_refused_in_either_order_and_stays_as_i
         assert "belongs to the programme 'miniature', not to 'another'" in refusal(theirs, selection)
     assert outcome(home) == outcome(finished.home)
     (home / "programme.json").unlink()
-    assert run(theirs, "raw_corpus or raw_pairs").success
+    assert run(theirs, selection_of(["raw_corpus", "raw_pairs"])).success
     assert "belongs to the programme 'another', not to 'miniature': set $CONAN_HOME" in refusal(ours, "*")
 
 
