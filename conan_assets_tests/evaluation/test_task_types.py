@@ -44,7 +44,7 @@ def suites_of(folders: Path) -> dict:
 @pytest.mark.slow
 def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, corpus, pairs, folders, tmp_path):
     report = evaluate_encoder(
-        encoder, store, suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished"
+        encoder, store, suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished", dims=(16,)
     )
     main = {row.type: row.metric for row in report.rows if row.main}
     assert main == {
@@ -58,6 +58,7 @@ def test_all_six_types_of_task_are_scored_by_their_main_metric(encoder, store, c
     values = {row.type: row.value for row in report.rows if row.main}
     assert values["Classification"] > 0.8
     assert values["PairClassification"] > 0.55
+    assert {(row.type, row.metric, row.dim) for row in report.lengths} == {(*pair, 16) for pair in main.items()}
 
 
 @pytest.mark.slow
