@@ -187,6 +187,7 @@ def _recipe(settings: Settings, stages: tuple[TrainingSettings, ...]) -> Mapping
         "encoder": settings.base_model,
         "distillation_teacher": settings.distillation_teacher,
         "source_weights": _source_weights(settings),
+        "dev_metric": settings.dev_metric if any(stage.early_stop is not None for stage in stages) else None,
     }
 
 

@@ -17,7 +17,7 @@ from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.evaluation.report import EVALUATION_VERSION, RoundReport, as_json, in_points, parse
 from conan_assets.evaluation.settings import SuiteSettings
-from conan_assets.search.teachers import SEARCH_VERSION
+from conan_assets.search.settings import SEARCH_VERSION
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"

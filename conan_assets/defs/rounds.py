@@ -16,8 +16,7 @@ from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.mining.miner import MINING_VERSION
-from conan_assets.search.settings import EXACT
-from conan_assets.search.teachers import SEARCH_VERSION
+from conan_assets.search.settings import EXACT, SEARCH_VERSION
 from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
@@ -77,7 +76,13 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
             write_table(negatives, directory)
             return report | (judge.report() if judge is not None else {})
 
-        recipe = {"mining": settings.mining, "encoder": settings.base_model, "judge": _judge_recipe(settings)}
+        used = {name: settings.teachers[name] for name in settings.mining.teachers_used}
+        recipe = {
+            "mining": settings.mining,
+            "calibration": {name: teacher.calibration for name, teacher in used.items() if teacher.calibrate},
+            "encoder": settings.base_model,
+            "judge": _judge_recipe(settings),
+        }
         return reuse_or_build(context, storage, recipe, build)
 
     return hard_negatives

@@ -11,8 +11,8 @@ from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
-from conan_assets.search.settings import BiEncoderTeacher, TeacherSettings
-from conan_assets.search.teachers import SEARCH_VERSION, open_teacher, teacher_recipe
+from conan_assets.search.settings import SEARCH_VERSION, BiEncoderTeacher, TeacherSettings
+from conan_assets.search.teachers import needs_gpu, open_teacher, teacher_recipe
 from conan_assets.settings import Settings
 from conan_assets.synthesis.settings import OpenAIGeneration
 
@@ -31,7 +31,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         code_version=code_version(synthesis=3, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
     )
     @retried
-    @(on_the_gpu if isinstance(gate, BiEncoderTeacher) else unlimited)
+    @(on_the_gpu if gate is not None and needs_gpu(gate) else unlimited)
     def prompt_response_pairs(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult[None]:

@@ -10,8 +10,9 @@ from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
-from conan_assets.search.settings import EXACT, BiEncoderTeacher, TeacherSettings
-from conan_assets.search.teachers import SEARCH_VERSION, teacher_recipe
+from conan_assets.mining.miner import MINING_VERSION
+from conan_assets.search.settings import EXACT, SEARCH_VERSION, BiEncoderTeacher, TeacherSettings
+from conan_assets.search.teachers import needs_gpu, teacher_recipe
 from conan_assets.settings import Settings
 
 
@@ -30,11 +31,11 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
         key=teacher_key(name),
         group_name="data",
         kinds={_kind(teacher)},
-        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION),
+        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION, mining=MINING_VERSION),
         description=f"The best {teacher.depth} documents of every training query by {name}, and its positives.",
     )
     @retried
-    @(unlimited if teacher.kind == "bm25" else on_the_gpu)
+    @(on_the_gpu if needs_gpu(teacher) else unlimited)
     def teacher_scores(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, training_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult[None]:

@@ -21,7 +21,7 @@ from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.embeddings import BiEncoderRetriever
 from conan_assets.search.groups import Groups
 from conan_assets.search.retriever import Effort, OpenRetriever
-from conan_assets.search.teachers import SEARCH_VERSION
+from conan_assets.search.settings import SEARCH_VERSION
 
 Hits = dict[str, float]
 """Scores of documents by id."""

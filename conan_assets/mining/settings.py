@@ -28,20 +28,20 @@ class _Veto(_Section):
 class TopK(_Veto):
     """Naive mining: no candidate is removed."""
 
-    rule: Literal["top_k"] = "top_k"
+    rule: Literal["top_k"] = Field(default="top_k", description="Naive mining.")
 
 
 class TopKShifted(_Veto):
     """Skip each query's ``shift`` best candidates."""
 
-    rule: Literal["top_k_shifted"] = "top_k_shifted"
+    rule: Literal["top_k_shifted"] = Field(default="top_k_shifted", description="By rank (B, section 4.1).")
     shift: int = Field(default=10, ge=0, description="N, the best candidates that are skipped (B, section 4.1: 10).")
 
 
 class TopKAbs(_Veto):
     """Remove candidates that score ``threshold`` or more."""
 
-    rule: Literal["top_k_abs"] = "top_k_abs"
+    rule: Literal["top_k_abs"] = Field(default="top_k_abs", description="By score (B, section 4.1).")
     threshold: float = Field(
         default=0.7, allow_inf_nan=False, description="T, on the scale of the teacher's scores (B, section 4.1: 0.7)."
     )
@@ -50,7 +50,7 @@ class TopKAbs(_Veto):
 class TopKMarginPos(_Veto):
     """Remove candidates that come within ``margin`` of the positive."""
 
-    rule: Literal["top_k_margin_pos"] = "top_k_margin_pos"
+    rule: Literal["top_k_margin_pos"] = Field(default="top_k_margin_pos", description="By distance (B, section 4.1).")
     margin: float = Field(
         default=0.05, ge=0, description="m, on the scale of the teacher's scores (B, section 4.1: 0.05)."
     )
@@ -59,7 +59,7 @@ class TopKMarginPos(_Veto):
 class TopKPercPos(_Veto):
     """Remove candidates that reach ``ratio`` of the positive's score."""
 
-    rule: Literal["top_k_perc_pos"] = "top_k_perc_pos"
+    rule: Literal["top_k_perc_pos"] = Field(default="top_k_perc_pos", description="By share (B, section 4.1).")
     ratio: float = Field(
         default=0.95, gt=0, le=1, description="r, the share of the positive's score (B, section 4.1: 0.95)."
     )
@@ -71,7 +71,7 @@ VetoSettings = Annotated[TopK | TopKShifted | TopKAbs | TopKMarginPos | TopKPerc
 class BestFirst(_Section):
     """Take the survivors best first."""
 
-    rule: Literal["best_first"] = "best_first"
+    rule: Literal["best_first"] = Field(default="best_first", description="By rank.")
 
 
 class _Sampled(_Section):
@@ -83,13 +83,15 @@ class _Sampled(_Section):
 class SampledTopK(_Sampled):
     """Draw K of the ``sample_from`` best survivors without replacement, by a softmax over the scores."""
 
-    rule: Literal["sampled_top_k"] = "sampled_top_k"
+    rule: Literal["sampled_top_k"] = Field(default="sampled_top_k", description="By a seeded draw (B, section 4.2).")
 
 
 class Top1SampledTopK(_Sampled):
     """Take the best survivor and draw the other K - 1 as in ``sampled_top_k``."""
 
-    rule: Literal["top1_sampled_top_k"] = "top1_sampled_top_k"
+    rule: Literal["top1_sampled_top_k"] = Field(
+        default="top1_sampled_top_k", description="The best, then a draw (B, section 4.2)."
+    )
 
 
 SelectionSettings = Annotated[BestFirst | SampledTopK | Top1SampledTopK, Field(discriminator="rule")]

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
 from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.rows import KEY, StoredRows
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY, Neighbours, pack
 from conan_assets.search.retriever import Effort, Retriever
-from conan_assets.search.settings import CrossEncoderTeacher
+from conan_assets.search.settings import SEARCH_VERSION, CrossEncoderTeacher
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -45,6 +47,8 @@ class CrossEncoderRetriever:
         self._documents = documents
         self._first_stage = first_stage
         self._path = locate_model(settings.model, settings.revision)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._dtype = choose_dtype(settings.dtype, self._device, self._path)
         folder = root / f"pairs-{self._namespace()}-{SCORE.name}"
         mark_as_read(folder)
         self._scores = StoredRows(folder, SCORE)
@@ -85,25 +89,20 @@ class CrossEncoderRetriever:
 
     @cached_property
     def _model(self) -> "CrossEncoder":
-        import torch
         from sentence_transformers import CrossEncoder
 
-        from conan_assets.encoding.precision import choose_dtype
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = choose_dtype(self._settings.dtype, device, self._path)
         model: CrossEncoder = CrossEncoder(
             str(self._path),
-            device=device,
+            device=self._device,
             max_length=self._settings.max_tokens,
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
+            model_kwargs={"dtype": self._dtype, "use_safetensors": True},
         )
         return model
 
     def _namespace(self) -> str:
         files = sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".md")
         content = {str(path.relative_to(self._path)): fingerprint_file(path) for path in files}
-        return fingerprint(content, self._settings.max_tokens, self._settings.dtype)
+        return fingerprint(content, self._settings.max_tokens, str(self._dtype), SEARCH_VERSION)
 
 
 def _key(query: str, text: str) -> bytes:

@@ -82,12 +82,25 @@ class ExhaustiveRetriever(ABC):
     """
 
     def __init__(self, documents: Sequence[str], retrievable: int | None = None) -> None:
-        self._retrievable = len(documents) if retrievable is None else retrievable
+        self._documents = len(documents)
+        self._retrievable = self._documents if retrievable is None else retrievable
         self.effort = Effort()
 
     @abstractmethod
     def scores(self, query: str) -> np.ndarray:
-        """Return the score of every document for ``query``, float32 of shape (documents,)."""
+        """Return the score of every document for ``query``, of shape (documents,)."""
+
+    def _checked_scores(self, query: str) -> np.ndarray:
+        """Return them as float32; raise ValueError where they are not as many as the documents, or one is NaN."""
+        scores = np.asarray(self.scores(query), np.float32)
+        if scores.shape != (self._documents,):
+            raise ValueError(
+                f"{type(self).__name__}.scores returned the shape {scores.shape} for {self._documents} documents"
+            )
+        if np.isnan(scores).any():
+            position = int(np.flatnonzero(np.isnan(scores))[0])
+            raise ValueError(f"{type(self).__name__}.scores returned NaN for document {position} and {query!r}")
+        return scores
 
     def search(self, queries: Sequence[str], k: int, excluded: Groups) -> Neighbours:
         """Return every query's ``k`` best documents that score above 0, without its ``excluded`` ones."""
@@ -95,9 +108,9 @@ class ExhaustiveRetriever(ABC):
         keys = np.full((len(queries), k), EMPTY, np.int64)
         progress = Progress("searching queries", len(queries))
         for row, query in enumerate(queries):
-            scores = self.scores(query)
-            scores[excluded[row]] = 0
+            scores = self._checked_scores(query)
             found = np.flatnonzero(scores[: self._retrievable] > 0)
+            found = found[~np.isin(found, excluded[row])]
             best = pack(scores[found], found)
             if len(best) > k:
                 best = np.partition(best, len(best) - k)[-k:]
@@ -111,5 +124,5 @@ class ExhaustiveRetriever(ABC):
         order = np.argsort(rows, kind="stable")
         distinct, first = np.unique(rows[order], return_index=True)
         for query, pairs in zip(distinct.tolist(), np.split(order, first[1:]), strict=True):
-            scores[pairs] = self.scores(queries[query])[documents[pairs]]
+            scores[pairs] = self._checked_scores(queries[query])[documents[pairs]]
         return scores

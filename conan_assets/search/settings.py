@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from conan_assets.encoding.settings import Dtype, EncoderSettings
 
+SEARCH_VERSION = 1
+"""Raise it when any retriever of this room finds or scores otherwise than before."""
+
 EXACT = "exact"
 
 

@@ -18,9 +18,6 @@ from conan_assets.search.settings import (
 if TYPE_CHECKING:
     from conan_assets.encoding.store import EmbeddingStore
 
-SEARCH_VERSION = 1
-"""Raise it when any retriever of this room finds or scores otherwise than before."""
-
 
 class TeacherError(ValueError):
     """A teacher cannot be opened; the message says why and what to do."""
@@ -68,14 +65,18 @@ def open_teacher(
     return CrossEncoderRetriever(settings, documents, first_stage, store.root)
 
 
+def needs_gpu(settings: TeacherSettings) -> bool:
+    """Return whether a teacher computes with a model, on the GPU where there is one; a class of one's own may."""
+    return not isinstance(settings, BM25Teacher)
+
+
 def teacher_recipe(settings: TeacherSettings) -> dict[str, Any]:
     """Return what decides a teacher's scores beside versions of code: its settings and the weights of its models."""
-    models: list[tuple[str, str | None]] = []
+    encoder = settings.encoder if isinstance(settings, BiEncoderTeacher) else None
+    models = [] if encoder is None else [(encoder.model, encoder.revision)]
     if isinstance(settings, CrossEncoderTeacher):
-        models.append((settings.model, settings.revision))
-    encoder = settings.encoder if isinstance(settings, BiEncoderTeacher) else getattr(settings, "first_stage", None)
-    if encoder is not None:
-        models.append((encoder.model, encoder.revision))
+        first = settings.first_stage
+        models = [(settings.model, settings.revision), *([(first.model, first.revision)] if first else [])]
     return {"teacher": settings, "weights": [fingerprint_model(*model) for model in models]}
 
 

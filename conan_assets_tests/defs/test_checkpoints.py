@@ -98,6 +98,9 @@ def test_stages_of_their_own_settings_distil_stop_early_and_add_a_head(mined: Se
         *[(True, True)] * 3,
     ]
     assert all(record["kl_distillation"] > 0 for record in records[3:])
+    other = settings.dev_metric.model_copy(update={"split": "test"})
+    measured = metadata(run(settings.model_copy(update={"dev_metric": other}), CHECKPOINT))["round_1/checkpoint"]
+    assert not measured["reused"].value, "the pairs that end a stage early are others"
 
 
 def test_replaced_negatives_are_drawn_over_the_steps_and_left_as_a_table(mined: Settings):

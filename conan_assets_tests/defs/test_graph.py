@@ -192,6 +192,15 @@ def test_a_changed_setting_rebuilds_only_what_depends_on_it(finished: tuple[Sett
     assert not reused["released_model"]
 
 
+def test_a_teacher_that_calibrates_has_the_negatives_mined_again(finished: tuple[Settings, dg.ExecuteInProcessResult]):
+    settings, _ = finished
+    calibrated = settings.teachers["tiny"].model_copy(update={"calibrate": True})
+    changed = settings.model_copy(update={"teachers": {**settings.teachers, "tiny": calibrated}})
+    selection = 'key:"teacher_scores/tiny" or key:"round_1/hard_negatives"'
+    reused = {key: values["reused"].value for key, values in metadata(run(changed, selection)).items()}
+    assert reused == {"teacher_scores/tiny": False, "round_1/hard_negatives": False}
+
+
 def copy_home(settings: Settings, home: Path) -> Settings:
     shutil.copytree(settings.home, home, symlinks=True)
     return settings.model_copy(update={"home": home})

@@ -25,7 +25,7 @@ class Lengths(ExhaustiveRetriever):
         self.lengths = np.array([len(text) / unit for text in documents], np.float32)
 
     def scores(self, query):
-        return self.lengths.copy()
+        return self.lengths
 """
 DOCUMENTS = ["aa", "aaaa", "a", "aaa", "aaaaa"]
 
@@ -70,7 +70,7 @@ def test_a_class_mines_in_plain_python():
             self.lengths = np.array([len(text) for text in documents], np.float32)
 
         def scores(self, query: str) -> np.ndarray:
-            return self.lengths.copy()
+            return self.lengths
 
     corpus = pl.DataFrame({"doc_id": list("abcde"), "text": DOCUMENTS})
     queries = pl.DataFrame({"query_id": ["q"], "text": ["a query"]})
@@ -78,3 +78,33 @@ def test_a_class_mines_in_plain_python():
     table = mine(queries, corpus, positives, teacher=Lengths, rule="top_k_abs", threshold=4.5)
     kept = table.filter(pl.col("verdict") == "kept").sort("order")
     assert kept["doc_id"].to_list() == ["d", "a", "c"]
+
+
+class Fixed(ExhaustiveRetriever):
+    """Gives the same array for every query."""
+
+    def __init__(self, documents, returned):
+        super().__init__(documents)
+        self.returned = returned
+
+    def scores(self, query: str) -> np.ndarray:
+        return self.returned
+
+
+def test_what_a_query_may_not_find_is_hidden_from_that_query_alone():
+    retriever = Fixed(DOCUMENTS, np.arange(1, 6, dtype=np.float64))
+    found = retriever.search(["a", "b"], 2, Groups.from_pairs(np.array([0]), np.array([4]), 2))
+    assert found.positions.tolist() == [[3, 2], [4, 3]]
+    assert retriever.score(["a"], np.array([0]), np.array([4])).tolist() == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (np.ones(4), r"Fixed.scores returned the shape \(4,\) for 5 documents"),
+        (np.array([1, 2, np.nan, 4, 5]), "Fixed.scores returned NaN for document 2 and 'a'"),
+    ],
+)
+def test_scores_that_cannot_be_ranked_are_an_error_that_names_the_class(returned, message):
+    with pytest.raises(ValueError, match=message):
+        Fixed(DOCUMENTS, returned).search(["a"], 2, Groups.empty(1))

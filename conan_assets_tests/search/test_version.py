@@ -6,8 +6,7 @@ import pytest
 from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.embeddings import VectorRetriever
 from conan_assets.search.groups import Groups
-from conan_assets.search.settings import SearchSettings
-from conan_assets.search.teachers import SEARCH_VERSION
+from conan_assets.search.settings import SEARCH_VERSION, SearchSettings
 from conan_assets.search.vectors import ArrayVectors
 
 DOCUMENTS = ["the owl sleeps by day", "an owl and a fox", "foxes eat owls at night", "北方的城市很冷", "nothing"]
