@@ -33,9 +33,7 @@ class SearchSettings(_Section):
         description="Exact search on a CPU: screen in bfloat16, decide in float32, same result; 'auto' does so where "
         "torch is loaded anyway and was measured to multiply faster in bfloat16.",
     )
-    recall_queries: int = Field(
-        default=200, ge=1, description="Queries on which recall against exact search is measured."
-    )
+    recall_queries: int = Field(default=200, ge=1, description="Queries on which recall of exact search is measured.")
 
 
 class Calibration(_Section):
