@@ -17,13 +17,15 @@ from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_cost
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.release_gate import require_passed_checks
 from conan_assets.defs.reports import BASE_MODEL_FOLDER, current_report, report_keys
-from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.evaluation.report import (
     BASE_MODEL,
     BM25_MODEL,
     BM25_PER_QUERY,
+    LEADERBOARD_VERSION,
     PER_QUERY,
+    RELEASE_VERSION,
     LeaderboardEntry,
     as_json,
 )
@@ -47,7 +49,12 @@ def build_release_assets(settings: Settings, checks: Sequence[dg.AssetChecksDefi
 
 
 def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
-    @dg.asset(group_name="outcome", deps=list(report_keys(settings)), kinds={"markdown"}, code_version="4")
+    @dg.asset(
+        group_name="outcome",
+        deps=list(report_keys(settings)),
+        kinds={"markdown"},
+        code_version=code_version(leaderboard=LEADERBOARD_VERSION),
+    )
     def leaderboard(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
         """Compare all rounds, the base model and BM25."""
         from conan_assets.evaluation.leaderboard import build_leaderboard
@@ -75,7 +82,7 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         group_name="outcome",
         deps=["leaderboard", *report_keys(settings), *checkpoints],
         kinds={"huggingface"},
-        code_version="4",
+        code_version=code_version(release=RELEASE_VERSION),
     )
     @retried
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:

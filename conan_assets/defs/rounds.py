@@ -95,7 +95,7 @@ def _judge_recipe(settings: Settings) -> dict[str, object] | None:
     from conan_assets.llm import parsing
     from conan_assets.mining import judge
 
-    return settings.generation.answer_recipe() | {"versions": [judge.VERSION, parsing.VERSION]}
+    return settings.generation.answer_recipe() | {"versions": [judge.JUDGE_VERSION, parsing.PARSING_VERSION]}
 
 
 def _judge(settings: Settings, storage: Storage) -> "Asker | None":

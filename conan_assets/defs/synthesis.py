@@ -28,7 +28,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     @dg.asset(
         group_name="data",
         kinds={"polars", *(["openai"] if isinstance(settings.generation, OpenAIGeneration) else [])},
-        code_version=code_version(synthesis=3, encoding=ENCODING_VERSION, search=SEARCH_VERSION),
+        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION),
     )
     @retried
     @(on_the_gpu if gate is not None and needs_gpu(gate) else unlimited)

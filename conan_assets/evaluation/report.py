@@ -14,6 +14,9 @@ from conan_assets.evaluation.settings import EvaluationError
 
 EVALUATION_VERSION = 6
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
+LEADERBOARD_VERSION = 4
+RELEASE_VERSION = 4
+"""Raise them when the same reports give another leaderboard, the same checkpoint another release."""
 
 BM25_MODEL = "BM25"
 BASE_MODEL = "base model"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from conan_assets.artifacts import fingerprint
 from conan_assets.llm.journal import Answer
 
-VERSION = 1
+PARSING_VERSION = 1
 """Raise it when another object is read from the same answer, or a text is enclosed otherwise."""
 
 MARK_DIGITS = 8

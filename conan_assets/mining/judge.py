@@ -12,7 +12,7 @@ from conan_assets.mining.candidates import Candidates, ranks_within
 from conan_assets.mining.collection import Collection
 from conan_assets.mining.settings import JudgeSettings
 
-VERSION = 1
+JUDGE_VERSION = 1
 """Raise it when the model is asked otherwise, or its verdicts have other consequences."""
 
 DROPPED_REASON = "judged_relevant"

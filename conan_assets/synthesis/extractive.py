@@ -13,7 +13,7 @@ from conan_assets.synthesis.settings import ExtractiveGeneration
 
 logger = logging.getLogger("conan_assets")
 
-VERSION = 1
+EXTRACTIVE_VERSION = 1
 """Raise it when other sentences become queries."""
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])\s*|\n\s*\n")

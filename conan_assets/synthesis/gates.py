@@ -34,7 +34,7 @@ from conan_assets.synthesis.settings import Gates
 
 logger = logging.getLogger("conan_assets")
 
-VERSION = 1
+GATES_VERSION = 1
 """Raise it when other pairs pass."""
 
 MIN_QUOTED_WIDTH = 16

@@ -26,8 +26,14 @@ def generation_recipe(settings: GenerationSettings) -> dict[str, Any]:
     if isinstance(settings, NoGeneration):
         return settings.recipe()
     if isinstance(settings, ExtractiveGeneration):
-        return settings.recipe() | {"versions": [passages.VERSION, extractive.VERSION]}
-    versions = [passages.VERSION, writing.VERSION, parsing.VERSION, gates.VERSION, grading.VERSION]
+        return settings.recipe() | {"versions": [passages.PASSAGES_VERSION, extractive.EXTRACTIVE_VERSION]}
+    versions = [
+        passages.PASSAGES_VERSION,
+        writing.WRITING_VERSION,
+        parsing.PARSING_VERSION,
+        gates.GATES_VERSION,
+        grading.GRADING_VERSION,
+    ]
     return settings.recipe() | {"versions": versions, "templates": fingerprint_templates(settings.prompt_language)}
 
 

@@ -13,7 +13,7 @@ from conan_assets.llm.parsing import AnswerError, Form, enclose, read_answer
 from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets.synthesis.tasks import fill_template
 
-VERSION = 1
+GRADING_VERSION = 1
 """Raise it when questions are graded otherwise."""
 
 

@@ -11,7 +11,7 @@ from conan_assets.llm.completions import Messages
 from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets.synthesis.tasks import build_prompt
 
-VERSION = 1
+PASSAGES_VERSION = 1
 """Raise it when other passages are chosen, or in another order."""
 
 

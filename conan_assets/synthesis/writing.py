@@ -24,7 +24,7 @@ from conan_assets.synthesis.tasks import Written, build_correction, read_pairs
 
 logger = logging.getLogger("conan_assets")
 
-VERSION = 1
+WRITING_VERSION = 1
 """Raise it when other pairs are written for the same prompts and answers."""
 
 MAX_FAILURES_IN_A_ROW = 20
