@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-_MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What can begin or end a link, a picture, a tag, a cell or an emphasis in CommonMark and in GitHub's tables."""
+_MARKUP = re.compile(r"[\\`*\[\]<>&|~]|:(?=//)|(?<=[wW][wW][wW])\.|@(?=[\w-]+\.)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What can begin or end a link, a picture, a tag, a cell, an address or an emphasis, in CommonMark and on GitHub."""
 
 
 def as_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
