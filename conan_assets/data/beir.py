@@ -8,7 +8,8 @@ import polars as pl
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.digests import Digest
-from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, read_table
+from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder
+from conan_assets.data.readers import read_table
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import CORPUS, PAIRS, Table, TableError, check_table
 
@@ -38,17 +39,24 @@ BEIR_JUDGEMENTS = Table(
 
 @dataclass(frozen=True)
 class BeirTable:
-    """One table as it was read, and the file or hub path it came from."""
+    """One table as it was taken in, and the file or hub path it came from."""
 
     rows: pl.DataFrame
     origin: str
 
 
+def table_of(name: str) -> Table:
+    """Return the schema of the file or split ``name``: corpus, queries, or the judgements of a split."""
+    return {"corpus": BEIR_CORPUS, "queries": BEIR_QUERIES}.get(name, BEIR_JUDGEMENTS)
+
+
 def read_beir_folder(name: str, settings: BeirSource) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of a folder in BEIR layout; raise TableError naming file, column, row or id."""
-    files = beir_files(name, settings)
-    judgements = {split: _read(path) for split, path in files.items() if split in SPLITS}
-    return assemble(name, _read(files["corpus"]), _read(files["queries"]), judgements)
+    tables = {
+        table: BeirTable(read_table(path, table_of(table), max_text_bytes=settings.max_text_bytes), str(path))
+        for table, path in beir_files(name, settings).items()
+    }
+    return assemble(name, tables.pop("corpus"), tables.pop("queries"), tables)
 
 
 def fingerprint_beir_folder(name: str, settings: BeirSource, digest: Digest) -> str:
@@ -71,10 +79,6 @@ def beir_files(name: str, settings: BeirSource) -> dict[str, AnyPath]:
         if path is not None:
             files[split] = path
     return files
-
-
-def _read(path: AnyPath) -> BeirTable:
-    return BeirTable(read_table(path), str(path))
 
 
 def assemble(
@@ -107,11 +111,7 @@ def assemble(
 
 
 def _with_title(corpus: pl.DataFrame) -> pl.DataFrame:
-    """Add an empty title where there is none; where there is a title alone, make it the text."""
-    if "title" not in corpus.columns:
-        return corpus.with_columns(title=pl.lit(""))
-    if corpus.schema.get("text") != pl.String or corpus.schema["title"] != pl.String:
-        return corpus
+    """Return documents that have a title alone with it as their text."""
     title_alone = pl.col("text").fill_null("").str.strip_chars() == ""
     return corpus.with_columns(
         title=pl.when(title_alone).then(pl.lit("")).otherwise(pl.col("title")),

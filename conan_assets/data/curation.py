@@ -32,8 +32,7 @@ from conan_assets.data.blocks import read_blocks, write_blocks
 from conan_assets.data.curation_report import count_reasons, report_of
 from conan_assets.data.decontamination import EvaluationSets
 from conan_assets.data.deduplication import duplicates, near_duplicates
-from conan_assets.data.documents import Documents
-from conan_assets.data.judged import JudgedPairs
+from conan_assets.data.judged import Documents, JudgedPairs
 from conan_assets.data.language import in_other_languages
 from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import PAIRS, TableError
@@ -41,6 +40,9 @@ from conan_assets.files import temporary_path
 from conan_assets.progress import Progress
 
 logger = logging.getLogger("conan_assets")
+
+CURATION_VERSION = 4
+"""Of all steps, near duplicates and decontamination among them: to be raised with the pairs that they keep."""
 
 SCORED_PAIRS = 32_768
 

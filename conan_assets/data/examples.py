@@ -1,13 +1,15 @@
 """Sources without judgements: (query, positive, negatives), graded sentence pairs, labelled texts; a table a split."""
 
 import hashlib
-import json
+import logging
 
 import polars as pl
 
 from conan_assets.artifacts import fingerprint
+from conan_assets.data.columns import TEXTS
 from conan_assets.data.digests import Digest
-from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, read_table
+from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder
+from conan_assets.data.readers import read_table
 from conan_assets.data.settings import (
     ClassificationSource,
     HubClassificationSource,
@@ -17,16 +19,24 @@ from conan_assets.data.settings import (
     StsSource,
 )
 from conan_assets.data.tables import CORPUS, PAIRS, Table, TableError, check_table
+from conan_assets.redaction import redacted
+
+logger = logging.getLogger("conan_assets")
 
 FolderOfExamples = PairsSource | StsSource | ClassificationSource
 HubOfExamples = HubPairsSource | HubStsSource | HubClassificationSource
 
 SPLITS = ("train", "dev", "test")
 SUFFIXES = (".parquet", ".jsonl", ".csv", ".tsv")
-TEXT_FORMATS = (".csv", ".tsv")
+PAIR_ROWS = Table(
+    "pairs",
+    {"query": pl.String, "positive": TEXTS, "negatives": TEXTS},
+    ("query", "positive"),
+    (),
+    further={"negatives": r"negative(_\d+)?"},
+)
+"""``negative``, ``negative_1``, ... are what sentence-transformers and AutoTrain call columns of negatives."""
 
-NEEDED = ("query", "positive", "sentence1", "sentence2", "score", "text", "label")
-QUERY_ROWS = Table("pairs", {"query": pl.String}, ("query",), ())
 GRADED_ROWS = Table(
     "graded pairs",
     {"sentence1": pl.String, "sentence2": pl.String, "score": pl.Float32},
@@ -34,6 +44,13 @@ GRADED_ROWS = Table(
     (),
 )
 LABELLED_ROWS = Table("labelled texts", {"text": pl.String, "label": pl.String}, ("text", "label"), ())
+
+TABLES = {"pairs": PAIR_ROWS, "sts": GRADED_ROWS, "classification": LABELLED_ROWS}
+
+
+def table_of_examples(settings: FolderOfExamples | HubOfExamples) -> Table:
+    """Return the schema of the files or tables of a source."""
+    return TABLES[settings.kind.removeprefix("hub_")]
 
 
 def read_examples(name: str, settings: FolderOfExamples) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -62,57 +79,16 @@ def example_files(name: str, settings: FolderOfExamples) -> dict[str, AnyPath]:
 
 
 def _read(settings: FolderOfExamples, path: AnyPath) -> pl.DataFrame:
-    rows = with_names(read_table(path), settings.columns, str(path))
-    return _with_negative_lists(rows, str(path)) if path.suffix in TEXT_FORMATS else rows
-
-
-def with_names(rows: pl.DataFrame, columns: dict[str, str], origin: str) -> pl.DataFrame:
-    """Return ``rows`` with the columns of a mapping {name here: name there} under their names here.
-
-    Raises
-    ------
-    TableError
-        A column of the mapping is missing; the message names it and ``origin``.
-    """
-    missing = [column for column in columns.values() if column not in rows.columns]
-    if missing:
-        raise TableError(
-            f"{origin} lacks the column {missing[0]!r} of its column mapping; it has {', '.join(rows.columns)}"
-        )
-    return rows.with_columns(pl.col(there).alias(here) for here, there in columns.items())
-
-
-def _with_negative_lists(rows: pl.DataFrame, origin: str) -> pl.DataFrame:
-    """Return ``rows`` with the column ``negatives``, JSON lists in a format without lists, as lists of texts."""
-    if "negatives" not in rows.columns:
-        return rows
-    lists = [_json_list(cell, number, origin) for number, cell in enumerate(rows["negatives"], start=1)]
-    return rows.with_columns(negatives=pl.Series(lists, dtype=pl.List(pl.String)))
-
-
-def _json_list(cell: str | None, row: int, origin: str) -> list[str]:
-    if not cell:
-        return []
-    try:
-        texts = json.loads(cell)
-    except ValueError:
-        texts = None
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise TableError(
-            f'{origin}: row {row}: column negatives ({cell[:80]!r}) is not a JSON list of texts, such as ["a", "b"]'
-        )
-    return texts
+    return read_table(path, table_of_examples(settings), settings.columns, settings.max_text_bytes)
 
 
 def without_empty_texts(rows: pl.DataFrame) -> pl.DataFrame:
     """Return ``rows`` without those that lack a text they need, and without empty texts in lists."""
-    lists = [name for name, dtype in rows.schema.items() if dtype == pl.List(pl.String)]
+    lists = [name for name, dtype in rows.schema.items() if dtype == TEXTS]
     filled = rows.with_columns(
         pl.col(name).list.eval(pl.element().filter(pl.element().str.strip_chars() != "")) for name in lists
     )
-    if filled.schema.get("negatives") == pl.String:
-        filled = filled.with_columns(negatives=pl.col("negatives").replace("", None))
-    needed = [name for name in NEEDED if name in filled.columns]
+    needed = [name for name in filled.columns if name != "negatives"]
     has_text = [
         pl.col(name).list.len() > 0 if name in lists else pl.col(name).cast(pl.String).str.strip_chars() != ""
         for name in needed
@@ -152,42 +128,46 @@ def _retrieval(name: str, tables: dict[str, tuple[pl.DataFrame, str]]) -> tuple[
 
 def _judged(name: str, split: str, rows: pl.DataFrame, origin: str) -> pl.DataFrame:
     """Return the positives (score 1) and negatives (0) of one split, the text of every document still in ``text``."""
-    asked = check_table(rows, QUERY_ROWS, origin).with_row_index("row", offset=1)
-    sides = [_texts(asked, "positive", origin).with_columns(score=pl.lit(1.0, pl.Float32))]
-    if sides[0]["text"].null_count():
-        row = sides[0].filter(pl.col("text").is_null())["row"][0]
+    asked = check_table(rows, PAIR_ROWS, origin).with_row_index("row", offset=1)
+    positives, negatives = _texts(asked, "positive", origin), _texts(asked, "negatives", origin).drop_nulls("text")
+    for row in positives.filter(pl.col("text").is_null())["row"].head(1):
         raise TableError(f"{origin}: row {row}: column positive holds no text; fill it or drop the row")
-    if "negatives" in rows.columns:
-        negatives = _texts(asked, "negatives", origin).drop_nulls("text")
-        sides.append(negatives.with_columns(score=pl.lit(0.0, pl.Float32)))
+    sides = [
+        positives.with_columns(score=pl.lit(1.0, pl.Float32)),
+        negatives.with_columns(score=pl.lit(0.0, pl.Float32)),
+    ]
     query_id, doc_id = _text_id(f"{name}:q", "query"), _text_id(f"{name}:d", "text")
     identified = pl.concat(sides).with_columns(query_id=query_id, doc_id=doc_id)
+    _tell_contradictions(identified, origin)
     distinct = identified.unique(["query_id", "doc_id"], keep="first", maintain_order=True)
     return _as_pairs(distinct, name, "retrieval", split)
 
 
 def _texts(rows: pl.DataFrame, column: str, origin: str) -> pl.DataFrame:
-    """Return ``row``, ``query`` and ``text``, a row for each text of a column of texts or lists of texts.
-
-    An empty list is a null.
+    """Return ``row``, ``query`` and ``text``, a row for each text of a column of lists; an empty list is a null.
 
     Raises
     ------
     TableError
-        The column is missing, or holds something else or an empty text.
+        A text is empty.
     """
-    if column not in rows.columns:
-        raise TableError(f"{origin}: the pairs table lacks the column {column!r}; it has {', '.join(rows.columns[1:])}")
-    dtype = rows.schema[column]
-    if dtype not in (pl.String, pl.Null, pl.List(pl.String), pl.List(pl.Null)):
-        raise TableError(f"{origin}: column {column!r} holds {dtype}, not texts or lists of texts; convert the column")
-    texts = rows.select("row", "query", text=column)
-    if isinstance(dtype, pl.List):
-        texts = texts.explode("text", empty_as_null=True)
-    texts = texts.cast({"text": pl.String})
+    texts = rows.select("row", "query", text=column).explode("text", empty_as_null=True)
     for row in texts.filter(pl.col("text").str.strip_chars() == "")["row"].head(1):
         raise TableError(f"{origin}: row {row}: column {column} holds an empty text; fill it or drop the row")
     return texts
+
+
+def _tell_contradictions(judged: pl.DataFrame, origin: str) -> None:
+    """Log how many negatives are also a positive of their query; they count as positives."""
+    pair = ["query_id", "doc_id"]
+    both = judged.filter(pl.col("score") == 0).join(judged.filter(pl.col("score") > 0), on=pair, how="semi")
+    if both.height:
+        logger.warning(
+            "%s: %s negatives are positives of the same query, the first in row %s; they are taken as positives",
+            redacted(origin),
+            f"{both.height:,}",
+            both["row"].min(),
+        )
 
 
 def _graded(name: str, max_score: float | None, split: str, rows: pl.DataFrame, origin: str) -> pl.DataFrame:

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from conan_assets.artifacts import fingerprint
-from conan_assets.data.beir import BeirTable, assemble
+from conan_assets.data.beir import BEIR_CORPUS, BEIR_JUDGEMENTS, BEIR_QUERIES, BeirTable, assemble
 from conan_assets.data.digests import Digest
-from conan_assets.data.examples import HubOfExamples, assemble_examples, with_names, without_empty_texts
+from conan_assets.data.examples import (
+    SUFFIXES,
+    HubOfExamples,
+    assemble_examples,
+    table_of_examples,
+    without_empty_texts,
+)
+from conan_assets.data.intake import Intake
+from conan_assets.data.readers import read_table
 from conan_assets.data.settings import HubSource, HubTable
-from conan_assets.data.tables import TableError
+from conan_assets.data.tables import Table, TableError
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -23,10 +31,12 @@ ROWS_PER_READ = 10_000
 
 def read_hub(name: str, settings: HubSource) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of datasets in BEIR layout; raise TableError naming the repository, split and column."""
-    corpus = _load(name, settings, settings.corpus)
-    queries = _load(name, settings, settings.queries)
+    corpus = _load(name, settings, settings.corpus, BEIR_CORPUS)
+    queries = _load(name, settings, settings.queries, BEIR_QUERIES)
     splits = {split: table for split, table in settings.judgements.items() if settings.train or split != "train"}
-    judgements: dict[str, BeirTable] = {split: _load(name, settings, table) for split, table in splits.items()}
+    judgements: dict[str, BeirTable] = {
+        split: _load(name, settings, table, BEIR_JUDGEMENTS) for split, table in splits.items()
+    }
     if settings.skip_empty:
         corpus, queries = _with_text(corpus, "title", "text"), _with_text(queries, "text")
         judgements = {split: _naming(table, corpus, queries) for split, table in judgements.items()}
@@ -38,7 +48,8 @@ def read_hub_examples(name: str, settings: HubOfExamples) -> tuple[pl.DataFrame,
     splits = {split: table for split, table in settings.tables.items() if settings.train or split != "train"}
     if not splits:
         raise TableError(f"source {name}: it names a train table alone, and sources.{name}.train is false; add a table")
-    loaded = {split: _load(name, settings, table) for split, table in splits.items()}
+    schema = table_of_examples(settings)
+    loaded = {split: _load(name, settings, table, schema) for split, table in splits.items()}
     tables: dict[str, tuple[pl.DataFrame, str]] = {split: (table.rows, table.origin) for split, table in loaded.items()}
     if settings.skip_empty:
         tables = {split: (without_empty_texts(rows), origin) for split, (rows, origin) in tables.items()}
@@ -82,36 +93,65 @@ def _commit(name: str, path: str, revision: str | None) -> str:
         ) from error
 
 
-def _load(name: str, settings: HubSource | HubOfExamples, table: HubTable) -> BeirTable:
+def _load(name: str, settings: HubSource | HubOfExamples, table: HubTable, schema: Table) -> BeirTable:
     """Return one table with its columns under their names here."""
     path, revision = _place(settings, table)
     origin = f"{path} (config {table.config or 'default'}, split {table.split})"
+    if files := _files_of_our_formats(path, table):
+        parts = [read_table(file, schema, table.columns, settings.max_text_bytes) for file in files]
+        return BeirTable(pl.concat(parts).head(table.max_rows or sum(map(len, parts))), origin)
+    intake = Intake(schema, f"source {name}: {origin}", table.columns, settings.max_text_bytes)
     try:
-        rows = _load_rows(path, revision, table)
+        _take_rows(path, revision, table, intake)
+    except TableError:
+        raise
     except Exception as error:
         # Whatever it is that `datasets` raises, the reader needs to know the source it was raised for.
-        raise TableError(f"source {name}: {origin} cannot be loaded: {type(error).__name__}: {error}") from error
-    return BeirTable(with_names(rows, table.columns, f"source {name}: {origin}"), origin)
+        raise TableError(f"source {name}: {origin} cannot be loaded: {_causes(error)}") from None
+    return BeirTable(intake.frame(), origin)
 
 
-def _load_rows(path: str, revision: str | None, table: HubTable) -> pl.DataFrame:
+def _files_of_our_formats(path: str, table: HubTable) -> list[Path]:
+    """Return the local files that a table names, if they are read here: `datasets` takes the types of the first one."""
+    folder = Path(path).expanduser()
+    if table.data_files is None or table.split != "train" or not folder.is_dir():
+        return []
+    files = sorted(folder.glob(table.data_files))
+    return files if all(file.suffix in SUFFIXES for file in files) else []
+
+
+def _causes(error: BaseException | None) -> str:
+    """Return the words of an exception and of what caused it: `datasets` tells the reason in the latter."""
+    told = []
+    while error is not None:
+        told.append(f"{type(error).__name__}: {error}")
+        error = error.__cause__
+    return "; ".join(dict.fromkeys(told))
+
+
+def _take_rows(path: str, revision: str | None, table: HubTable, intake: Intake) -> None:
     from datasets import load_dataset
 
     options: dict[str, Any] = {"split": table.split, "data_files": table.data_files, "streaming": table.streaming}
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        return _to_frame(load_dataset(path, table.config, revision=revision, **options), table.max_rows)
+        _take_blocks(load_dataset(path, table.config, revision=revision, **options), table.max_rows, intake)
+        return
     # `datasets` finds a local folder's cached copy without looking at the files again: give it a cache of its own.
     with tempfile.TemporaryDirectory(prefix="conan_assets_hub_") as cache:
-        return _to_frame(load_dataset(str(folder), table.config, cache_dir=cache, **options), table.max_rows)
+        _take_blocks(load_dataset(str(folder), table.config, cache_dir=cache, **options), table.max_rows, intake)
 
 
-def _to_frame(rows: "Dataset | IterableDataset", max_rows: int | None) -> pl.DataFrame:
+def _take_blocks(rows: "Dataset | IterableDataset", max_rows: int | None, intake: Intake) -> None:
     limited = rows if max_rows is None else rows.take(max_rows)
-    blocks = [pl.DataFrame(block) for block in limited.with_format("arrow").iter(batch_size=ROWS_PER_READ)]
-    if not blocks:
+    empty = True
+    for block in limited.with_format("arrow").iter(batch_size=ROWS_PER_READ):
+        intake.see(block.column_names)
+        wanted = pl.DataFrame(block.select(intake.wanted(block.column_names)))
+        intake.add(wanted.to_dict(), wanted.height)
+        empty = False
+    if empty:
         raise ValueError("it has no rows")
-    return pl.concat(blocks)
 
 
 def _with_text(table: BeirTable, *columns: str) -> BeirTable:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from conan_assets.data.blocks import blocks_by_size
 from conan_assets.data.judged import JudgedPairs
-from conan_assets.data.text_file import blocks_by_size
 
 MIN_CHARS = 40
 """Shorter texts are not judged: they are recognised too badly."""

@@ -27,7 +27,14 @@ TIMEOUT_SECONDS = 120
 
 def read_python_docs(name: str, settings: PythonDocsSource) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of the standard library's documentation, the same in every run of one interpreter."""
-    entries = _select(name, _documented_objects(name), settings)
+    return tables_of_objects(name, _documented_objects(name), settings)
+
+
+def tables_of_objects(
+    name: str, objects: pl.DataFrame, settings: PythonDocsSource
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (corpus, pairs) of documented objects: module, name, first_line, rest."""
+    entries = _select(name, objects, settings)
     corpus = entries.select(doc_id="doc_id", dataset=pl.lit(name), title=pl.lit(""), text=pl.col("rest")).unique(
         "doc_id", maintain_order=True
     )
@@ -49,13 +56,13 @@ def read_python_docs(name: str, settings: PythonDocsSource) -> tuple[pl.DataFram
 
 
 def fingerprint_python_docs() -> str:
-    """Return a fingerprint of the interpreter, the library's source files and the reader."""
+    """Return a fingerprint of the interpreter and the library's source files."""
     library = Path(sysconfig.get_path("stdlib"))
     files = sorted(path for path in library.rglob("*.py") if not {"site-packages", "test"} & set(path.parts))
     digest = hashlib.sha256()
     for path in files:
         digest.update(str(path.relative_to(library)).encode() + path.read_bytes())
-    return fingerprint(sys.version, sys.platform, digest.hexdigest(), READER.read_bytes(), Path(__file__).read_bytes())
+    return fingerprint(sys.version, sys.platform, digest.hexdigest())
 
 
 def _documented_objects(name: str) -> pl.DataFrame:

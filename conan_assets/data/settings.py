@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+MAX_TEXT_BYTES = 10_000_000
+"""A longer text comes from a broken extraction, and no encoder reads it."""
+
 Split = Literal["train", "dev", "test"]
 PersonalData = Literal["email", "phone", "identity_number", "payment_card", "ip_address"]
 BOILERPLATE = (
@@ -39,6 +42,13 @@ class _Source(BaseModel):
     )
     max_train_queries: int | None = Field(
         default=None, ge=1, description="At most this many train queries, the same ones in every run; null takes all."
+    )
+    max_text_bytes: int = Field(
+        default=MAX_TEXT_BYTES,
+        ge=1_000,
+        le=2**31 - 1,
+        description="The longest text, and the longest line of a text file, in bytes; a longer one is refused, before "
+        "it is unpacked where the format tells its length.",
     )
     weight: float = Field(
         default=1.0,

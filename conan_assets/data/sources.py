@@ -20,6 +20,10 @@ from conan_assets.data.settings import (
     StsSource,
 )
 from conan_assets.data.tables import TableError
+from conan_assets.redaction import redacted
+
+SOURCES_VERSION = 2
+"""Of all readers: to be raised with the corpus or the pairs that the same source becomes."""
 
 logger = logging.getLogger("conan_assets")
 
@@ -80,6 +84,7 @@ def source_fingerprint(name: str, settings: SourceSettings, digest: Digest = fin
         The source is not there.
     """
     read = settings.model_dump(mode="json", exclude={"weight"})
+    read["path"] = redacted(str(read.get("path")))  # another password reads the same
     return fingerprint(name, read, _content_fingerprint(name, settings, digest))
 
 

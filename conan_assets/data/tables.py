@@ -8,28 +8,36 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from conan_assets.data.columns import CellError, Dtype, converted
+from conan_assets.redaction import redacted
+
 DOCUMENT_TEXT = pl.concat_str(pl.col("title").fill_null(""), pl.lit(" "), pl.col("text")).str.strip_chars()
 """What is indexed, encoded and trained on for a document: its title before its text."""
 
 
 class TableError(ValueError):
-    """A table breaks its schema; the message names the source, the column and the row."""
+    """A table breaks its schema; the message names the source, the column and the row, without credentials."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 @dataclass(frozen=True)
 class Table:
     """A table's name, its columns, and what must hold in them.
 
-    ``required`` columns hold no null and no blank string; ``key`` columns, if any, together occur once.
+    ``required`` columns hold no null and no blank string; ``key`` columns, if any, together occur once and hold no
+    control characters. ``further`` has patterns of columns whose texts add to a column of lists.
     ``descriptions`` say what stands in a column.
     """
 
     name: str
-    columns: Mapping[str, pl.DataType | type[pl.DataType]]
+    columns: Mapping[str, Dtype]
     required: tuple[str, ...]
     key: tuple[str, ...]
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
 CORPUS = Table(
@@ -160,6 +168,9 @@ def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
             _reject(frame, pl.col(name).is_finite().not_(), source, name, "is not a finite number")
     for name, allowed in table.choices.items():
         _reject(frame, ~pl.col(name).is_in(allowed), source, name, f"must be one of {', '.join(allowed)}")
+    for name in (name for name in table.key if table.columns[name] == pl.String):
+        controls = pl.col(name).str.contains(r"[\x00-\x1f\x7f]")
+        _reject(frame, controls, source, name, "is an id with control characters in it; take them out")
     if table.key:
         repeated = pl.struct(table.key).is_first_distinct().not_()
         _reject(frame, repeated, source, " + ".join(table.key), "occurs twice; ids must be unique")
@@ -168,25 +179,14 @@ def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
 
 def _cast(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
     for name, dtype in table.columns.items():
-        found = frame.schema[name]
-        if found == dtype:
-            continue
-        is_text_or_number = (
-            found in (pl.Null, pl.String) or found.is_integer() or (found.is_float() and dtype != pl.String)
-        )
-        if not is_text_or_number:
-            raise TableError(f"{source}: column {name!r} holds {found}, not {_plain_name(dtype)}; convert the column")
-        lost = pl.col(name).is_not_null() & pl.col(name).cast(dtype, strict=False).is_null()
-        _reject(frame, lost, source, name, f"is not {_plain_name(dtype)}")
-        frame = frame.with_columns(pl.col(name).cast(dtype))
+        try:
+            frame = frame.with_columns(converted(frame[name], dtype).alias(name))
+        except CellError as error:
+            raise TableError(
+                f"{source}: row {error.row + 1}: column {name} {error}; correct it or drop the row"
+            ) from None
     extra = [name for name in frame.columns if name not in table.columns]
     return frame.select(*table.columns, *extra)
-
-
-def _plain_name(dtype: pl.DataType | type[pl.DataType]) -> str:
-    if dtype == pl.String:
-        return "text"
-    return "true or false" if dtype == pl.Boolean else "a number"
 
 
 def _is_blank(dtype: pl.DataType, name: str) -> pl.Expr:

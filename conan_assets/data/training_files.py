@@ -6,6 +6,7 @@ text ids, candidates ranked best first; for distillation also positive_scores an
 like ``retrieval.parquet``.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,9 @@ from types import MappingProxyType
 import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT, QUERY_DROPPED
-from conan_assets.data.weights import repeated
+
+TRAINING_FILES_VERSION = 1
+"""To be raised with the files that the same tables become."""
 
 DEV_CANDIDATES = 30
 MOST_DEV_SAMPLES = 500
@@ -67,7 +70,7 @@ def write_training_files(
     teacher_scores
         The teacher's scores that are learnt: query_id, doc_id, score.
     weights
-        How often the samples of a dataset are written, see :func:`conan_assets.data.weights.repeated`.
+        How often the samples of a dataset are written, see :func:`repeated`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     asked = _samples(pairs)
@@ -164,3 +167,35 @@ def _texts(corpus: pl.DataFrame, pairs: pl.DataFrame, samples: pl.DataFrame) -> 
     return pl.concat([documents, outside]).join(
         named.drop_nulls().unique(), on="text_id", how="semi", maintain_order="left"
     )
+
+
+def repeated(rows: pl.DataFrame, name: str, weights: Mapping[str, float]) -> pl.DataFrame:
+    """Return ``rows`` as often as the weight of their ``dataset`` says, copies beside one another.
+
+    A weight of 2.5 gives every row twice and half of the rows a third time; 0.5 keeps half of them. Which ones is
+    decided by a hash of the id, the same in every run.
+
+    Parameters
+    ----------
+    rows
+        Samples with a column ``dataset``.
+    name
+        The column of their ids; the second copy's ends in ``#2``.
+    weights
+        Weight by dataset; 1 where there is none.
+    """
+    changed = {dataset: weight for dataset, weight in weights.items() if weight != 1}
+    if not rows["dataset"].is_in(list(changed)).any():
+        return rows
+    weight = pl.col("dataset").replace_strict(changed, default=1.0, return_dtype=pl.Float64)
+    chance = pl.col(name).map_elements(_chance, return_dtype=pl.Float64)
+    copies = weight.floor() + (chance < weight - weight.floor())
+    numbered = rows.with_columns(copy=pl.int_ranges(copies.cast(pl.Int64))).explode("copy").drop_nulls("copy")
+    again = pl.concat_str(pl.col(name), pl.lit("#"), pl.col("copy") + 1)
+    return numbered.with_columns(pl.when(pl.col("copy") > 0).then(again).otherwise(pl.col(name)).alias(name)).drop(
+        "copy"
+    )
+
+
+def _chance(identifier: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"weight:{identifier}".encode()).digest()[:8]) / 2**64

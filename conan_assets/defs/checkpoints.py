@@ -12,7 +12,7 @@ import polars as pl
 
 from conan_assets.artifacts import Artifact
 from conan_assets.data.tables import DOCUMENT_TEXT
-from conan_assets.data.training_files import judgements_of, write_training_files
+from conan_assets.data.training_files import TRAINING_FILES_VERSION, judgements_of, write_training_files
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.launchers import Launcher
 from conan_assets.defs.limits import retried
@@ -67,7 +67,9 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
         key=round_key(0, "checkpoint"),
         group_name="round_0",
         kinds={"pytorch"},
-        code_version=code_version(training=TRAINING_VERSION, character_bert=CHARACTER_BERT_VERSION),
+        code_version=code_version(
+            files=TRAINING_FILES_VERSION, training=TRAINING_VERSION, character_bert=CHARACTER_BERT_VERSION
+        ),
     )
     @retried
     @on_the_gpu
@@ -121,7 +123,7 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
         deps=[start],
         group_name=f"round_{number}",
         kinds={"pytorch"},
-        code_version=code_version(training=TRAINING_VERSION),
+        code_version=code_version(files=TRAINING_FILES_VERSION, training=TRAINING_VERSION),
         description=f"The model trained on round {number}'s hard negatives, from {start.to_user_string()}.",
     )
     @retried

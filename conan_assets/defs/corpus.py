@@ -11,10 +11,10 @@ import polars as pl
 
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.digests import remembered_digests
-from conan_assets.data.sources import load_source, source_fingerprint
+from conan_assets.data.sources import SOURCES_VERSION, load_source, source_fingerprint
 from conan_assets.data.tables import CORPUS, PAIRS, Table
 from conan_assets.defs.limits import retried
-from conan_assets.defs.reuse import Report, reuse_or_build
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import TABLE, Storage
 from conan_assets.files import temporary_path
 from conan_assets.settings import Settings
@@ -74,7 +74,12 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key, description=description, group_name="data", kinds={"polars"}, code_version="1", skippable=True
+        key,
+        description=description,
+        group_name="data",
+        kinds={"polars"},
+        code_version=code_version(sources=SOURCES_VERSION),
+        skippable=True,
     )
 
 

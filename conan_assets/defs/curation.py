@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from conan_assets.data.curation import TeacherFloor, curate
+from conan_assets.data.curation import CURATION_VERSION, TeacherFloor, curate
 from conan_assets.data.text import cleaned, text_key
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
@@ -32,7 +32,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
     @dg.asset(
         group_name="data",
         kinds={"polars"},
-        code_version=code_version(curation=3, encoding=ENCODING_VERSION),
+        code_version=code_version(curation=CURATION_VERSION, encoding=ENCODING_VERSION),
     )
     @retried
     @(unlimited if scored is None else on_the_gpu)

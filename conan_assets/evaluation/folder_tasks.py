@@ -16,10 +16,11 @@ from mteb.abstasks import (
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from conan_assets.data.beir import read_beir_folder
-from conan_assets.data.files import AnyPath, find_table, locate, read_table
+from conan_assets.data.examples import GRADED_ROWS, LABELLED_ROWS, SUFFIXES
+from conan_assets.data.files import find_table, locate
+from conan_assets.data.readers import read_table
 from conan_assets.data.settings import BeirSource
-from conan_assets.data.tables import TableError
-from conan_assets.evaluation.folder_columns import check_column, check_same_kind
+from conan_assets.data.tables import Table, TableError, check_table
 from conan_assets.evaluation.local_tasks import content_hash, local_task
 from conan_assets.evaluation.metrics import TYPES
 from conan_assets.evaluation.mteb_privates import registered_task
@@ -28,25 +29,29 @@ from conan_assets.evaluation.settings import EvaluationError, FolderSuite, Local
 
 @dataclass(frozen=True)
 class TaskForm:
-    """mteb's class for a kind of task and its main metric, our columns and what they are called there."""
+    """mteb's class for a kind of task, our table, mteb's main metric, our columns and what they are called there."""
 
     base: type[AbsTask]
+    table: Table
     main_score: str
     columns: dict[str, str]
     other_splits: tuple[str, ...] = ()
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
-SUFFIXES = (".parquet", ".jsonl")
-
 SENTENCES = {"sentence1": "sentence1", "sentence2": "sentence2"}
 
 FORMS = {
-    "sts": TaskForm(AbsTaskSTS, "cosine_spearman", {**SENTENCES, "score": "score"}),
-    "pair_classification": TaskForm(AbsTaskPairClassification, "cosine_ap", {**SENTENCES, "score": "labels"}),
-    "classification": TaskForm(AbsTaskClassification, "accuracy", {"text": "text", "label": "label"}, ("train",)),
+    "sts": TaskForm(AbsTaskSTS, GRADED_ROWS, "cosine_spearman", {**SENTENCES, "score": "score"}),
+    "pair_classification": TaskForm(
+        AbsTaskPairClassification, GRADED_ROWS, "cosine_ap", {**SENTENCES, "score": "labels"}
+    ),
+    "classification": TaskForm(
+        AbsTaskClassification, LABELLED_ROWS, "accuracy", {"text": "text", "label": "label"}, ("train",)
+    ),
     "clustering": TaskForm(
         AbsTaskClustering,
+        LABELLED_ROWS,
         "v_measure",
         {"text": "sentences", "label": "labels"},
         attributes={"max_fraction_of_documents_to_embed": None},
@@ -67,7 +72,6 @@ def folder_task(suite_name: str, suite: FolderSuite) -> AbsTask:
     splits = dict.fromkeys((*form.other_splits, *suite.splits))
     frames = {split: _read_split(suite_name, suite, split, form) for split in splits}
     if suite.task == "classification":
-        check_same_kind(f"suite {suite_name!r}: {suite.path}", {name: frame["label"] for name, frame in frames.items()})
         frames = _numbered_labels(frames)
     metadata = TaskMetadata(
         name=f"folder-{suite.path.name}-{suite.task}",
@@ -108,33 +112,24 @@ def search_task(suite_name: str, suite: FolderSuite) -> AbsTask:
 
 
 def _read_split(suite_name: str, suite: FolderSuite, split: str, form: TaskForm) -> pl.DataFrame:
-    path, frame = _find_split(suite_name, suite, split)
-    place = f"suite {suite_name!r}: {path}"
-    for column in form.columns:
-        if column not in frame.columns:
-            raise EvaluationError(
-                f"{place} lacks the column {column!r}; it has {', '.join(frame.columns)}, "
-                f"a {suite.task} suite needs {', '.join(form.columns)}"
-            )
-        check_column(place, frame[column])
-    if suite.task == "pair_classification" and not ((frame["score"] == 0) | (frame["score"] == 1)).all():
-        raise EvaluationError(f"{place}: column 'score' must hold 0 and 1 for pair classification")
-    return frame.select(pl.col(ours).alias(theirs) for ours, theirs in form.columns.items())
-
-
-def _find_split(suite_name: str, suite: FolderSuite, split: str) -> tuple[AnyPath, pl.DataFrame]:
-    """Return the file of a split and its rows."""
     folder = Path(locate(str(suite.path))).expanduser()
     try:
+        if not folder.is_dir():
+            raise TableError(f"there is no folder {folder.absolute()}; correct the suite's path")
         path = find_table(folder, split, SUFFIXES)
         if path is None:
-            raise EvaluationError(
-                f"suite {suite_name!r}: {folder} holds no file {split} ({', '.join(SUFFIXES)}); a {suite.task} suite "
-                "needs it"
-            )
-        return path, read_table(path)
+            raise TableError(f"{folder} holds no file {split} ({', '.join(SUFFIXES)}); a {suite.task} suite needs it")
+        frame = check_table(read_table(path, form.table), form.table, str(path))
+        if frame.is_empty():
+            raise TableError(f"{path} has no rows")
+        judged = frame["score" if "score" in frame.columns else "label"]
+        if judged.n_unique() < 2:
+            raise TableError(f"{path}: column {judged.name} holds the same everywhere; nothing can be told apart by it")
+        if suite.task == "pair_classification" and not judged.is_in([0.0, 1.0]).all():
+            raise TableError(f"{path}: column score must hold 0 and 1 for pair classification")
     except TableError as error:
         raise EvaluationError(f"suite {suite_name!r}: {error}") from error
+    return frame.select(pl.col(ours).alias(theirs) for ours, theirs in form.columns.items())
 
 
 def _numbered_labels(frames: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:

@@ -109,13 +109,23 @@ def _documents_table(documents: pl.DataFrame) -> Dataset:
     return Dataset.from_dict(columns.to_dict(as_series=False))
 
 
+def whole_grades(scores: Sequence[float]) -> list[int]:
+    """Return scores as the whole numbers that the metrics take, in their ratios: nDCG asks for no more.
+
+    Fractions are multiplied by the least power of ten, at most 1,000, that makes them whole; what is above 0 stays so.
+    """
+    factor = next((ten for ten in (1, 10, 100) if all(abs(s * ten - round(s * ten)) < 1e-4 for s in scores)), 1_000)
+    return [max(round(score * factor), 1) if score > 0 else 0 for score in scores]
+
+
 def _split_data(documents: Dataset, judged: pl.DataFrame) -> dict[str, Any]:
     """Return mteb's form of one split, without the queries that have no relevant document."""
     judged = judged.filter((pl.col("score") > 0).any().over("query_id"))
     queries = judged.unique("query_id", keep="first", maintain_order=True).select(id="query_id", text="query")
     qrels: dict[str, dict[str, int]] = {}
-    for query_id, document_id, score in judged.select("query_id", "doc_id", "score").iter_rows():
-        qrels.setdefault(query_id, {})[document_id] = round(score) if score >= 1 else int(score > 0)
+    ids = judged.select("query_id", "doc_id").iter_rows()
+    for (query_id, document_id), grade in zip(ids, whole_grades(judged["score"].to_list()), strict=True):
+        qrels.setdefault(query_id, {})[document_id] = grade
     return {
         "corpus": documents,
         "queries": Dataset.from_dict(queries.to_dict(as_series=False)),

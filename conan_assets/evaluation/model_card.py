@@ -13,6 +13,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.choice import Choice
 from conan_assets.evaluation.report import BASE_MODEL, LeaderboardEntry
 from conan_assets.files import atomic_path
+from conan_assets.redaction import redacted
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
 LINEAGE_FILE = "training_lineage.json"
@@ -134,7 +135,7 @@ def is_local(place: str) -> bool:
 def public_name(place: str) -> str:
     """Return the last part of a path or of a URL, which tells nobody where it lies; a name on the Hub as it is."""
     if "://" in place:
-        return Path(urlsplit(place).path).name
+        return Path(urlsplit(redacted(place)).path).name
     return Path(place).name if is_local(place) else place
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 from conan_assets.llm.settings import LanguageModel
+from conan_assets.redaction import HIDDEN, redacted
 
 API_KEY = "OPENAI_API_KEY"
 BASE_URL = "OPENAI_BASE_URL"
@@ -101,8 +102,8 @@ class Endpoint:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
     def without_key(self, text: str) -> str:
-        """Return ``text`` with the key cut out."""
-        return text.replace(self._key, "***") if self._key else text
+        """Return ``text`` without the key and the credentials of URLs."""
+        return redacted(text.replace(self._key, HIDDEN) if self._key else text)
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

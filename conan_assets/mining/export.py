@@ -17,18 +17,29 @@ Row = dict[str, Any]
 def export(
     negatives: pl.DataFrame, pairs: pl.DataFrame, corpus: pl.DataFrame, layout: str, count: int, path: Path
 ) -> int:
-    """Write the training queries with their first ``count`` kept negatives as JSONL; return the number of lines.
+    """Write :func:`examples` to ``path`` as JSONL; return the number of lines."""
+    rows = examples(negatives, pairs, corpus, layout, count)
+    lines = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            lines += 1
+    return lines
+
+
+def examples(
+    negatives: pl.DataFrame, pairs: pl.DataFrame, corpus: pl.DataFrame, layout: str, count: int
+) -> Iterator[Row]:
+    """Return the training queries with their first ``count`` kept negatives, as another trainer reads them.
 
     Parameters
     ----------
     negatives, pairs, corpus
         A mined table, the training pairs it was mined for, and the corpus.
     layout
-        ``triplet`` or ``n_tuple`` (sentence-transformers), ``flag_embedding`` or ``tevatron``.
+        ``triplet`` or ``n_tuple`` (sentence-transformers), ``flag_embedding``, ``tevatron`` or ``nemo``.
     count
         Negatives of each query; ``n_tuple`` leaves out queries with fewer, since its columns are fixed.
-    path
-        File to write.
 
     Raises
     ------
@@ -37,13 +48,8 @@ def export(
     """
     if layout not in LAYOUTS:
         raise ValueError(f"there is no layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
-    lines = 0
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for sample in _samples(negatives, pairs, corpus, count):
-            for row in LAYOUTS[layout](sample, count):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                lines += 1
-    return lines
+    samples = _samples(negatives, pairs, corpus, count)
+    return (row for sample in samples for row in LAYOUTS[layout](sample, count))
 
 
 def _samples(negatives: pl.DataFrame, pairs: pl.DataFrame, corpus: pl.DataFrame, count: int) -> Iterator[Row]:
@@ -105,9 +111,18 @@ def _tevatron(sample: Row, count: int) -> Iterator[Row]:
     }
 
 
+def _nemo(sample: Row, count: int) -> Iterator[Row]:
+    yield {
+        "query": sample["query"],
+        "pos_doc": [positive["full"] for positive in sample["positives"]],
+        "neg_doc": [negative["full"] for negative in sample["negatives"]],
+    }
+
+
 LAYOUTS: dict[str, Callable[[Row, int], Iterator[Row]]] = {
     "triplet": _triplet,
     "n_tuple": _n_tuple,
     "flag_embedding": _flag_embedding,
     "tevatron": _tevatron,
+    "nemo": _nemo,
 }

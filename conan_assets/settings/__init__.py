@@ -16,6 +16,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, MiningSettings
+from conan_assets.redaction import redacted
 from conan_assets.schema import explain
 from conan_assets.search.settings import TeacherSettings
 from conan_assets.settings.sections import CatalogueSettings, LaunchSettings, ProgrammeCuration
@@ -36,6 +37,9 @@ TeacherName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 class SettingsError(ValueError):
     """A profile is missing or wrong; the message names the profile, the key and what is accepted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 def _as_stages(value: object) -> object:
@@ -280,8 +284,9 @@ def _profile_path(profile: str) -> Path:
     if _is_file(path):
         return path
     names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
+    where = "" if path.is_absolute() else f" in {Path.cwd()}"
     raise SettingsError(
-        f"there is no profile {profile[:LONGEST_NAME]!r}: set $CONAN_PROFILE to one of {names}, "
+        f"there is no profile {profile[:LONGEST_NAME]!r}{where}: set $CONAN_PROFILE to one of {names}, "
         "or to a path of a YAML file"
     )
 

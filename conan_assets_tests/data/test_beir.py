@@ -117,7 +117,7 @@ DAMAGES = {
     ),
     "a mis-typed column": (
         lambda folder: write_corpus(folder, text=[[1], [2], [3]]),
-        ["corpus.parquet", "column 'text'", "List", "not text"],
+        ["corpus.parquet", "row 1", "column text", "a list", "not a text"],
     ),
     "a number that is none": (
         lambda folder: write_train(folder, "a\t1\t1", "a\t2\tyes"),

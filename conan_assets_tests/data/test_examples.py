@@ -53,7 +53,7 @@ def test_an_empty_cell_of_negatives_is_an_empty_list(tmp_path):
     assert judged(*load_source("mine", PairsSource(kind="pairs", path=tmp_path))) == [("who purrs", "Cats purr.", 1.0)]
 
 
-@pytest.mark.parametrize("cell", ["Dogs bark.", "[1, 2]", '{""a"": ""b""}'])
+@pytest.mark.parametrize("cell", ["[1, 2]", '[""a"", ""b""', "[[]]"])
 def test_negatives_that_are_no_json_list_of_texts_are_named_with_file_and_row(tmp_path, cell):
     (tmp_path / "train.csv").write_text(f'query,positive,negatives\na b,c d,"[]"\nwho purrs,Cats purr.,"{cell}"\n')
     with pytest.raises(TableError, match=r"train\.csv: row 2: column negatives \(.*not a JSON list of texts"):
@@ -79,7 +79,7 @@ def test_several_positives_stand_in_a_list_and_a_single_negative_in_a_text(tmp_p
             {"query": ["a"], "positive": ["b"], "negatives": [["c", " "]]},
             r"row 1: column negatives holds an empty text",
         ),
-        ({"query": ["a"], "positive": ["b"], "negatives": [[1]]}, r"column 'negatives' holds List\(Int64\), not texts"),
+        ({"query": ["a"], "positive": ["b"], "negatives": [[{"c": 1}]]}, r"row 1: column negatives holds an object"),
     ],
 )
 def test_empty_and_mistyped_texts_are_named(tmp_path, rows, message):

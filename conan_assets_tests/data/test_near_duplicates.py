@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conan_assets.data import near_duplicates
+from conan_assets.data.blocks import TextFile, blocks_by_size
 from conan_assets.data.near_duplicates import ComparedTexts
 from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import Shingles, characters, words
-from conan_assets.data.text_file import TextFile, blocks_by_size
 
 SETTINGS = NearDuplicateSettings()
 

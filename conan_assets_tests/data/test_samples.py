@@ -6,7 +6,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from conan_assets.data.files import SAMPLES, read_table
+from conan_assets.data.files import SAMPLES
 from conan_assets.data.settings import BeirSource, ClassificationSource, StsSource
 from conan_assets.data.sources import load_source, source_fingerprint
 from conan_assets.data.tables import TableError
@@ -17,7 +17,7 @@ def normalised(texts: pl.Series) -> list[str]:
 
 
 def read(name: str) -> pl.DataFrame:
-    return read_table(SAMPLES / "zh" / name)
+    return pl.read_ndjson(SAMPLES / "zh" / name)
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ def test_a_value_outside_its_choices_is_named_with_its_row():
         check_table(make_pairs({"query": "x"}, {"query": "y", "split": "eval"}), PAIRS, "here")
 
 
-def test_a_true_or_false_column_is_no_text():
-    with pytest.raises(TableError, match="column 'text' holds Boolean, not text"):
-        check_table(make_corpus("x").with_columns(text=pl.lit(True)), CORPUS, "here")
+def test_a_column_of_lists_is_no_text():
+    with pytest.raises(TableError, match="here: row 1: column text holds a list, not a text"):
+        check_table(make_corpus("x").with_columns(text=pl.lit(["x"])), CORPUS, "here")
 
 
 def test_an_empty_table_passes():

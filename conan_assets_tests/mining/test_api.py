@@ -1,13 +1,18 @@
 """Frames in, a frame out: mining without Dagster and without a profile."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conan_assets.data.tables import NEGATIVES, TableError, check_table
-from conan_assets.mining.api import Embedded, mine
+from conan_assets.mining.api import Embedded, mine, training_examples
 from conan_assets.mining.collection import MiningError
 from conan_assets.mining.rules import RULES
 from conan_assets.mining.settings import MiningSettings
@@ -85,8 +90,6 @@ def test_bad_input_is_named(frames):
         mine(queries, corpus, pl.DataFrame({"query_id": ["a"], "doc_id": ["x"]}))
     with pytest.raises(MiningError, match="2 queries and 7 documents for 3 queries"):
         mine(queries, corpus, positives, teacher=Embedded(np.zeros((2, 4), np.float32), np.zeros((7, 4), np.float32)))
-    with pytest.raises(ValueError, match="top_p"):
-        mine(queries, corpus, positives, rule="top_p")
 
 
 WORD = st.sampled_from(["red", "green", "apple", "pie", "sky", "sea"])
@@ -125,3 +128,107 @@ def test_no_positive_is_ever_a_negative_no_id_stands_twice_and_shortage_is_kept_
     assert kept.join(corpus, on="doc_id").join(equal_texts, on=["query_id", "text"], how="semi").is_empty()
     counts = kept.group_by("query_id").len()["len"]
     assert on_shortage != "drop" or (counts >= needed).all()
+
+
+def test_frames_of_pandas_datasets_and_arrow_give_the_same(frames):
+    queries, corpus, positives = frames
+    mined = mine(queries, corpus, positives)
+    assert mine(queries.to_pandas(), Dataset.from_polars(corpus), positives.to_arrow()).equals(mined)
+    with pytest.raises(MiningError, match="queries is a list: give a frame"):
+        mine(["how"], corpus, positives)
+
+
+def test_integer_ids_come_back_as_integers_and_join(frames):
+    queries = frames[0].with_columns(query_id=pl.Series([7, 8, 9]))
+    corpus = frames[1].cast({"doc_id": pl.Int64})
+    positives = pl.DataFrame({"query_id": [7, 8], "doc_id": [0, 3]})
+    mined = mine(queries, corpus, positives)
+    assert mined.join(corpus, on="doc_id").join(queries, on="query_id").height == mined.height > 0
+
+
+def test_as_many_negatives_are_kept_as_are_asked_for(frames):
+    negatives = mine(*frames, rule="top_k", settings=MiningSettings(negatives_per_query=2))
+    assert negatives.filter(KEPT).group_by("query_id").len()["len"].to_list() == [2, 2]
+    deeper = mine(*frames, rule="top_k", settings=MiningSettings(negatives_per_query=2, pool_depth=3))
+    assert deeper.filter(KEPT).height > 4
+
+
+def test_queries_with_too_few_negatives_are_named_with_the_reason(frames, caplog):
+    queries, corpus, positives = frames
+    queries = pl.concat([queries, pl.DataFrame({"query_id": ["z"], "text": ["zzz"]})])
+    positives = pl.concat([positives, pl.DataFrame({"query_id": ["z"], "doc_id": ["1"]})])
+    mine(queries, corpus, positives, ratio=0.5, settings=MiningSettings(negatives_per_query=2))
+    assert "queries have fewer than 2 negatives" in caplog.text
+    assert "query unjudged: no positive, so nothing was mined" in caplog.text
+    assert "query z: no candidate was found" in caplog.text
+    assert "candidates kept, most others removed by student:top_k_perc_pos" in caplog.text
+
+
+def test_progress_is_shown_where_nobody_set_up_logging(frames):
+    code = (
+        "import polars as pl; from conan_assets import mine\n"
+        "frames = [pl.DataFrame(frame) for frame in (\n"
+        "    {'query_id': ['q'], 'text': ['apple']}, {'doc_id': [*'abcd'], 'text': ['apple'] * 4},\n"
+        "    {'query_id': ['q'], 'doc_id': ['a']})]\n"
+        "mine(*frames)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "searching queries: 1 of 1" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"queries": {"text": ["apple pie", None, "red"]}}, r"queries: row 2 \(query_id 'b'\): column text is empty"),
+        ({"queries": {"query_id": ["a", "b", "a"]}}, r"queries: row 3 .*column query_id \('a'\) occurs twice"),
+        ({"positives": {"doc_id": ["0", None]}}, r"positives: row 2 .*column doc_id is empty"),
+        ({"corpus": {"text": [["a"]] * 7}}, r"corpus: row 1: column text holds a list, not a text"),
+    ],
+)
+def test_what_is_wrong_in_a_frame_is_named_with_its_row(frames, changed, message):
+    given = dict(zip(("queries", "corpus", "positives"), frames, strict=True))
+    for name, columns in changed.items():
+        given[name] = given[name].with_columns(**{column: pl.Series(cells) for column, cells in columns.items()})
+    with pytest.raises(TableError, match=message):
+        mine(**given)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"ration": 0.9}, r"rule 'top_k_perc_pos' with \{'ration': 0.9\}.*ration: Extra inputs"),
+        ({"ratio": 3}, "ratio: Input should be less than or equal to 1"),
+        ({"rule": "top_p"}, "expected tags: 'top_k'"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_rule(frames, parameters, message):
+    with pytest.raises(MiningError, match=message) as error:
+        mine(*frames, **parameters)
+    assert "http" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layout", "first"),
+    [
+        ("triplet", {"anchor": "blue sky", "positive": "blue sky", "negative": "blue sea and sky"}),
+        ("n_tuple", {"anchor": "blue sky", "positive": "blue sky", "negative_1": "blue sea and sky"}),
+        ("nemo", {"query": "blue sky", "pos_doc": ["blue sky"], "neg_doc": ["blue sea and sky"]}),
+    ],
+)
+def test_what_was_mined_becomes_examples_with_texts_for_other_trainers(frames, layout, first, tmp_path):
+    negatives = mine(*frames, rule="top_k", settings=MiningSettings(negatives_per_query=1))
+    examples = training_examples(negatives, *frames, layout=layout, count=1)
+    assert examples[1] == first
+    examples.to_json(tmp_path / "train.jsonl", force_ascii=False)
+    assert json.loads((tmp_path / "train.jsonl").read_text().splitlines()[1]) == first
+
+
+def test_examples_that_cannot_be_made_are_refused(frames):
+    negatives = mine(*frames)
+    with pytest.raises(ValueError, match="give count"):
+        training_examples(negatives, *frames, layout="n_tuple")
+    with pytest.raises(ValueError, match="no query has 50 negatives"):
+        training_examples(negatives, *frames, layout="n_tuple", count=50)
+    with pytest.raises(ValueError, match="layouts are triplet"):
+        training_examples(negatives, *frames, layout="csv")

@@ -35,7 +35,9 @@ def test_other_negatives_need_another_version(name):
     queries = pl.DataFrame({"query_id": ids, "text": [f"question {i}" for i in range(4)]})
     corpus = pl.DataFrame({"doc_id": [f"d{i}" for i in range(16)], "text": [f"text number {i}" for i in range(16)]})
     positives = pl.DataFrame({"query_id": [*ids, "q0"], "doc_id": ["d1", "d2", "d3", "d4", "d9"]})
-    settings = MiningSettings.model_validate({"depth": 12, "negatives_per_query": 3, **SELECTIONS[name]})
+    settings = MiningSettings.model_validate(
+        {"depth": 12, "negatives_per_query": 3, "pool_depth": 100, **SELECTIONS[name]}
+    )
     teacher = Embedded(vectors(4, seed=2), vectors(16, seed=3))
     table = mine(queries, corpus, positives, teacher=teacher, rule="top_k_margin_pos", margin=1.0, settings=settings)
     kept = table.filter(pl.col("verdict") == "kept").sort("query_id", "order")

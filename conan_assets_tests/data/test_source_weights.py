@@ -2,8 +2,7 @@ import polars as pl
 import pytest
 
 from conan_assets.data.settings import BeirSource
-from conan_assets.data.training_files import write_training_files
-from conan_assets.data.weights import repeated
+from conan_assets.data.training_files import repeated, write_training_files
 from conan_assets_tests.data.frames import make_corpus, make_pairs
 
 

@@ -1,0 +1,144 @@
+"""What the cells of a user's column become: texts, lists of texts or numbers, whatever types they came in.
+
+A whole number or a truth value is read as its text, a text as a list of one, a number in quotes as a number, a
+dictionary column as what it stands for. NaN, as pandas and Python write what is missing, is no text. Anything else is
+an error: nothing is cut, rounded or put into other words.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+Cells = pl.Series | list[Any]
+Dtype = pl.DataType | type[pl.DataType]
+
+TEXTS = pl.List(pl.String)
+LARGEST_EXACT_FLOAT = 2**53
+MOST_BITS = 4_096
+"""Of a whole number that is read as a text; Python refuses to print much longer ones."""
+
+
+class CellError(ValueError):
+    """A cell does not fit its column: ``row`` counts from 0, the message says what the cell holds."""
+
+    def __init__(self, row: int, problem: str) -> None:
+        super().__init__(problem)
+        self.row = row
+
+
+def converted(cells: Cells, dtype: Dtype) -> pl.Series:
+    """Return ``cells`` as a series of ``dtype``: ``pl.String``, TEXTS, a number or ``pl.Boolean``.
+
+    Raises
+    ------
+    CellError
+        A cell holds something else.
+    """
+    if isinstance(cells, list):
+        if not set(map(type, cells)) <= {str, type(None)}:
+            return _cell_by_cell(cells, dtype)
+        cells = pl.Series(cells, dtype=pl.String)
+    found = cells.dtype
+    if found == dtype:
+        return cells
+    if dtype == pl.String and (found in (pl.Null, pl.Categorical, pl.Enum) or found.is_integer()):
+        return cells.cast(pl.String)
+    if dtype == TEXTS and found in (pl.String, pl.Null):
+        one = pl.col("cells").cast(pl.String)
+        return cells.to_frame("cells").select(pl.when(one.is_not_null()).then(pl.concat_list(one))).to_series()
+    if dtype in (pl.String, TEXTS):
+        return _cell_by_cell(cells.to_list(), dtype)
+    return _numbers(cells, dtype)
+
+
+def too_long(texts: pl.Series, max_bytes: int) -> int | None:
+    """Return the first row of a column of texts or lists of texts with a longer text, in bytes; None without one."""
+    if texts.dtype == TEXTS:
+        lengths = texts.list.eval(pl.element().str.len_bytes()).list.max()
+    elif texts.dtype == pl.String:
+        lengths = texts.str.len_bytes()
+    else:
+        return None
+    rows = (lengths > max_bytes).arg_true()
+    return int(rows[0]) if len(rows) else None
+
+
+def _numbers(cells: pl.Series, dtype: Dtype) -> pl.Series:
+    found = cells.dtype
+    if found in (pl.String, pl.Categorical, pl.Enum) and dtype != pl.Boolean:
+        cells = cells.cast(pl.String).str.strip_chars()
+    elif not (found.is_numeric() or found in (pl.Boolean, pl.Null)):
+        return _cell_by_cell(cells.to_list(), dtype)
+    numbers = cells.cast(dtype, strict=False)
+    lost = cells.is_not_null() & numbers.is_null()
+    if dtype.is_integer() and found.is_float():
+        lost |= (numbers != cells).fill_null(False)
+    for row in lost.arg_true().head(1):
+        raise CellError(row, f"({cells[row]!r}) is not a {'whole ' if dtype.is_integer() else ''}number")
+    return numbers
+
+
+def _cell_by_cell(cells: list[Any], dtype: Dtype) -> pl.Series:
+    convert: Callable[[Any], Any] = {pl.String: _text, TEXTS: _texts, pl.Boolean: _truth}.get(dtype, _number)
+    values = []
+    for row, cell in enumerate(cells):
+        try:
+            values.append(convert(cell))
+        except ValueError as error:
+            raise CellError(row, str(error)) from None
+    exact = pl.Series(values, dtype=dtype if convert is not _number else pl.Float64)
+    return exact.cast(dtype)
+
+
+def _text(cell: object) -> str | None:
+    match cell:
+        case None | str():
+            return cell
+        case bool():
+            return str(cell).lower()
+        case int() if cell.bit_length() <= MOST_BITS:
+            return str(cell)
+        case float() if math.isnan(cell):
+            return None
+        case float() if cell.is_integer() and abs(cell) < LARGEST_EXACT_FLOAT:
+            return str(int(cell))
+    raise ValueError(f"holds {_named(cell)}, not a text")
+
+
+def _texts(cell: object) -> list[str | None] | None:
+    if isinstance(cell, list):
+        return [_text(text) for text in cell]
+    text = _text(cell)
+    return None if text is None else [text]
+
+
+def _number(cell: object) -> float | None:
+    try:
+        return None if cell is None else float(cell)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        raise ValueError(f"holds {_named(cell)}, not a number") from None
+
+
+def _truth(cell: object) -> bool | None:
+    if cell is None or isinstance(cell, bool):
+        return cell
+    raise ValueError(f"holds {_named(cell)}, not true or false")
+
+
+def _named(cell: object) -> str:
+    match cell:
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case bytes():
+            return "bytes"
+        case str():
+            return f"the text {cell[:80]!r}"
+        case int() | float():
+            return "a number of thousands of digits" if isinstance(cell, int) else f"the number {cell}"
+    return f"a {type(cell).__name__}"
