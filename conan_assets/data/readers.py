@@ -12,8 +12,9 @@ from conan_assets.data.files import AnyPath, opened
 from conan_assets.data.intake import Intake
 from conan_assets.data.json_lines import take_jsonl
 from conan_assets.data.parquet import take_parquet
-from conan_assets.data.separated import take_comma_separated, take_tab_separated
+from conan_assets.data.separated import take_comma_separated
 from conan_assets.data.settings import MAX_TEXT_BYTES
+from conan_assets.data.tab_separated import take_tab_separated
 from conan_assets.data.tables import Table, TableError
 
 TAKE = {

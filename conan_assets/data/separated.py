@@ -1,4 +1,4 @@
-"""Tables out of comma- and tab-separated values; an empty cell is null."""
+"""Tables out of values separated by commas, with cells in double quotes; an empty cell is null."""
 
 import csv
 from collections.abc import Iterator
@@ -16,19 +16,10 @@ class QuoteError(TableError):
 
 def take_comma_separated(file: BinaryIO, intake: Intake) -> None:
     """Take in cells in double quotes where need be (RFC 4180)."""
-    _take_rows(_quoted_rows(lines(file, intake), ",", intake), intake)
+    take_rows(quoted_rows(lines(file, intake), ",", intake), intake)
 
 
-def take_tab_separated(file: BinaryIO, intake: Intake) -> None:
-    """Take in a line a row, or quoted cells that hold tabs and line ends.
-
-    Where every line has the same number of cells, a quote is a character of its cell, unless the whole cell is quoted
-    and the quotes in it are doubled.
-    """
-    _take_rows(_tab_separated_rows(file, intake), intake)
-
-
-def _take_rows(rows: Iterator[tuple[int, list[str]]], intake: Intake) -> None:
+def take_rows(rows: Iterator[tuple[int, list[str]]], intake: Intake) -> None:
     """Take in rows of cells, each with the number of its line, the header first; an empty cell is null."""
     _, header = next(rows, (1, []))
     repeated = [name for name in header if header.count(name) > 1]
@@ -59,7 +50,7 @@ def _counted(things: list[str], name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
-def _quoted_rows(encoded: Iterator[bytes], separator: str, intake: Intake) -> Iterator[tuple[int, list[str]]]:
+def quoted_rows(encoded: Iterator[bytes], separator: str, intake: Intake) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of separated values with cells in double quotes where need be (RFC 4180)."""
     csv.field_size_limit(max(csv.field_size_limit(), intake.max_text_bytes))
     reader = csv.reader(decoded(encoded, intake), delimiter=separator, strict=True)
@@ -83,30 +74,3 @@ def _quoted_rows(encoded: Iterator[bytes], separator: str, intake: Intake) -> It
         if any(cell.strip() for cell in cells):
             yield line, cells
             row += 1
-
-
-def _tab_separated_rows(file: BinaryIO, intake: Intake) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of tab-separated values."""
-    widths = ((number, line.count(b"\t")) for number, line in enumerate(lines(file, intake), 1) if line.strip())
-    _, width = next(widths, (1, 0))
-    ragged = next(((number, tabs) for number, tabs in widths if tabs != width), None)
-    file.seek(0)
-    if ragged is not None:
-        try:
-            yield from _quoted_rows(lines(file, intake), "\t", intake)
-        except QuoteError:
-            raise TableError(
-                f"{intake.source}: line {ragged[0]} has {ragged[1] + 1} cells, the header {width + 1}; put a cell that "
-                "holds a tab into double quotes"
-            ) from None
-        return
-    for number, line in enumerate(decoded(lines(file, intake), intake), start=1):
-        cells = line.rstrip("\r\n").split("\t")
-        if any(cell.strip() for cell in cells):
-            yield number, [_unquoted(cell) for cell in cells]
-
-
-def _unquoted(cell: str) -> str:
-    inner = cell[1:-1]
-    is_quoted = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if is_quoted else cell

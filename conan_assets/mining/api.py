@@ -75,8 +75,7 @@ def mine(
         Columns ``query_id`` and ``doc_id``: every judged-relevant document.
     teacher
         Finds the candidates and vetoes false negatives: "bm25", a sentence-transformers folder or hub name, settings
-        of any teacher, embeddings that are there already, or a :class:`~conan_assets.search.retriever.Retriever` of
-        your own: its class, or what else makes one of the documents' texts.
+        of any teacher, embeddings, or what makes a :class:`~conan_assets.search.retriever.Retriever` of texts.
     rule
         ``top_k``, ``top_k_shifted``, ``top_k_abs``, ``top_k_margin_pos`` or ``top_k_perc_pos``.
     settings
@@ -90,9 +89,8 @@ def mine(
     Returns
     -------
     pl.DataFrame
-        ``query_id, doc_id, rank, student_score, verdict, reason, order, copies``, the teacher's score being
-        ``student_score``. Kept rows (``verdict == "kept"``) have an ``order`` from 1. Ids that came as integers are
-        integers, all others texts.
+        ``query_id, doc_id, rank, student_score`` (the teacher's), ``verdict, reason, order, copies``. Kept rows
+        (``verdict == "kept"``) have an ``order`` from 1. Ids that came as integers are integers, all others texts.
 
     Raises
     ------
