@@ -18,7 +18,7 @@ CHARS_PER_TOKEN = 1.5
 """Fewest characters of a token in a mixed text; estimates of a prompt's tokens lie above the truth."""
 
 _LATEST = re.compile(r"[-:]latest$")
-_VERSION = re.compile(r"(-\d{3,8}|-\d{4}-\d\d-\d\d|[-:]latest|[:@].*)?")
+_VERSION = re.compile(r"(-0\d\d|-\d{4}|-\d{6}|-\d{8}|-\d{4}-\d\d-\d\d|-latest|:[a-z]+|@.*)?")
 
 
 def journal_key(settings: LanguageModel, messages: Messages) -> str:

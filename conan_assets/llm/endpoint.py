@@ -14,7 +14,13 @@ BASE_URL = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-_PARAMETERS = re.compile(r"\b(temperature|max_tokens|max_completion_tokens)\b")
+_NAME = r"['\"`]?(temperature|max_tokens|max_completion_tokens)['\"`]?"
+_REFUSALS = (
+    r"(?:not (?:supported|permitted|allowed)|do(?:es)?(?:n't| not) support|un(?:supported|known|recognized|expected))"
+)
+_REFUSED_PARAMETER = re.compile(
+    rf"^\W*(?:.{{0,40}}{_REFUSALS}[^.]{{0,30}}{_NAME}|{_NAME}[^.]{{0,30}}{_REFUSALS})", re.IGNORECASE
+)
 
 BeforeRequest = Callable[[object], Awaitable[None]]
 
@@ -160,5 +166,5 @@ def _refused_parameter(named: object, message: str) -> str | None:
         return None
     if named in ("model", "temperature", *TOKEN_LIMITS):
         return str(named)
-    found = _PARAMETERS.search(message)
-    return found[0] if found and named is None else None
+    found = _REFUSED_PARAMETER.search(message)
+    return found[1] or found[2] if found and named is None else None

@@ -137,13 +137,13 @@ class AnswerJournal:
         JournalError
             It cannot be written. Where a full disk is the cause it is written into the space kept for it.
         """
-        self._answers[key] = answer
         self._append({"key": key, **asdict(answer)}, sync=False)
+        self._answers[key] = answer
 
     def note(self, submission: Submission) -> None:
         """Append what is known of a batch by now; it replaces what was known before."""
-        self._submissions[submission.name] = submission
         self._append({"batch": asdict(submission)}, sync=True)
+        self._submissions[submission.name] = submission
 
     def uncollected(self, keys: Collection[str], endpoint: str) -> list[Submission]:
         """Return the batches at ``endpoint`` that are not collected and hold one of ``keys``."""

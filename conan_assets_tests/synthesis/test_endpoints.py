@@ -69,11 +69,16 @@ def test_a_limit_refused_under_both_names_ends_the_run(tmp_path):
     assert len(server.requests) == 2
 
 
-def test_a_passage_that_is_too_long_for_the_model_costs_itself_alone(tmp_path):
-    too_long = {"param": "max_tokens", "message": "max_tokens is too large: this model's maximum context length is 99"}
-
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"param": "max_tokens", "message": "max_tokens is too large: this model's maximum context length is 99"},
+        {"message": "The prompt was refused: that the temperature of the sea rises is not supported by evidence"},
+    ],
+)
+def test_a_passage_that_is_refused_for_itself_costs_itself_alone(tmp_path, refusal):
     def script(number: int, body: dict) -> Reply:
-        return Reply(status=400, error=too_long) if number == 2 else two_questions(number, body)
+        return Reply(status=400, error=refusal) if number == 2 else two_questions(number, body)
 
     with ChatServer(script) as server:
         pairs, report = generate_pairs(settings(server, {"concurrency": 1}), CORPUS, PAIRS, tmp_path)
@@ -121,6 +126,8 @@ def test_an_answer_of_another_model_is_not_taken_for_the_asked_ones_and_is_kept_
         ("gpt-4o", "gpt-4o-mini", False),
         ("gpt-4o-mini", "gpt-4o", False),
         ("llama3:70b", "llama3:8b", False),
+        ("llama-3", "llama-3-405", False),
+        ("qwen3", "qwen3:0.6b", False),
     ],
 )
 def test_a_date_a_tag_and_an_organization_make_no_other_model(tmp_path, asked, answered, same):
