@@ -15,11 +15,11 @@ OPENAI = "https://api.openai.com/v1"
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _NAME = r"['\"`]?(temperature|max_tokens|max_completion_tokens)['\"`]?"
-_REFUSALS = (
+_NOT_TAKEN = (
     r"(?:not (?:supported|permitted|allowed)|do(?:es)?(?:n't| not) support|un(?:supported|known|recognized|expected))"
 )
 _REFUSED_PARAMETER = re.compile(
-    rf"^\W*(?:.{{0,40}}{_REFUSALS}[^.]{{0,30}}{_NAME}|{_NAME}[^.]{{0,30}}{_REFUSALS})", re.IGNORECASE
+    rf"^\W*(?:.{{0,40}}{_NOT_TAKEN}[^.]{{0,30}}{_NAME}|(?:body\.)?{_NAME}[^.]{{0,30}}{_NOT_TAKEN})", re.IGNORECASE
 )
 
 BeforeRequest = Callable[[object], Awaitable[None]]
