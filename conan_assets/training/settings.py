@@ -214,8 +214,8 @@ class TrainingSettings:
     tokens_in_memory: Annotated[int, Field(ge=0)] | Literal["auto", "all"] = Field(
         default="auto",
         description="Padded tokens of a step whose activations are kept; the rest is encoded twice, to the same "
-        "gradient (GradCache, arXiv 2101.06983). auto keeps what fits in 1 GiB on a CPU and in 80 % of what is free on "
-        "a GPU.",
+        "gradient (GradCache, arXiv 2101.06983). auto keeps what fits in 0.75 GiB on a CPU and in 80 % of what is free "
+        "on a GPU.",
     )
     save_every_minutes: float = Field(
         default=10.0,

@@ -55,7 +55,7 @@ def test_the_larger_mini_batch_and_the_memory_at_hand_decide_how_much_is_kept(mo
     model = Layers()
     parameters = list(model.parameters())
     trained = 12 * sum(parameter.numel() for parameter in parameters)
-    for free, processes, expected in ((2**40, 1, 2**30 // 80), (200_000, 1, (100_000 - trained) // 80)):
+    for free, processes, expected in ((2**40, 1, 3 * 2**28 // 80), (200_000, 1, (100_000 - trained) // 80)):
         monkeypatch.setattr(fitting, "free_bytes", lambda _, free=free: free)
         found = fit_memory(model, [mini_batch(3), mini_batch(10)], parameters, CPU, processes)
         assert found == (expected, 80)
