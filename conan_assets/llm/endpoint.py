@@ -19,7 +19,8 @@ _NOT_TAKEN = (
     r"(?:not (?:supported|permitted|allowed)|do(?:es)?(?:n't| not) support|un(?:supported|known|recognized|expected))"
 )
 _REFUSED_PARAMETER = re.compile(
-    rf"^(?:Error code: \d+ - )?\W*(?:.{{0,40}}{_NOT_TAKEN}[^.]{{0,30}}{_NAME}|(?:body\.)?{_NAME}[^.]{{0,30}}{_NOT_TAKEN})",
+    rf"^(?:Error code: \d+ - )?\W*"
+    rf"(?:.{{0,40}}{_NOT_TAKEN}[^.]{{0,30}}{_NAME}|(?:body\.)?{_NAME}[^.]{{0,30}}{_NOT_TAKEN})",
     re.IGNORECASE,
 )
 
