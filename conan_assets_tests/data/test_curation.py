@@ -309,3 +309,9 @@ def test_the_work_done_in_blocks_is_the_same_as_at_once(monkeypatch):
     in_blocks, again = run(*rows)
     assert in_blocks.equals(pairs)
     assert again | {"seconds": 0} == report | {"seconds": 0}
+
+
+@pytest.mark.parametrize("space", ["\f", "\v", "\r", "\x85", "\x1c", "\x1f"])
+def test_white_space_that_is_a_control_character_does_not_glue_words(space):
+    kept, _ = run({"query": f"the page ends{space}and another begins\x07", "doc_id": "wiki:d2"})
+    assert "the page ends and another begins" in kept["query"].to_list()
