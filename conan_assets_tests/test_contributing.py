@@ -36,7 +36,8 @@ def apply(change: Change, folder: Path) -> None:
         path.write_text(text)
     for name, text in change.new_files.items():
         assert f"{Path(name).parent}/" in named, f"CONTRIBUTING.md, {change.section!r}, asks for no new file {name}"
-        (folder / name).write_text(text)
+        with (folder / name).open("x") as file:
+            file.write(text)
 
 
 @pytest.mark.slow

@@ -105,7 +105,10 @@ def run_python(page: Path, blocks: list[Block], folder: Path) -> subprocess.Comp
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks_in("python")}), ids=lambda page: page.name)
 def test_every_python_block_runs_offline_after_those_above_it(page: Path, tmp_path: Path):
     write_hub_cache(tmp_path / "hub", tmp_path)
-    texts = [f"passage {number} about the Eiffel tower" for number in range(20)]
+    texts = [
+        "how tall is the Eiffel tower" if number == 7 else f"{letter} " * 9
+        for number, letter in enumerate("abcdefghijklmnopqrst")
+    ]
     corpus = pl.DataFrame({"doc_id": [f"d{number}" for number in range(20)], "text": texts})
     corpus.write_parquet(tmp_path / "corpus.parquet")
     result = run_python(page, [block for block in blocks_in("python") if block.page == page], tmp_path)

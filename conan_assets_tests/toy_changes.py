@@ -104,7 +104,7 @@ SOURCE = Change(
             (
                 "        case PythonDocsSource():\n            return read_python_docs",
                 "        case _ if settings.kind == 'lines':\n"
-                "            from conan_assets.data.lines import read_lines\n\n"
+                "            from conan_assets.data.lines_source import read_lines\n\n"
                 "            return read_lines(name, settings)\n"
                 "        case PythonDocsSource():\n            return read_python_docs",
             ),
@@ -122,7 +122,7 @@ SOURCE = Change(
         ],
     },
     {
-        "conan_assets/data/lines.py": """
+        "conan_assets/data/lines_source.py": """
 import polars as pl
 from conan_assets.data.examples import assemble_examples
 from conan_assets.data.settings import PairsSource
@@ -130,6 +130,7 @@ from conan_assets.data.settings import PairsSource
 def read_lines(name, settings):
     rows = [line.split("=") for line in open(settings.path)]
     table = pl.DataFrame({"query": [row[0] for row in rows], "positive": [row[1] for row in rows]})
+    table = table.with_columns(negatives=pl.lit(None, pl.List(pl.String)))
     pairs = PairsSource(kind="pairs", path=settings.path)
     return assemble_examples(name, pairs, {"train": (table, settings.path)})
 """
