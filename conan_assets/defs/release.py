@@ -23,6 +23,7 @@ from conan_assets.evaluation.report import (
     BASE_MODEL,
     BM25_MODEL,
     BM25_PER_QUERY,
+    HYBRID_PER_QUERY,
     LEADERBOARD_VERSION,
     PER_QUERY,
     RELEASE_VERSION,
@@ -174,7 +175,7 @@ def choice_of(settings: Settings, storage: Storage) -> "Choice":
 
 
 def leaderboard_entries(settings: Settings, storage: Storage) -> list[LeaderboardEntry]:
-    """Return the reports of all rounds, in order, after those of BM25 and the base model."""
+    """Return the reports of all rounds, each followed by BM25 with it, after those of BM25 and the base model."""
     entries = []
     for key, (number, _) in report_keys(settings).items():
         report, folder = current_report(storage, key), storage.current(key).path
@@ -186,4 +187,7 @@ def leaderboard_entries(settings: Settings, storage: Storage) -> list[Leaderboar
                 entries.append(LeaderboardEntry("round_0", model, baseline, (file,), baseline=True))
         label = BASE_MODEL if number == 0 and settings.starts_from_base_model else f"round {number}"
         entries.append(LeaderboardEntry(f"round_{number}", label, report, (folder / PER_QUERY,)))
+        if report.hybrid is not None and report.hybrid.rows:
+            file, model = folder / HYBRID_PER_QUERY, f"{BM25_MODEL} + {label}"
+            entries.append(LeaderboardEntry(f"round_{number}", model, report.hybrid, (file,), baseline=True))
     return entries

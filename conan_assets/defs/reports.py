@@ -64,7 +64,7 @@ def _build_report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult[None]:
         from conan_assets.encoding.encoder import Encoder
-        from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+        from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder, evaluate_hybrid
         from conan_assets.evaluation.suites import suite_files_fingerprint
 
         def build(directory: Path) -> Report:
@@ -82,8 +82,9 @@ def _build_report(
             scored = evaluate_encoder(
                 encoder, storage.embeddings, suites, corpus, pairs, directory, finished, references, dims
             )
+            hybrid = evaluate_hybrid(encoder, storage.embeddings, suites, corpus, pairs, directory, finished)
             note = None if settings.from_scratch is None else SCRATCH_NOTE
-            return as_json(RoundReport(**vars(scored), bm25=bm25, base_model=base_model, note=note))
+            return as_json(RoundReport(**vars(scored), bm25=bm25, hybrid=hybrid, base_model=base_model, note=note))
 
         recipe = {
             "suites": suites,
@@ -100,7 +101,7 @@ def _build_report(
 
 def _tables(report: RoundReport) -> dict[str, dg.MetadataValue]:
     """Return the tables of a report in points, as its page shows them in place of the values in the manifest."""
-    baselines = {"bm25": report.bm25, "base_model": report.base_model}
+    baselines = {"bm25": report.bm25, "hybrid": report.hybrid, "base_model": report.base_model}
     rows: dict[str, Sequence[object]] = {
         **{name: getattr(report, name) for name in SHOWN_IN_POINTS},
         **{name: baseline.rows for name, baseline in baselines.items() if baseline},

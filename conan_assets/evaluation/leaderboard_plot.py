@@ -18,7 +18,7 @@ BAR_SHIFT = 0.015
 def plot_leaderboard(entries: Sequence[LeaderboardEntry], path: Path) -> None:
     """Write a PNG with a panel per suite and in it a line per task, subset and split over the rounds.
 
-    Bars are 95 % intervals, dashed lines the baselines. A suite of more than ten tasks has thin lines without names.
+    Bars are 95 % intervals, dashed lines the baselines of round 0. Those of more than ten tasks have no names.
     """
     suites = list(dict.fromkeys(row.suite for entry in entries for row in _main_rows(entry)))
     figure = Figure(figsize=(9, INCHES_PER_SUITE * max(len(suites), 1)), layout="constrained")
@@ -69,7 +69,7 @@ def _draw_task(
         places, values, yerr=_bars([row for _, row in checkpoints]), marker="o", capsize=3, color=colour, label=label
     )
     for entry, row in scored:
-        if entry.baseline:
+        if entry.baseline and entry.round == rounds[0]:
             axes.axhline(100 * row.value, linestyle="--", linewidth=1, color=colour, label=f"{entry.model}, {label}")
 
 

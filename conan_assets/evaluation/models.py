@@ -20,8 +20,9 @@ from conan_assets.lexical import K1, B
 from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.embeddings import BiEncoderRetriever
 from conan_assets.search.groups import Groups
+from conan_assets.search.hybrid import HybridRetriever
 from conan_assets.search.retriever import Effort, OpenRetriever
-from conan_assets.search.settings import SEARCH_VERSION
+from conan_assets.search.settings import BM25_WEIGHT, SEARCH_VERSION
 
 Hits = dict[str, float]
 """Scores of documents by id."""
@@ -207,3 +208,14 @@ class EncoderModel(SearchModel, AbsEncoder):
 def bm25_model() -> SearchModel:
     """Return BM25: the baseline that goes through the same tasks and metrics as a checkpoint."""
     return SearchModel(BM25Retriever, "bm25", fingerprint("bm25", K1, B, SEARCH_VERSION), model_type=["sparse"])
+
+
+def hybrid_model(encoder: Encoder, store: EmbeddingStore) -> SearchModel:
+    """Return BM25 and an encoder in one score: what the encoder gives where words are searched beside it."""
+
+    def open_hybrid(documents: Sequence[str]) -> HybridRetriever:
+        return HybridRetriever(BiEncoderRetriever(encoder, store, documents), BM25Retriever(documents), BM25_WEIGHT)
+
+    namespaces = (encoder.namespace("query"), encoder.namespace("document"))
+    version = fingerprint(*namespaces, store.dtype.name, K1, B, BM25_WEIGHT, SEARCH_VERSION)
+    return SearchModel(open_hybrid, f"bm25-and-{encoder.weights_fingerprint}", version)

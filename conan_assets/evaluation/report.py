@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from conan_assets.evaluation.settings import EvaluationError
 
-EVALUATION_VERSION = 6
+EVALUATION_VERSION = 7
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
 LEADERBOARD_VERSION = 4
 RELEASE_VERSION = 4
@@ -23,6 +23,7 @@ BASE_MODEL = "base model"
 
 PER_QUERY = "per_query.parquet"
 BM25_PER_QUERY = "bm25_per_query.parquet"
+HYBRID_PER_QUERY = "hybrid_per_query.parquet"
 """Files of the scores per query, beside a report."""
 
 NO_EMBEDDINGS = "BM25 ranks documents and gives no embeddings"
@@ -193,10 +194,14 @@ class EvaluationReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundReport(EvaluationReport):
-    """The report of a round's checkpoint, with those of the baselines that were scored beside it."""
+    """The report of a round's checkpoint, with those of what was scored beside it.
+
+    ``hybrid`` is the checkpoint and BM25 in one score.
+    """
 
     note: str | None = None
     bm25: EvaluationReport | None = None
+    hybrid: EvaluationReport | None = None
     base_model: EvaluationReport | None = None
 
     def tasks_not_run(self) -> list[dict[str, str]]:
@@ -204,7 +209,7 @@ class RoundReport(EvaluationReport):
 
         They are the checkpoint's own and those of the baselines, with the reason. What BM25 cannot do is none of them.
         """
-        reports = {"checkpoint": self, "bm25": self.bm25, "base_model": self.base_model}
+        reports = {"checkpoint": self, "bm25": self.bm25, "hybrid": self.hybrid, "base_model": self.base_model}
         return [
             {"model": name, **asdict(task)}
             for name, report in reports.items()

@@ -15,11 +15,12 @@ from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.finished import FinishedTask, FinishedTasks, TaskCost
 from conan_assets.evaluation.intervals import differences
-from conan_assets.evaluation.models import CutStore, EncoderModel, SearchModel, bm25_model
+from conan_assets.evaluation.models import CutStore, EncoderModel, SearchModel, bm25_model, hybrid_model
 from conan_assets.evaluation.per_query import SCHEMA, query_scores
 from conan_assets.evaluation.report import (
     BM25_MODEL,
     BM25_PER_QUERY,
+    HYBRID_PER_QUERY,
     NO_EMBEDDINGS,
     PER_QUERY,
     EvaluationReport,
@@ -109,15 +110,37 @@ def evaluate_bm25(
 
     The scores per query are in ``bm25_per_query.parquet``. A suite of which nothing could be loaded is in ``not_run``.
     """
-    model = bm25_model()
-    tasks = suite_tasks(suites, corpus, pairs)
-    searches = [part for part in tasks if isinstance(part.task, AbsTaskRetrieval)]
-    built = _run_all(model, searches, finished)
+    model, tasks = bm25_model(), suite_tasks(suites, corpus, pairs)
+    built = _run_searches(model, tasks, workdir / BM25_PER_QUERY, finished)
     for part in tasks:
-        if part not in searches:
+        if not isinstance(part.task, AbsTaskRetrieval):
             built.leave_out(part, NO_EMBEDDINGS)
-    _write_queries(built, workdir / BM25_PER_QUERY)
     return built.report(BM25_MODEL, model.fingerprint, tasks, suites)
+
+
+def evaluate_hybrid(
+    encoder: Encoder,
+    store: EmbeddingStore,
+    suites: Mapping[str, SuiteSettings],
+    corpus: pl.DataFrame,
+    pairs: pl.DataFrame,
+    workdir: Path,
+    finished: Path,
+) -> EvaluationReport:
+    """Score BM25 and an encoder in one score, on the tasks that :func:`evaluate_bm25` scores BM25 alone on.
+
+    The scores per query are in ``hybrid_per_query.parquet``.
+    """
+    model, tasks = hybrid_model(encoder, store), suite_tasks(suites, corpus, pairs)
+    built = _run_searches(model, tasks, workdir / HYBRID_PER_QUERY, finished)
+    return built.report(f"{BM25_MODEL} + {encoder.settings.model}", model.fingerprint, tasks, suites)
+
+
+def _run_searches(model: SearchModel, tasks: list[SuiteTask], per_query: Path, finished: Path) -> ReportBuilder:
+    """Run the tasks that a model without embeddings can run."""
+    built = _run_all(model, [part for part in tasks if isinstance(part.task, AbsTaskRetrieval)], finished)
+    _write_queries(built, per_query)
+    return built
 
 
 def _write_queries(built: ReportBuilder, path: Path) -> pl.DataFrame:

@@ -10,6 +10,7 @@ SEARCH_VERSION = 1
 """Raise it when any retriever of this room finds or scores otherwise than before."""
 
 EXACT = "exact"
+BM25_WEIGHT = 0.5
 
 
 class _Section(BaseModel):
@@ -65,6 +66,15 @@ class BiEncoderTeacher(_Teacher):
     search: SearchSettings = Field(default=SearchSettings(), description="How its nearest documents are found.")
 
 
+class HybridTeacher(_Teacher):
+    """A bi-encoder and BM25 in one score: the cosine, and the share of the query's best BM25 score times a weight."""
+
+    kind: Literal["hybrid"] = Field(default="hybrid", description="A bi-encoder and BM25 together.")
+    encoder: EncoderSettings = Field(description="The bi-encoder, with its prompts, length limit and type.")
+    search: SearchSettings = Field(default=SearchSettings(), description="How its nearest documents are found.")
+    bm25_weight: float = Field(default=BM25_WEIGHT, ge=0, description="What BM25's share counts beside the cosine.")
+
+
 class CrossEncoderTeacher(_Teacher):
     """A cross-encoder that re-scores the candidates of a first stage, since it cannot search a corpus."""
 
@@ -90,5 +100,5 @@ class PythonTeacher(_Teacher):
 
 
 TeacherSettings = Annotated[
-    BM25Teacher | BiEncoderTeacher | CrossEncoderTeacher | PythonTeacher, Field(discriminator="kind")
+    BM25Teacher | BiEncoderTeacher | HybridTeacher | CrossEncoderTeacher | PythonTeacher, Field(discriminator="kind")
 ]

@@ -11,6 +11,7 @@ from conan_assets.search.settings import (
     BiEncoderTeacher,
     BM25Teacher,
     CrossEncoderTeacher,
+    HybridTeacher,
     PythonTeacher,
     TeacherSettings,
 )
@@ -52,6 +53,13 @@ def open_teacher(
         return BM25Retriever(documents, retrievable)
     if isinstance(settings, PythonTeacher):
         return _open_class(settings, documents, retrievable)
+    if isinstance(settings, HybridTeacher):
+        from conan_assets.search.bm25 import BM25Retriever
+        from conan_assets.search.hybrid import HybridRetriever
+
+        part = BiEncoderTeacher(encoder=settings.encoder, search=settings.search)
+        dense = open_teacher(part, documents, store, checkpoints, retrievable)
+        return HybridRetriever(dense, BM25Retriever(documents), settings.bm25_weight, retrievable)
     if isinstance(settings, BiEncoderTeacher):
         from conan_assets.encoding.encoder import Encoder
         from conan_assets.search.embeddings import BiEncoderRetriever
@@ -72,7 +80,7 @@ def needs_gpu(settings: TeacherSettings) -> bool:
 
 def teacher_recipe(settings: TeacherSettings) -> dict[str, Any]:
     """Return what decides a teacher's scores beside versions of code: its settings and the weights of its models."""
-    encoder = settings.encoder if isinstance(settings, BiEncoderTeacher) else None
+    encoder = settings.encoder if isinstance(settings, BiEncoderTeacher | HybridTeacher) else None
     models = [] if encoder is None else [(encoder.model, encoder.revision)]
     if isinstance(settings, CrossEncoderTeacher):
         first = settings.first_stage

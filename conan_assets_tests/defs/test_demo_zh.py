@@ -83,7 +83,7 @@ def test_the_leaderboard_compares_the_random_start_with_what_was_trained(finishe
     settings, _ = finished
     rows = json.loads((settings.home / "leaderboard.json").read_text())
     models = {row["model"] for row in rows if row["metric"] == "ndcg_at_10"}
-    assert models == {"BM25", "base model", "round 0", "round 1"}
+    assert models == {"BM25", "base model", "round 0", "BM25 + round 0", "round 1", "BM25 + round 1"}
     scores = {row["model"]: row["value"] for row in rows if (row["metric"], row["split"]) == ("ndcg_at_10", "test")}
     assert scores["base model"] != scores["round 0"]
 

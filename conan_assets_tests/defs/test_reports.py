@@ -84,14 +84,14 @@ def test_tasks_that_could_not_be_loaded_are_tried_again_and_finished_ones_are_no
         return values["reused"].value, values["fingerprint"].value, [task["task"] for task in report["not_run"]]
 
     reused, first, missing = materialize()
-    assert (reused, missing, evaluated) == (False, ["NFCorpus"], ["SciFact", "SciFact"])
+    assert (reused, missing, evaluated) == (False, ["NFCorpus"], ["SciFact"] * 3)
     evaluated.clear()
     for _ in range(2 + settings.keep_versions):
         assert materialize() == (False, first, ["NFCorpus"])
     assert evaluated == []
     write_task(hub / "NFCorpus")
     reused, complete, missing = materialize()
-    assert (reused, missing, evaluated) == (False, [], ["NFCorpus", "NFCorpus"])
+    assert (reused, missing, evaluated) == (False, [], ["NFCorpus"] * 3)
     assert complete != first
     assert materialize() == (True, complete, [])
 

@@ -47,7 +47,14 @@ def test_training_goes_on_from_the_last_release_when_the_data_changed_and_only_t
     assert all(reused(settings).values())
 
     rows = json.loads((settings.home / "leaderboard.json").read_text())
-    assert {row["model"] for row in rows} == {"BM25", "base model", "round 0", "round 1"}
+    assert {row["model"] for row in rows} == {
+        "BM25",
+        "base model",
+        "round 0",
+        "BM25 + round 0",
+        "round 1",
+        "BM25 + round 1",
+    }
 
 
 def test_a_warm_start_takes_the_place_of_pretraining(miniature: Settings):

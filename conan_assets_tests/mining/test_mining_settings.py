@@ -60,7 +60,7 @@ def test_a_teacher_is_chosen_by_its_kind():
         {"kind": "bi_encoder", "encoder": {"model": "m", "query_prompt": "q: "}}
     )
     assert teacher.encoder.query_prompt == "q: "
-    with pytest.raises(ValidationError, match="'bm25', 'bi_encoder', 'cross_encoder'"):
+    with pytest.raises(ValidationError, match="'bm25', 'bi_encoder', 'hybrid', 'cross_encoder'"):
         TypeAdapter(TeacherSettings).validate_python({"kind": "oracle"})
 
 

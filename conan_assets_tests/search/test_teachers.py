@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.mining.api import mine
 from conan_assets.search.groups import Groups
 from conan_assets.search.retriever import ExhaustiveRetriever
-from conan_assets.search.settings import PythonTeacher
+from conan_assets.search.settings import BiEncoderTeacher, BM25Teacher, HybridTeacher, PythonTeacher
 from conan_assets.search.teachers import TeacherError, open_teacher
 
 MODULE = """
@@ -108,3 +109,32 @@ def test_what_a_query_may_not_find_is_hidden_from_that_query_alone():
 def test_scores_that_cannot_be_ranked_are_an_error_that_names_the_class(returned, message):
     with pytest.raises(ValueError, match=message):
         Fixed(DOCUMENTS, returned).search(["a"], 2, Groups.empty(1))
+
+
+WORDS = ["the cat sleeps", "a dog barks", "cats and dogs", "an owl hoots", "the cat and the owl"]
+
+
+def test_a_hybrid_adds_bm25s_share_of_its_best_to_the_cosine(tmp_path, tiny_model):
+    encoder, store = EncoderSettings(tiny_model, dtype="float32"), EmbeddingStore(tmp_path)
+    parts = (BiEncoderTeacher(encoder=encoder), BM25Teacher())
+    dense, lexical = (open_teacher(part, WORDS, store) for part in parts)
+    hybrid = open_teacher(HybridTeacher(encoder=encoder, bm25_weight=0.25), WORDS, store)
+    queries, every = ["where does the owl hoot", "barking dogs", "zebra"], np.arange(15)
+    rows, documents = every // 5, every % 5
+    words = lexical.score(queries, rows, documents).reshape(3, 5)
+    shares = words / np.maximum(words.max(axis=1, keepdims=True), 1e-9)
+    expected = dense.score(queries, rows, documents).reshape(3, 5) + 0.25 * shares
+    assert hybrid.score(queries, rows, documents).reshape(3, 5) == pytest.approx(expected, abs=1e-5)
+    found = hybrid.search(queries, 5, Groups.empty(3))
+    assert found.positions.tolist() == np.argsort(-expected, axis=1).tolist()
+    assert found.scores == pytest.approx(-np.sort(-expected, axis=1), abs=1e-5)
+
+
+def test_a_hybrid_finds_what_either_part_finds_and_never_what_is_excluded(tmp_path, tiny_model):
+    encoder, store = EncoderSettings(tiny_model, dtype="float32"), EmbeddingStore(tmp_path)
+    hybrid = open_teacher(HybridTeacher(encoder=encoder, bm25_weight=10), WORDS, store, retrievable=4)
+    assert hybrid.search(["owl"], 1, Groups.empty(1)).positions.tolist() == [[3]]
+    hidden = Groups.from_pairs(np.array([0]), np.array([3]), 1)
+    found = hybrid.search(["owl"], 3, hidden).positions
+    assert sorted(found[0].tolist()) == [0, 1, 2]
+    assert hybrid.effort.encoded > 0
