@@ -1,8 +1,8 @@
 """The ratio r of ``top_k_perc_pos`` that suits a teacher, found on queries with several judged positives.
 
-Each positive in turn is hidden and treated as a candidate against its query's other positives: a false negative that
-is known. The rule removes it iff s >= p - |p| (1 - r), that is for every r up to 1 - (p - s) / |p|. The largest r that
-removes the wanted share of them is therefore a quantile of that bound.
+Each positive in turn is hidden and treated as a candidate against the mean p of its query's other positives: a false
+negative that is known. The rule removes it iff s >= p - |p| (1 - r), that is for every r up to 1 - (p - s) / |p|. The
+largest r that removes the wanted share of them is therefore a quantile of that bound.
 """
 
 from typing import Any
@@ -17,13 +17,10 @@ SHOWN_RATIOS = (0.90, 0.95, 0.97, 0.99)
 
 def hidden_positive_bounds(table: pl.DataFrame) -> np.ndarray:
     """Return, for each hidden positive of a candidates table, the largest r that still removes it, float64."""
-    several = pl.len().over("query_id") > 1
-    score = pl.col("score").cast(pl.Float64)
-    positives = table.filter("is_positive").filter(several).with_columns(score).sort("query_id", "score")
-    lowest, second = pl.col("score").first().over("query_id"), pl.col("score").get(1).over("query_id")
-    is_lowest = pl.int_range(pl.len()).over("query_id") == 0
-    references = positives.select(pl.when(is_lowest).then(second).otherwise(lowest)).to_series().to_numpy()
-    bounds = _largest_ratio(positives["score"].to_numpy(), references)
+    score, count = pl.col("score").cast(pl.Float64), pl.len().over("query_id")
+    others = (score.sum().over("query_id") - score) / (count - 1)
+    positives = table.filter("is_positive").filter(count > 1).select(score.alias("score"), others.alias("others"))
+    bounds = _largest_ratio(positives["score"].to_numpy(), positives["others"].to_numpy())
     finite: np.ndarray = bounds[np.isfinite(bounds)]
     return finite
 
@@ -31,7 +28,7 @@ def hidden_positive_bounds(table: pl.DataFrame) -> np.ndarray:
 def candidate_bounds(table: pl.DataFrame) -> np.ndarray:
     """Return, for each candidate of a candidates table, the largest r that removes it, float64."""
     score = pl.col("score").cast(pl.Float64)
-    reference = score.filter("is_positive").min().over("query_id")
+    reference = score.filter("is_positive").mean().over("query_id")
     rows = table.select(score.alias("score"), reference.alias("reference"), "is_positive").filter(
         ~pl.col("is_positive")
     )

@@ -17,7 +17,7 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever
 
-MINING_VERSION = 1
+MINING_VERSION = 2
 """Raise it when the same candidates and scores give other negatives than before."""
 
 QUERIES_PER_PART = 4_096
@@ -122,8 +122,20 @@ class Miner:
         scores = candidates.scores[getattr(selection, "teacher", STUDENT)][survivors]
         noise = generator.gumbel(size=len(survivors))
         parameters = selection.model_dump(exclude={"rule", "teacher"})
-        priority = SELECTIONS[selection.rule](queries, places_within(queries), scores, noise, needed, **parameters)
+        places = self._places(candidates, survivors)
+        priority = SELECTIONS[selection.rule](queries, places, scores, noise, needed, **parameters)
         return priority, np.ones(len(survivors), np.int64)
+
+    def _places(self, candidates: Candidates, survivors: np.ndarray) -> np.ndarray:
+        """Return each survivor's place among its query's, from 0: the source's, or the student's if there are several.
+
+        Sources that took turns would put documents that are easy for the student among the first.
+        """
+        queries = candidates.queries[survivors]
+        if len(self.settings.candidates) == 1:
+            return places_within(queries)
+        hardness = np.where(candidates.exempt, np.inf, candidates.scores[STUDENT])
+        return ranks_within(queries, hardness[survivors]) - 1
 
     def _resample(self, candidates: Candidates, start: int) -> Candidates:
         """Return random documents that pass the guard and every veto, for the queries with too few negatives."""

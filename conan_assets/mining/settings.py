@@ -146,14 +146,16 @@ class MiningSettings(_Section):
     """One round's mining."""
 
     candidates: tuple[str, ...] = Field(
-        default=(STUDENT,), min_length=1, description="Sources of candidates: 'student' and names of teachers."
+        default=(STUDENT,),
+        min_length=1,
+        description="Sources of candidates: 'student' and names of teachers; several are put in the student's order.",
     )
     depth: int = Field(default=100, ge=1, description="Candidates of each source for every query.")
     veto: tuple[VetoSettings, ...] = Field(
         default=(TopKPercPos(),), description="A candidate must pass every one; an empty list is naive mining."
     )
     positive_score: Literal["min", "max", "mean"] = Field(
-        default="min",
+        default="mean",
         description="Which score of a query's positives a veto compares with: the lowest, the highest or their mean.",
     )
     guard: DuplicateGuard = Field(

@@ -26,6 +26,13 @@ def test_the_bound_is_where_the_rule_starts_to_let_the_hidden_positive_through()
     assert sorted(hidden_positive_bounds(table).tolist()) == pytest.approx([0.6 / 0.8, 0.8 / 0.6])
 
 
+def test_a_hidden_positive_is_held_against_the_mean_of_the_others():
+    table = pl.DataFrame(
+        {"query_id": ["a"] * 3, "doc_id": ["1", "2", "3"], "score": [0.8, 0.6, 0.4], "is_positive": [True] * 3}
+    )
+    assert sorted(hidden_positive_bounds(table).tolist()) == pytest.approx([0.4 / 0.7, 0.6 / 0.6, 0.8 / 0.5])
+
+
 def test_the_bound_is_right_below_zero():
     table = pl.DataFrame(
         {"query_id": ["a", "a"], "doc_id": ["1", "2"], "score": [-1.0, -1.2], "is_positive": [True, True]}

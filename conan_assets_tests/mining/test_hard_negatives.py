@@ -62,9 +62,18 @@ def test_two_sources_are_fused_without_losing_a_score(mine):
     assert named_by_both["rank"].mean() < both["rank"].mean()
 
 
-def test_perc_pos_keeps_exactly_the_candidates_below_the_lowest_positive(mine, bm25):
+def test_what_two_sources_find_is_in_the_students_order_even_if_words_alone_found_it(mine):
+    student, _ = mine({"candidates": ["student"]})
+    both, _ = mine({"candidates": ["student", "bm25"]})
+    kept = both.filter(KEPT).sort("query_id", "order")
+    assert kept.join(student, on=["query_id", "doc_id"], how="anti").height > 0
+    for (_,), of_query in kept.group_by("query_id"):
+        assert of_query["student_score"].is_sorted(descending=True)
+
+
+def test_perc_pos_keeps_exactly_the_candidates_below_the_mean_positive(mine, bm25):
     negatives, _ = mine({"candidates": ["bm25"], "veto": [{"teacher": "bm25", "rule": "top_k_perc_pos", "ratio": 0.9}]})
-    references = bm25[1].filter("is_positive").group_by("query_id").agg(reference=pl.col("score").min()).collect()
+    references = bm25[1].filter("is_positive").group_by("query_id").agg(reference=pl.col("score").mean()).collect()
     expected = negatives.join(references, on="query_id").select(pl.col("bm25_score") < 0.9 * pl.col("reference"))
     assert (expected.to_series() == (negatives["verdict"] == "kept")).all()
     assert 0 < negatives.filter(KEPT).height < negatives.height
