@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.st_trainer import build_st_trainer
+from conan_assets.compare.peer import build_st_trainer
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.columns import Lists
 from conan_assets.training.negatives import NegativeTable, Replacements

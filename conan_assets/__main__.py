@@ -1,7 +1,8 @@
-"""What a programme would cost, and whether what it wrote is intact.
+"""What a programme would cost, whether what it wrote is intact, and which way of training helps.
 
 ``python -m conan_assets --estimate [PROFILE]`` prints what writing a profile's pairs would send and cost;
-``python -m conan_assets verify [PROFILE]`` checks every file below its storage root.
+``python -m conan_assets verify [PROFILE]`` checks every file below its storage root;
+``python -m conan_assets compare [PROFILE]`` trains in several ways and compares them.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 
 import polars as pl
 
+from conan_assets.compare.command import main as compare
 from conan_assets.data.sources import load_source
 from conan_assets.data.tables import TableError
 from conan_assets.llm.journal import JournalError
@@ -19,11 +21,15 @@ from conan_assets.verification import verify
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the estimate of a profile or what is damaged in its home; exit with a message when that fails."""
+    """Print the estimate of a profile, what is damaged in its home, or a comparison; exit with a message on failure."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = _verify if arguments[:1] == ["verify"] else _estimate
     try:
-        command(arguments)
+        if arguments[:1] == ["compare"]:
+            compare(arguments[1:])
+        elif arguments[:1] == ["verify"]:
+            _verify(arguments)
+        else:
+            _estimate(arguments)
     except (SettingsError, TableError, JournalError) as error:
         sys.exit(str(error))
 

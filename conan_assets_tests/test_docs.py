@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import yaml
 
+from conan_assets.compare.ways import load_comparison
 from conan_assets.settings import SettingsError, load_settings
 from conan_assets.training.config import read_config
 from conan_assets_tests.conftest import build_tiny_model
@@ -51,9 +52,13 @@ def merged(below: object, above: object) -> object:
 
 
 def validate_profile(text: str, folder: Path) -> None:
-    """Load a block as a profile; one that names no programme is a part, and gets the rest."""
+    """Load a block as a profile, one that names no programme being a part that gets the rest, or as a comparison."""
     values = yaml.safe_load(text)
     path = folder / "profile.yaml"
+    if "ways" in values:
+        path.write_text(text)
+        load_comparison(str(path), {})
+        return
     path.write_text(yaml.safe_dump(values if "name" in values else merged(REST_OF_A_PROFILE, values)))
     load_settings(str(path), {})
 

@@ -4,9 +4,9 @@
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -249,8 +249,14 @@ def _require_known(what: str, name: str, kind: str, known: Collection[str]) -> N
         raise ValueError(f"{what} {name!r}; the {kind} are {', '.join(sorted(known)) or 'none'}")
 
 
-def load_settings(profile: str | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(
+    profile: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    change: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> Settings:
     """Return the programme of ``profile``, a shipped name or a path to a YAML file; by default ``$CONAN_PROFILE``.
+
+    ``change`` may put other values into what was read, before it is checked.
 
     Raises
     ------
@@ -269,6 +275,7 @@ def load_settings(profile: str | None = None, environment: Mapping[str, str] = o
         )
     if home := environment.get("CONAN_HOME"):
         values["home"] = home
+    values = change(values)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
