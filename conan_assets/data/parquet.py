@@ -15,12 +15,12 @@ def take_parquet(file: BinaryIO, intake: Intake) -> None:
         parquet = pq.ParquetFile(file)
         columns = parquet.schema_arrow.names
         _refuse_long_cells(parquet, set(intake.wanted(columns)), intake)
-        file.seek(0)
-        frame = pl.read_parquet(file, columns=intake.wanted(columns))
+        frame = pl.DataFrame(parquet.read(columns=intake.wanted(columns)))
     except TableError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
-        # Damaged bytes come out of the two libraries as exceptions of many kinds; they all mean the same.
+        # Damaged bytes come out of the libraries as exceptions of many kinds; they all mean the same. The reader of polars
+        # would end the process where damage names a size that cannot be allocated.
         raise TableError(
             f"{intake.source} is not readable Parquet, it is damaged or cut off: write it again ({error})"
         ) from error
