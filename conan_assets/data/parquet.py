@@ -19,7 +19,7 @@ def take_parquet(file: BinaryIO, intake: Intake) -> None:
     except TableError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
-        # Damaged bytes come out of the libraries as exceptions of many kinds; they all mean the same. The reader of polars
+        # Damaged bytes come out of the libraries as exceptions of many kinds; they all mean the same. polars' reader
         # would end the process where damage names a size that cannot be allocated.
         raise TableError(
             f"{intake.source} is not readable Parquet, it is damaged or cut off: write it again ({error})"
