@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from conan_assets.files import files_of
+from conan_assets.files import TEMPORARY_NAME, files_of
 
 DAMAGED = "damaged"
 """Folder of a storage root that holds what was set aside."""
@@ -32,8 +32,9 @@ def digest_file(path: Path) -> str:
 
 
 def digest_parts(folder: Path) -> dict[str, str]:
-    """Return the digest of every file below ``folder`` by its path there."""
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files_of(folder)}
+    """Return the digest of every file below ``folder`` by its path there, without what a killed writer left behind."""
+    parts = (path for path in files_of(folder) if not TEMPORARY_NAME.fullmatch(path.name))
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in parts}
 
 
 def require_intact(folder: Path, parts: Mapping[str, str]) -> None:

@@ -239,3 +239,14 @@ def test_the_folders_of_dead_writers_are_removed_with_what_is_in_them_and_those_
     assert remove_leftovers(tmp_path) == 3
     assert [path.name for path in tmp_path.iterdir()] == [ours.name]
     assert [path.name for path in ours.iterdir()] == ["table"]
+
+
+def test_what_a_killed_writer_left_in_a_build_is_no_part_of_what_it_becomes(tmp_path: Path):
+    store = ArtifactStore(tmp_path)
+    with store.building("pairs", "aa") as directory:
+        (directory / "table.parquet").write_text("x")
+        (directory / ".picture.png.999999@elsewhere.tmp").write_text("half a picture")
+        store.finish("pairs", "aa", {})
+    for left in tmp_path.rglob(".*.tmp"):
+        left.unlink()
+    assert ArtifactStore(tmp_path).current("pairs").path.name == "aa"

@@ -72,8 +72,8 @@ def test_conan_zh_runs_from_the_hubs_layouts_to_a_release(tmp_path: Path):
     held_out = {"train": {"split": "train[8:]"}, "dev": {"split": "train[:8]"}}
     sizes = {
         "sources": {"t2ranking": {"tables": held_out}},
-        "pretraining": few,
-        "training": {**few, "sts_batch_size": 4, "max_steps": 4},
+        "pretraining": {**few, "matryoshka_dims": [256, 1792]},
+        "training": {**few, "sts_batch_size": 4, "max_steps": 4, "matryoshka_dims": [256, 1792]},
     }
     settings = stand_in("conan_zh", mirror, tmp_path / "home", sizes)
     run(settings)

@@ -38,6 +38,11 @@ def slow(number: int, body: dict) -> Reply:
     return Reply(two_questions(number, body).content, delay_seconds=0.5)
 
 
+def interruptible(command: list[str], **options: object) -> subprocess.Popen:
+    """Start a process that an interrupt ends, even where a shell in the background has the tests ignore it."""
+    return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
+
+
 def wait_for_requests(server: ChatServer, count: int) -> None:
     deadline = time.monotonic() + 120
     while len(server.requests) < count and time.monotonic() < deadline:
@@ -48,7 +53,7 @@ def wait_for_requests(server: ChatServer, count: int) -> None:
 def test_an_interrupted_run_keeps_the_answers_to_the_calls_in_flight(tmp_path, asks_for):
     with ChatServer(slow) as server:
         command = [sys.executable, "-c", PROGRAM, server.base_url, str(tmp_path), asks_for]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = interruptible(command, stderr=subprocess.PIPE, text=True)
         wait_for_requests(server, 12)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
@@ -61,7 +66,7 @@ def test_an_interrupted_run_keeps_the_answers_to_the_calls_in_flight(tmp_path, a
 def test_a_second_interrupt_does_not_wait(tmp_path):
     stuck = Reply("{}", delay_seconds=4.0)
     with ChatServer(lambda number, body: stuck) as server:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, server.base_url, str(tmp_path), "pairs"])
+        process = interruptible([sys.executable, "-c", PROGRAM, server.base_url, str(tmp_path), "pairs"])
         wait_for_requests(server, 8)
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
