@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny real models and nothing from a network."""
+"""Shared fixtures: tiny real models, nothing from a network and nothing from the caller's own home."""
 
 import os
 import string
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+for variable in ("CONAN_HOME", "CONAN_PROFILE", "DAGSTER_HOME"):
+    os.environ.pop(variable, None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
