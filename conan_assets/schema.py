@@ -1,15 +1,21 @@
-"""The JSON schema of a profile: which keys and kinds are accepted at a place, and why a profile was refused."""
+"""The sections of a profile and their JSON schema: what is accepted at a place, and why a profile was refused."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 Schema = dict[str, Any]
 Location = tuple[int | str, ...]
 
 SHOWN = (str, int, float, list, type(None))
 """What is shown beside its problem; a whole section is not."""
+
+
+class Section(BaseModel):
+    """Settings without unknown keys, which nobody changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def explain(error: ValidationError, schema: Schema, values: Mapping[str, object]) -> list[str]:

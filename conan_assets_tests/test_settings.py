@@ -37,7 +37,7 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"roundz": 2}, "roundz: unknown key; accepted here: architecture, base_model, catalogue, "),
+        ({"roundz": 2}, "roundz: unknown key; accepted here: architecture, base_model, baselines, "),
         ({"training": {"stepz": 2}}, r"training\.stepz: unknown key; accepted here: .*batch_size"),
         ({"training": [{}, {"stepz": 2}]}, r"training\.1\.stepz: unknown key"),
         ({"mining": {"dept": 2}}, r"mining\.dept: unknown key; accepted here: .*depth"),

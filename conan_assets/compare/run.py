@@ -11,12 +11,10 @@ from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.compare.peer import train_sentence_transformers
 from conan_assets.compare.ways import SENTENCE_TRANSFORMERS, Comparison, programme
 from conan_assets.definitions import build_defs
-from conan_assets.evaluation.report import BM25_PER_QUERY, PER_QUERY
+from conan_assets.evaluation.report import BASE_MODEL, PER_QUERY, RoundReport, baseline_per_query, parse
 from conan_assets.progress import logger
 from conan_assets.settings import Settings, SettingsError
 
-BASE_MODEL = "base model"
-BM25 = "BM25"
 QUERY = ("task", "subset", "split", "query_id")
 
 
@@ -43,7 +41,7 @@ class Run:
 
 
 def run_all(profile: str | None, comparison: Comparison, equal_seconds: bool, home: Path) -> Iterator[Run]:
-    """Yield BM25, the base model, and every way with every seed, seed by seed.
+    """Yield the baselines, the base model, and every way with every seed, seed by seed.
 
     With ``equal_seconds`` every way but the first gets as many steps as fit into the seconds that the first takes for
     ``comparison.steps``, by the pace of a trial run with the first seed, and at least one step a round.
@@ -79,9 +77,11 @@ def _steps_in(seconds: float, trial: Run) -> int:
 
 
 def _baselines(settings: Settings) -> Iterator[Run]:
-    folder = _report(settings, 0).path
-    for name, file in ((BM25, BM25_PER_QUERY), (BASE_MODEL, PER_QUERY)):
-        yield Run(name, 0, 0, 0, 0.0, _scores(settings, folder / file))
+    report = _report(settings, 0)
+    baselines = parse(RoundReport, report.report, _report_key(settings, 0)).baselines
+    files = {baseline.model: baseline_per_query(name) for name, baseline in baselines.items()}
+    for label, file in {**files, BASE_MODEL: PER_QUERY}.items():
+        yield Run(label, 0, 0, 0, 0.0, _scores(settings, report.path / file))
 
 
 def _materialize(settings: Settings, key: str) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from conan_assets.schema import Section
 from conan_assets.settings import Settings, SettingsError, load_settings
 
 WAYS = Path(__file__).parent / "ways"
@@ -17,10 +18,8 @@ SENTENCE_TRANSFORMERS = "sentence_transformers"
 Overrides = dict[str, Any]
 
 
-class Comparison(BaseModel):
+class Comparison(Section):
     """Ways of training that are compared, the first being the one that the others are held against."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(default=96, ge=1, description="Optimizer steps of every way, shared among its rounds.")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)

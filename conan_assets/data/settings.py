@@ -3,7 +3,9 @@
 import os
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from conan_assets.schema import Section
 
 MAX_TEXT_BYTES = 10_000_000
 """A longer text comes from a broken extraction, and no encoder reads it."""
@@ -29,10 +31,8 @@ Location = Annotated[
 ]
 
 
-class _Source(BaseModel):
+class _Source(Section):
     """What every kind of source has in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: bool = Field(default=True, description="False keeps the source for evaluation: its train split is not read.")
     language: str | None = Field(
@@ -94,10 +94,8 @@ class BeirSource(_Source):
     path: Location
 
 
-class HubTable(BaseModel):
+class HubTable(Section):
     """Where one table of a Hugging Face dataset stands and what its columns are called there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str | None = Field(default=None, description="Repository or local folder, where it is not the source's own.")
     revision: str | None = Field(default=None, description="Revision of ``path``, where it is not the source's own.")
@@ -232,10 +230,8 @@ SourceSettings = Annotated[
 ]
 
 
-class NearDuplicateSettings(BaseModel):
+class NearDuplicateSettings(Section):
     """MinHash near-duplicates: n-grams of words, of characters in queries and in Chinese."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_jaccard: float = Field(default=0.7, gt=0, le=1, description="Texts at least this similar are near-duplicates.")
     permutations: int = Field(default=128, ge=4, le=1_024, multiple_of=4, description="Hashes of a signature.")
@@ -245,10 +241,8 @@ class NearDuplicateSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="Of the MinHash permutations.")
 
 
-class CurationSettings(BaseModel):
+class CurationSettings(Section):
     """What is filtered out of the training pairs; lengths are in characters after normalisation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_query_chars: int = Field(default=3, ge=1, description="Shorter queries are removed.")
     max_query_chars: int = Field(default=2_000, ge=1, description="Longer queries are removed: they are documents.")

@@ -22,13 +22,13 @@ from conan_assets.defs.storage import Storage
 from conan_assets.evaluation.report import (
     BASE_MODEL,
     BM25_MODEL,
-    BM25_PER_QUERY,
     HYBRID_PER_QUERY,
     LEADERBOARD_VERSION,
     PER_QUERY,
     RELEASE_VERSION,
     LeaderboardEntry,
     as_json,
+    baseline_per_query,
 )
 from conan_assets.files import atomic_path, flush, flush_tree, naming_a_full_disk
 from conan_assets.integrity import digest_parts, set_aside
@@ -175,16 +175,16 @@ def choice_of(settings: Settings, storage: Storage) -> "Choice":
 
 
 def leaderboard_entries(settings: Settings, storage: Storage) -> list[LeaderboardEntry]:
-    """Return the reports of all rounds, each followed by BM25 with it, after those of BM25 and the base model."""
+    """Return the reports of all rounds, each followed by BM25 with it, after those of baselines and the base model."""
     entries = []
     for key, (number, _) in report_keys(settings).items():
         report, folder = current_report(storage, key), storage.current(key).path
-        for model, baseline, file in (
-            (BM25_MODEL, report.bm25, folder / BM25_PER_QUERY),
-            (BASE_MODEL, report.base_model, folder / BASE_MODEL_FOLDER / PER_QUERY),
-        ):
-            if baseline is not None:
-                entries.append(LeaderboardEntry("round_0", model, baseline, (file,), baseline=True))
+        for name, baseline in report.baselines.items():
+            file = folder / baseline_per_query(name)
+            entries.append(LeaderboardEntry("round_0", baseline.model, baseline, (file,), baseline=True))
+        if report.base_model is not None:
+            file = folder / BASE_MODEL_FOLDER / PER_QUERY
+            entries.append(LeaderboardEntry("round_0", BASE_MODEL, report.base_model, (file,), baseline=True))
         label = BASE_MODEL if number == 0 and settings.starts_from_base_model else f"round {number}"
         entries.append(LeaderboardEntry(f"round_{number}", label, report, (folder / PER_QUERY,)))
         if report.hybrid is not None and report.hybrid.rows:

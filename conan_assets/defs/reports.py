@@ -15,9 +15,16 @@ from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
-from conan_assets.evaluation.report import EVALUATION_VERSION, RoundReport, as_json, in_points, parse
+from conan_assets.evaluation.report import (
+    EVALUATION_VERSION,
+    RoundReport,
+    as_json,
+    in_points,
+    parse,
+)
 from conan_assets.evaluation.settings import SuiteSettings
-from conan_assets.search.settings import SEARCH_VERSION
+from conan_assets.search.settings import SEARCH_VERSION, TeacherSettings
+from conan_assets.search.teachers import teacher_recipe
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"
@@ -35,7 +42,7 @@ def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]
 
 
 def build_report_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Return one report per round and group of suites; round 0 scores BM25 beside the base model."""
+    """Return one report per round and group of suites; round 0 scores the baselines beside the base model."""
     return [
         _build_report(settings, number, name, settings.suites[name]) for number, name in report_keys(settings).values()
     ]
@@ -49,6 +56,7 @@ def _build_report(
 
     key = round_key(number, f"{name}_report")
     dims = settings.training[-1].matryoshka_dims
+    teachers = settings.baseline_teachers if number == 0 else {}
 
     @dg.asset(
         key=key,
@@ -64,44 +72,62 @@ def _build_report(
         context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
     ) -> dg.MaterializeResult[None]:
         from conan_assets.encoding.encoder import Encoder
-        from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder, evaluate_hybrid
-        from conan_assets.evaluation.suites import suite_files_fingerprint
+        from conan_assets.evaluation.models import baseline_model, hybrid_model
+        from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 
         def build(directory: Path) -> Report:
             corpus, pairs = raw_corpus.collect(), raw_pairs.collect()
-            finished = storage.root / EVALUATIONS
-            bm25 = evaluate_bm25(suites, corpus, pairs, directory, finished) if number == 0 else None
+            finished, store = storage.root / EVALUATIONS, storage.embeddings
+            baselines = {
+                name: evaluate_baseline(
+                    baseline_model(name, teacher, store), suites, corpus, pairs, directory, finished
+                )
+                for name, teacher in teachers.items()
+            }
             base_model = None
             if number == 0 and not settings.starts_from_base_model:
                 base = Encoder(base_model_of(settings, storage.current(checkpoint)))
                 base_model = evaluate_encoder(
-                    base, storage.embeddings, suites, corpus, pairs, directory / BASE_MODEL_FOLDER, finished, dims=dims
+                    base, store, suites, corpus, pairs, directory / BASE_MODEL_FOLDER, finished, dims=dims
                 )
             encoder = checkpoint_encoder(settings, storage.current(checkpoint))
             references = _references(settings, number, directory, [storage.current(key).path for key in earlier])
-            scored = evaluate_encoder(
-                encoder, storage.embeddings, suites, corpus, pairs, directory, finished, references, dims
-            )
-            hybrid = evaluate_hybrid(encoder, storage.embeddings, suites, corpus, pairs, directory, finished)
+            scored = evaluate_encoder(encoder, store, suites, corpus, pairs, directory, finished, references, dims)
+            hybrid = None
+            if settings.has_bm25_baseline:
+                both = hybrid_model(encoder, store)
+                hybrid = evaluate_baseline(both, suites, corpus, pairs, directory, finished)
             note = None if settings.from_scratch is None else SCRATCH_NOTE
-            return as_json(RoundReport(**vars(scored), bm25=bm25, hybrid=hybrid, base_model=base_model, note=note))
+            report = RoundReport(**vars(scored), baselines=baselines, hybrid=hybrid, base_model=base_model, note=note)
+            return as_json(report)
 
-        recipe = {
-            "suites": suites,
-            "files": suite_files_fingerprint(suites),
-            "encoder": settings.base_model,
-            "mteb": version("mteb"),
-            "dims": dims,
-        }
+        recipe = _recipe(settings, suites, teachers)
         result = reuse_or_build(context, storage, recipe, build, unfinished=_names_of_tasks_not_run)
         return result._replace(metadata={**(result.metadata or {}), **_tables(current_report(storage, key))})
 
     return report
 
 
+def _recipe(
+    settings: Settings, suites: Mapping[str, SuiteSettings], baselines: Mapping[str, TeacherSettings]
+) -> dict[str, object]:
+    """Return what decides a report beside the checkpoint and versions of code."""
+    from conan_assets.evaluation.suites import suite_files_fingerprint
+
+    return {
+        "suites": suites,
+        "files": suite_files_fingerprint(suites),
+        "encoder": settings.base_model,
+        "mteb": version("mteb"),
+        "dims": settings.training[-1].matryoshka_dims,
+        "baselines": {name: teacher_recipe(teacher) for name, teacher in baselines.items()},
+        "hybrid": settings.has_bm25_baseline,
+    }
+
+
 def _tables(report: RoundReport) -> dict[str, dg.MetadataValue]:
     """Return the tables of a report in points, as its page shows them in place of the values in the manifest."""
-    baselines = {"bm25": report.bm25, "hybrid": report.hybrid, "base_model": report.base_model}
+    baselines = {**report.baselines, "hybrid": report.hybrid, "base_model": report.base_model}
     rows: dict[str, Sequence[object]] = {
         **{name: getattr(report, name) for name in SHOWN_IN_POINTS},
         **{name: baseline.rows for name, baseline in baselines.items() if baseline},

@@ -13,8 +13,10 @@ from mteb.types import PromptType
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.encoding.encoder import Encoder, Role
+from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.encoding.store import Embeddings, EmbeddingStore
 from conan_assets.evaluation.mteb_privates import document_texts, loaded_texts, query_texts
+from conan_assets.evaluation.report import BM25_MODEL, HYBRID_PER_QUERY, PER_QUERY, baseline_per_query
 from conan_assets.evaluation.settings import EvaluationError
 from conan_assets.lexical import K1, B
 from conan_assets.search.bm25 import BM25Retriever
@@ -22,7 +24,8 @@ from conan_assets.search.embeddings import BiEncoderRetriever
 from conan_assets.search.groups import Groups
 from conan_assets.search.hybrid import HybridRetriever
 from conan_assets.search.retriever import Effort, OpenRetriever
-from conan_assets.search.settings import BM25_WEIGHT, SEARCH_VERSION
+from conan_assets.search.settings import BM25_WEIGHT, SEARCH_VERSION, BM25Teacher, TeacherSettings
+from conan_assets.search.teachers import open_teacher, teacher_recipe
 
 Hits = dict[str, float]
 """Scores of documents by id."""
@@ -48,10 +51,14 @@ class SearchModel:
     ----------
     open_retriever
         Opens the retriever over the texts of a corpus.
+    label
+        What reports call the model.
     name
-        What mteb calls the model.
+        What mteb calls it.
     fingerprint
         16 hex digits that change with whatever changes the model's scores.
+    per_query
+        Name of the file of its scores per query, beside a report.
 
     Attributes
     ----------
@@ -59,8 +66,12 @@ class SearchModel:
         What was found in each retrieval or reranking task since the attribute was last cleared.
     """
 
-    def __init__(self, open_retriever: OpenRetriever, name: str, fingerprint: str, **meta: object) -> None:
+    def __init__(
+        self, open_retriever: OpenRetriever, label: str, name: str, fingerprint: str, per_query: str, **meta: object
+    ) -> None:
+        self.label = label
         self.fingerprint = fingerprint
+        self.per_query = per_query
         self.mteb_model_meta = ModelMeta.create_empty({"name": f"conan-assets/{name}", "revision": fingerprint, **meta})
         self.runs: dict[RunKey, Run] = {}
         self._open = open_retriever
@@ -190,8 +201,10 @@ class EncoderModel(SearchModel, AbsEncoder):
         namespaces = (encoder.namespace("query"), encoder.namespace("document"))
         super().__init__(
             lambda documents: BiEncoderRetriever(encoder, store, documents),
+            encoder.settings.model,
             encoder.weights_fingerprint,
             fingerprint(*namespaces, store.dtype.name, SEARCH_VERSION, *cut),
+            PER_QUERY,
             similarity_fn_name=ScoringFunction.COSINE,
         )
         self._encoder = encoder
@@ -205,9 +218,12 @@ class EncoderModel(SearchModel, AbsEncoder):
         return embeddings.block(0, len(embeddings))
 
 
-def bm25_model() -> SearchModel:
-    """Return BM25: the baseline that goes through the same tasks and metrics as a checkpoint."""
-    return SearchModel(BM25Retriever, "bm25", fingerprint("bm25", K1, B, SEARCH_VERSION), model_type=["sparse"])
+def baseline_model(name: str, settings: TeacherSettings, store: EmbeddingStore) -> SearchModel:
+    """Return a teacher as a baseline: it goes through the same retrieval tasks and metrics as a checkpoint."""
+    label = BM25_MODEL if isinstance(settings, BM25Teacher) else name
+    version = fingerprint(teacher_recipe(settings), store.dtype.name, ENCODING_VERSION, SEARCH_VERSION)
+    file = baseline_per_query(name)
+    return SearchModel(lambda documents: open_teacher(settings, documents, store), label, name, version, file)
 
 
 def hybrid_model(encoder: Encoder, store: EmbeddingStore) -> SearchModel:
@@ -218,4 +234,5 @@ def hybrid_model(encoder: Encoder, store: EmbeddingStore) -> SearchModel:
 
     namespaces = (encoder.namespace("query"), encoder.namespace("document"))
     version = fingerprint(*namespaces, store.dtype.name, K1, B, BM25_WEIGHT, SEARCH_VERSION)
-    return SearchModel(open_hybrid, f"bm25-and-{encoder.weights_fingerprint}", version)
+    label, name = f"{BM25_MODEL} + {encoder.settings.model}", f"bm25-and-{encoder.weights_fingerprint}"
+    return SearchModel(open_hybrid, label, name, version, HYBRID_PER_QUERY)

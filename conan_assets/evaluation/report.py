@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from conan_assets.evaluation.settings import EvaluationError
 
-EVALUATION_VERSION = 7
+EVALUATION_VERSION = 8
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
 LEADERBOARD_VERSION = 4
 RELEASE_VERSION = 4
@@ -22,12 +22,16 @@ BM25_MODEL = "BM25"
 BASE_MODEL = "base model"
 
 PER_QUERY = "per_query.parquet"
-BM25_PER_QUERY = "bm25_per_query.parquet"
 HYBRID_PER_QUERY = "hybrid_per_query.parquet"
-"""Files of the scores per query, beside a report."""
+"""Files of the scores per query, beside a report; a baseline's is :func:`baseline_per_query`."""
 
-NO_EMBEDDINGS = "BM25 ranks documents and gives no embeddings"
+NO_EMBEDDINGS = "it ranks documents and gives no embeddings"
 """The one reason not to run a task that another attempt does not remove."""
+
+
+def baseline_per_query(name: str) -> str:
+    """Return the file of a baseline's scores per query."""
+    return f"{name}_per_query.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,20 +200,21 @@ class EvaluationReport:
 class RoundReport(EvaluationReport):
     """The report of a round's checkpoint, with those of what was scored beside it.
 
-    ``hybrid`` is the checkpoint and BM25 in one score.
+    ``baselines``: those of round 0 by the name of the teacher. ``hybrid`` is the checkpoint and BM25 in one score.
     """
 
     note: str | None = None
-    bm25: EvaluationReport | None = None
+    baselines: dict[str, EvaluationReport] = field(default_factory=dict)
     hybrid: EvaluationReport | None = None
     base_model: EvaluationReport | None = None
 
     def tasks_not_run(self) -> list[dict[str, str]]:
         """Return the tasks whose data could not be loaded: the next materialization tries them again.
 
-        They are the checkpoint's own and those of the baselines, with the reason. What BM25 cannot do is none of them.
+        They are the checkpoint's own and those of the baselines, with the reason. What a baseline cannot do does not
+        count.
         """
-        reports = {"checkpoint": self, "bm25": self.bm25, "hybrid": self.hybrid, "base_model": self.base_model}
+        reports = {"checkpoint": self, **self.baselines, "hybrid": self.hybrid, "base_model": self.base_model}
         return [
             {"model": name, **asdict(task)}
             for name, report in reports.items()

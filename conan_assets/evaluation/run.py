@@ -1,4 +1,4 @@
-"""Run the suites on a checkpoint or on BM25 and report what came out."""
+"""Run the suites on a checkpoint or on a baseline such as BM25 and report what came out."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,9 @@ from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.evaluation.finished import FinishedTask, FinishedTasks, TaskCost
 from conan_assets.evaluation.intervals import differences
-from conan_assets.evaluation.models import CutStore, EncoderModel, SearchModel, bm25_model, hybrid_model
+from conan_assets.evaluation.models import CutStore, EncoderModel, SearchModel
 from conan_assets.evaluation.per_query import SCHEMA, query_scores
-from conan_assets.evaluation.report import (
-    BM25_MODEL,
-    BM25_PER_QUERY,
-    HYBRID_PER_QUERY,
-    NO_EMBEDDINGS,
-    PER_QUERY,
-    EvaluationReport,
-    LengthScore,
-)
+from conan_assets.evaluation.report import NO_EMBEDDINGS, PER_QUERY, EvaluationReport, LengthScore
 from conan_assets.evaluation.report_builder import ReportBuilder
 from conan_assets.evaluation.settings import EvaluationError, SuiteSettings
 from conan_assets.evaluation.suites import SuiteTask, suite_tasks
@@ -72,12 +64,12 @@ def evaluate_encoder(
     tasks = suite_tasks(suites, corpus, pairs)
     built = _run_all(model, tasks, finished)
     _check_that_every_suite_ran(tasks, built)
-    queries = _write_queries(built, workdir / PER_QUERY)
+    queries = _write_queries(built, workdir / model.per_query)
     compared = {name: pl.read_parquet(folder / PER_QUERY) for name, folder in references.items()}
     lengths: list[LengthScore] = []
     for dim in (dim for dim in dims if dim < encoder.dim):
         lengths += _scores_at(dim, encoder, store, suites, suite_tasks(suites, corpus, pairs), finished)
-    report = built.report(encoder.settings.model, encoder.weights_fingerprint, tasks, suites)
+    report = built.report(model.label, encoder.weights_fingerprint, tasks, suites)
     return replace(
         report,
         lengths=lengths,
@@ -99,48 +91,30 @@ def _scores_at(
     finished: Path,
 ) -> list[LengthScore]:
     model = EncoderModel(encoder, CutStore(store, dim))
-    report = _run_all(model, tasks, finished).report(encoder.settings.model, model.fingerprint, tasks, suites)
+    report = _run_all(model, tasks, finished).report(model.label, model.fingerprint, tasks, suites)
     return [LengthScore(**vars(row), dim=dim) for row in report.rows if row.main and not row.part_of]
 
 
-def evaluate_bm25(
-    suites: Mapping[str, SuiteSettings], corpus: pl.DataFrame, pairs: pl.DataFrame, workdir: Path, finished: Path
-) -> EvaluationReport:
-    """Score BM25 on the retrieval and reranking tasks of all suites, by the same tasks and metrics as a checkpoint.
-
-    The scores per query are in ``bm25_per_query.parquet``. A suite of which nothing could be loaded is in ``not_run``.
-    """
-    model, tasks = bm25_model(), suite_tasks(suites, corpus, pairs)
-    built = _run_searches(model, tasks, workdir / BM25_PER_QUERY, finished)
-    for part in tasks:
-        if not isinstance(part.task, AbsTaskRetrieval):
-            built.leave_out(part, NO_EMBEDDINGS)
-    return built.report(BM25_MODEL, model.fingerprint, tasks, suites)
-
-
-def evaluate_hybrid(
-    encoder: Encoder,
-    store: EmbeddingStore,
+def evaluate_baseline(
+    model: SearchModel,
     suites: Mapping[str, SuiteSettings],
     corpus: pl.DataFrame,
     pairs: pl.DataFrame,
     workdir: Path,
     finished: Path,
 ) -> EvaluationReport:
-    """Score BM25 and an encoder in one score, on the tasks that :func:`evaluate_bm25` scores BM25 alone on.
+    """Score what only ranks, such as BM25, on the retrieval and reranking tasks of all suites.
 
-    The scores per query are in ``hybrid_per_query.parquet``.
+    The tasks and metrics are those of a checkpoint. The scores per query go to a file in ``workdir``. A suite of which
+    nothing could be loaded is in ``not_run``, and so are tasks that need embeddings.
     """
-    model, tasks = hybrid_model(encoder, store), suite_tasks(suites, corpus, pairs)
-    built = _run_searches(model, tasks, workdir / HYBRID_PER_QUERY, finished)
-    return built.report(f"{BM25_MODEL} + {encoder.settings.model}", model.fingerprint, tasks, suites)
-
-
-def _run_searches(model: SearchModel, tasks: list[SuiteTask], per_query: Path, finished: Path) -> ReportBuilder:
-    """Run the tasks that a model without embeddings can run."""
+    tasks = suite_tasks(suites, corpus, pairs)
     built = _run_all(model, [part for part in tasks if isinstance(part.task, AbsTaskRetrieval)], finished)
-    _write_queries(built, per_query)
-    return built
+    _write_queries(built, workdir / model.per_query)
+    for part in tasks:
+        if not isinstance(part.task, AbsTaskRetrieval):
+            built.leave_out(part, NO_EMBEDDINGS)
+    return built.report(model.label, model.fingerprint, tasks, suites)
 
 
 def _write_queries(built: ReportBuilder, path: Path) -> pl.DataFrame:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from conan_assets.data.settings import Split
+from conan_assets.schema import Section
 
 
 class EvaluationError(ValueError):
@@ -28,10 +29,8 @@ CANDIDATES = Field(
 )
 
 
-class LocalSuite(BaseModel):
+class LocalSuite(Section):
     """The judged pairs of one of the programme's sources."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["local"] = Field(default="local", description="A suite of the programme's own judgements.")
     dataset: str = Field(min_length=1, description="Name of the source whose corpus and judgements are used.")
@@ -45,15 +44,13 @@ class LocalSuite(BaseModel):
     )
 
 
-class FolderSuite(BaseModel):
+class FolderSuite(Section):
     """A folder that is used for evaluation alone.
 
     Labelled texts are a Parquet or JSONL file per split: ``sentence1, sentence2, score`` (sts; pair_classification with
     scores 0 and 1), ``text, label`` (classification, which also needs the split ``train``; clustering). Retrieval and
     reranking read BEIR layout: ``corpus``, ``queries`` and ``qrels/<split>``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["folder"] = Field(description="A suite of a folder that is used for evaluation alone.")
     path: Folder = Field(description="The folder; sample:NAME is one that the package brings.")
@@ -73,10 +70,8 @@ class FolderSuite(BaseModel):
         return splits
 
 
-class MtebSuite(BaseModel):
+class MtebSuite(Section):
     """A benchmark that mteb knows by name, or C-MTEB for the 35 tasks as published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["mteb"] = Field(description="A suite of a benchmark that mteb knows.")
     benchmark: str = Field(min_length=1, description="Name in mteb, such as BEIR, NanoBEIR or MTEB(cmn, v1).")
@@ -90,10 +85,8 @@ class MtebSuite(BaseModel):
 SuiteSettings = Annotated[LocalSuite | FolderSuite | MtebSuite, Field(discriminator="kind")]
 
 
-class DevMetric(BaseModel):
+class DevMetric(Section):
     """The figure by which the best checkpoint is chosen; higher is better."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     suite: str = Field(description="One of `suites`; of a benchmark of several tasks the mean counts.")
     split: str = Field(default="dev", description="One of the suite's splits.")
@@ -102,10 +95,8 @@ class DevMetric(BaseModel):
     )
 
 
-class ReleaseSettings(BaseModel):
+class ReleaseSettings(Section):
     """Where a release goes beside the storage root."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     push_to: str | None = Field(
         default=None,

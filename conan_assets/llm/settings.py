@@ -2,15 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from conan_assets.schema import Section
 
 BYTES_PER_TOKEN, BYTES_PER_LINE = 8, 1_024
-
-
-class Section(BaseModel):
-    """Settings without unknown keys, which nobody changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CallLimits(Section):

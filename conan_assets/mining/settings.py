@@ -5,18 +5,15 @@ Constants are the best published ones of NV-Retriever, "B" (arXiv 2407.15831), s
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from conan_assets.schema import Section
 from conan_assets.search.settings import SearchSettings
 
 STUDENT = "student"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Veto(_Section):
+class _Veto(Section):
     teacher: str = Field(default=STUDENT, description="The teacher whose scores decide; 'student' for the checkpoint.")
 
     @property
@@ -68,13 +65,13 @@ class TopKPercPos(_Veto):
 VetoSettings = Annotated[TopK | TopKShifted | TopKAbs | TopKMarginPos | TopKPercPos, Field(discriminator="rule")]
 
 
-class BestFirst(_Section):
+class BestFirst(Section):
     """Take the survivors best first."""
 
     rule: Literal["best_first"] = Field(default="best_first", description="By rank.")
 
 
-class _Sampled(_Section):
+class _Sampled(Section):
     sample_from: int = Field(default=10, ge=1, description="The k best survivors that are drawn from.")
     temperature: float = Field(default=1.0, gt=0, description="Divides the scores before the softmax.")
     teacher: str = Field(default=STUDENT, description="Whose scores weight the draw.")
@@ -97,7 +94,7 @@ class Top1SampledTopK(_Sampled):
 SelectionSettings = Annotated[BestFirst | SampledTopK | Top1SampledTopK, Field(discriminator="rule")]
 
 
-class EnsembleSettings(_Section):
+class EnsembleSettings(Section):
     """Several teachers' own negatives combined (NV-Retriever, section 4.3)."""
 
     rule: Literal["cross_sample", "intra_sample"] = Field(
@@ -107,7 +104,7 @@ class EnsembleSettings(_Section):
     dedup: bool = Field(default=False, description="intra_sample: take a document once, however many teachers name it.")
 
 
-class DuplicateGuard(_Section):
+class DuplicateGuard(Section):
     """A text equal or nearly equal to a positive is never a negative, whatever its id and its scores."""
 
     containment: float = Field(
@@ -118,7 +115,7 @@ class DuplicateGuard(_Section):
     )
 
 
-class JudgeSettings(_Section):
+class JudgeSettings(Section):
     """An LLM that reads the hardest kept negatives and says which are relevant after all."""
 
     per_query: int = Field(default=4, ge=1, description="Kept negatives of each query that are judged, best first.")
@@ -128,7 +125,7 @@ class JudgeSettings(_Section):
     )
 
 
-class RefreshSettings(_Section):
+class RefreshSettings(Section):
     """What a later round encodes again: every document, or the union of the stored candidate pools."""
 
     mode: Literal["full", "pool"] = Field(
@@ -142,7 +139,7 @@ class RefreshSettings(_Section):
     )
 
 
-class MiningSettings(_Section):
+class MiningSettings(Section):
     """One round's mining."""
 
     candidates: tuple[str, ...] = Field(

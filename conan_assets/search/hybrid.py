@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from conan_assets.search.groups import Groups
-from conan_assets.search.ranking import EMPTY, Neighbours, pack
-from conan_assets.search.retriever import Effort, ExhaustiveRetriever, Retriever
+from conan_assets.search.ranking import EMPTY, Neighbours, pack, positions_of
+from conan_assets.search.retriever import Effort, ExhaustiveRetriever, Retriever, pairs_by_query
 
 
 class HybridRetriever:
@@ -21,17 +21,12 @@ class HybridRetriever:
         Retrievers over the same documents: of cosines, and BM25.
     weight
         BM25's; 0 leaves ``dense`` alone.
-    retrievable
-        How many documents, from the first, may be found; the others are only scored. None for all.
     """
 
-    def __init__(
-        self, dense: Retriever, lexical: ExhaustiveRetriever, weight: float, retrievable: int | None = None
-    ) -> None:
+    def __init__(self, dense: Retriever, lexical: ExhaustiveRetriever, weight: float) -> None:
         self._dense = dense
         self._lexical = lexical
         self._weight = weight
-        self._retrievable = retrievable
 
     @property
     def effort(self) -> Effort:
@@ -44,7 +39,8 @@ class HybridRetriever:
         documents, shares = [], []
         for row, query in enumerate(queries):
             share = self._shares(query)
-            either = np.union1d(found[row][found[row] >= 0], self._best(share, k, excluded[row]))
+            lexical = positions_of(self._lexical.best(share, k, excluded[row]))
+            either = np.union1d(found[row][found[row] >= 0], lexical)
             documents.append(either)
             shares.append(share[either])
         counts = [len(either) for either in documents]
@@ -58,21 +54,12 @@ class HybridRetriever:
     def score(self, queries: Sequence[str], rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the score of each pair of ``queries[rows[i]]`` and document ``documents[i]``, float32 (pairs,)."""
         scores = self._dense.score(queries, rows, documents)
-        order = np.argsort(rows, kind="stable")
-        distinct, first = np.unique(rows[order], return_index=True)
-        for query, pairs in zip(distinct.tolist(), np.split(order, first[1:]), strict=True):
+        for query, pairs in pairs_by_query(rows):
             scores[pairs] += self._shares(queries[query])[documents[pairs]]
         return scores
 
     def _shares(self, query: str) -> np.ndarray:
         """Return what BM25 adds to every document's score, float32 of shape (documents,)."""
-        scores = self._lexical.scores(query)
+        scores = self._lexical.checked_scores(query)
         best = float(scores.max())
         return scores * np.float32(self._weight / best) if best > 0 else scores
-
-    def _best(self, shares: np.ndarray, k: int, excluded: np.ndarray) -> np.ndarray:
-        """Return the positions of BM25's ``k`` best documents above 0 that are not excluded."""
-        open_to = shares[: self._retrievable].copy()
-        open_to[excluded[excluded < len(open_to)]] = 0
-        best = np.argpartition(-open_to, min(k, len(open_to)) - 1)[:k]
-        return best[open_to[best] > 0]

@@ -4,7 +4,7 @@ The student, its teachers, the gates of written pairs and the baselines of repor
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,8 +90,8 @@ class ExhaustiveRetriever(ABC):
     def scores(self, query: str) -> np.ndarray:
         """Return the score of every document for ``query``, of shape (documents,)."""
 
-    def _checked_scores(self, query: str) -> np.ndarray:
-        """Return them as float32; raise ValueError where they are not as many as the documents, or one is NaN."""
+    def checked_scores(self, query: str) -> np.ndarray:
+        """Return :meth:`scores` as float32; raise ValueError where one is missing, too many or NaN."""
         scores = np.asarray(self.scores(query), np.float32)
         if scores.shape != (self._documents,):
             raise ValueError(
@@ -108,21 +108,28 @@ class ExhaustiveRetriever(ABC):
         keys = np.full((len(queries), k), EMPTY, np.int64)
         progress = Progress("searching queries", len(queries))
         for row, query in enumerate(queries):
-            scores = self._checked_scores(query)
-            found = np.flatnonzero(scores[: self._retrievable] > 0)
-            found = found[~np.isin(found, excluded[row])]
-            best = pack(scores[found], found)
-            if len(best) > k:
-                best = np.partition(best, len(best) - k)[-k:]
+            best = self.best(self.checked_scores(query), k, excluded[row])
             keys[row, : len(best)] = best
             progress.advance()
         return Neighbours.from_keys(keys)
 
+    def best(self, scores: np.ndarray, k: int, excluded: np.ndarray) -> np.ndarray:
+        """Return the packed ``k`` best of all documents' ``scores`` above 0, in no order, without ``excluded`` ones."""
+        found = np.flatnonzero(scores[: self._retrievable] > 0)
+        found = found[~np.isin(found, excluded)]
+        best = pack(scores[found], found)
+        return best if len(best) <= k else np.partition(best, len(best) - k)[-k:]
+
     def score(self, queries: Sequence[str], rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the score of each pair of ``queries[rows[i]]`` and document ``documents[i]``, float32 (pairs,)."""
         scores = np.empty(len(rows), np.float32)
-        order = np.argsort(rows, kind="stable")
-        distinct, first = np.unique(rows[order], return_index=True)
-        for query, pairs in zip(distinct.tolist(), np.split(order, first[1:]), strict=True):
-            scores[pairs] = self._checked_scores(queries[query])[documents[pairs]]
+        for query, pairs in pairs_by_query(rows):
+            scores[pairs] = self.checked_scores(queries[query])[documents[pairs]]
         return scores
+
+
+def pairs_by_query(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield every query that ``rows`` name with the positions of its pairs."""
+    order = np.argsort(rows, kind="stable")
+    distinct, first = np.unique(rows[order], return_index=True)
+    yield from zip(distinct.tolist(), np.split(order, first[1:]), strict=True)

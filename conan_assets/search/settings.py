@@ -2,22 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from conan_assets.encoding.settings import Dtype, EncoderSettings
+from conan_assets.schema import Section
 
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 """Raise it when any retriever of this room finds or scores otherwise than before."""
 
 EXACT = "exact"
 BM25_WEIGHT = 0.5
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SearchSettings(_Section):
+class SearchSettings(Section):
     """How the nearest documents are found."""
 
     index: str = Field(
@@ -37,14 +34,14 @@ class SearchSettings(_Section):
     recall_queries: int = Field(default=200, ge=1, description="Queries on which recall of exact search is measured.")
 
 
-class Calibration(_Section):
+class Calibration(Section):
     """How ``calibrate: true`` finds the ratio r of ``top_k_perc_pos`` for a teacher on judged pairs."""
 
     caught: float = Field(default=0.9, gt=0, lt=1, description="Share of hidden positives that the rule must remove.")
     min_judgements: int = Field(default=30, ge=1, description="Hidden positives needed; with fewer, r stays as set.")
 
 
-class _Teacher(_Section):
+class _Teacher(Section):
     depth: int = Field(default=100, ge=1, description="Best documents scored for every query.")
     calibrate: bool = Field(
         default=False, description="Find r of top_k_perc_pos on judged pairs; 0.95 is not scale free."

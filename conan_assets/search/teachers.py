@@ -59,7 +59,7 @@ def open_teacher(
 
         part = BiEncoderTeacher(encoder=settings.encoder, search=settings.search)
         dense = open_teacher(part, documents, store, checkpoints, retrievable)
-        return HybridRetriever(dense, BM25Retriever(documents), settings.bm25_weight, retrievable)
+        return HybridRetriever(dense, BM25Retriever(documents, retrievable), settings.bm25_weight)
     if isinstance(settings, BiEncoderTeacher):
         from conan_assets.encoding.encoder import Encoder
         from conan_assets.search.embeddings import BiEncoderRetriever

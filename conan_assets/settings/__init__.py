@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from conan_assets.data.settings import SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
@@ -17,8 +17,8 @@ from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
 from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.redaction import redacted
-from conan_assets.schema import explain
-from conan_assets.search.settings import TeacherSettings
+from conan_assets.schema import Section, explain
+from conan_assets.search.settings import BM25Teacher, TeacherSettings
 from conan_assets.settings.sections import CatalogueSettings, LaunchSettings, ProgrammeCuration
 from conan_assets.synthesis.settings import GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
@@ -26,6 +26,7 @@ from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
 PROFILES = Path(__file__).parents[1] / "profiles"
 DEFAULT_PROFILE = "demo"
+BM25 = "bm25"
 LONGEST_NAME = 200
 """Characters of a profile's name that an error shows."""
 
@@ -54,10 +55,8 @@ def _refuse_url(value: object) -> object:
     return value
 
 
-class Settings(BaseModel):
+class Settings(Section):
     """A training programme."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="Name of the programme, shown on the leaderboard and the model card.")
     sources: dict[Name, SourceSettings] = Field(min_length=1, description="Where corpora and pairs come from, by name.")
@@ -68,6 +67,11 @@ class Settings(BaseModel):
     )
     teachers: dict[TeacherName, TeacherSettings] = Field(
         default_factory=dict, description="Models whose scores veto false negatives, by name."
+    )
+    baselines: tuple[TeacherName, ...] = Field(
+        default=(BM25,),
+        description="Teachers that are scored beside the base model in every retrieval report; bm25 is one without "
+        "being named above.",
     )
     generation: GenerationSettings = Field(
         default=NoGeneration(kind="none"), description="How prompt-response pairs are written; by default none are."
@@ -130,6 +134,12 @@ class Settings(BaseModel):
         for name, suite in self.all_suites.items():
             if isinstance(suite, LocalSuite):
                 _require_known(f"suite {name!r} evaluates the dataset", suite.dataset, "sources", self.sources)
+        return self
+
+    @model_validator(mode="after")
+    def _baselines_are_teachers(self) -> "Settings":
+        for name in self.baselines:
+            _require_known("baselines names", name, "teachers", {BM25, *self.teachers})
         return self
 
     @model_validator(mode="after")
@@ -237,6 +247,16 @@ class Settings(BaseModel):
     def starts_from_base_model(self) -> bool:
         """Whether round 0 is the base model as it is."""
         return self.pretraining is None and self.start_from != "released_model"
+
+    @property
+    def baseline_teachers(self) -> dict[str, TeacherSettings]:
+        """The teachers that are scored beside the base model, by name."""
+        return {name: self.teachers.get(name, BM25Teacher()) for name in self.baselines}
+
+    @property
+    def has_bm25_baseline(self) -> bool:
+        """Whether reports score BM25, alone and together with each round's checkpoint."""
+        return any(isinstance(teacher, BM25Teacher) for teacher in self.baseline_teachers.values())
 
     @property
     def all_suites(self) -> dict[str, SuiteSettings]:

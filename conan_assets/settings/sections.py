@@ -2,17 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from conan_assets.data.settings import CurationSettings
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.schema import Section
 from conan_assets.training.config import Tracker
 
 
-class LaunchSettings(BaseModel):
+class LaunchSettings(Section):
     """Where training computes and who watches it; none of it changes a checkpoint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     processes: int | None = Field(
         default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
@@ -30,10 +29,8 @@ class LaunchSettings(BaseModel):
     )
 
 
-class CatalogueSettings(BaseModel):
+class CatalogueSettings(Section):
     """What asset pages in the UI show beside the data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     owners: tuple[Annotated[str, Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")], ...] = Field(
         default=(), description="Who answers for the assets: e-mail addresses, or teams as team:name."
@@ -46,10 +43,8 @@ class CatalogueSettings(BaseModel):
     branch: str = Field(default="main", min_length=1, description="Branch or commit of the repository.")
 
 
-class TeacherScoreSettings(BaseModel):
+class TeacherScoreSettings(Section):
     """The encoder that scores every retrieval pair, and the cosine below which a pair does not train."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: EncoderSettings = Field(description="The encoder that scores.")
     floor: float = Field(

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from conan_assets.llm.settings import LanguageModel, Section
+from conan_assets.llm.settings import LanguageModel
+from conan_assets.schema import Section
 
 
 class NoGeneration(Section):

@@ -11,13 +11,26 @@ from conan_assets.artifacts import ArtifactStore
 from conan_assets.defs.reports import _references
 from conan_assets.evaluation import offline
 from conan_assets.evaluation import run as evaluation
-from conan_assets.evaluation.report import EvaluationReport, RoundReport, TaskNotRun
+from conan_assets.evaluation.report import EvaluationReport, RoundReport, TaskNotRun, parse
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
 
 pytestmark = pytest.mark.slow
 
 REPORT = "round_0/beir_report"
+LONGEST_FIRST = """
+import numpy as np
+from conan_assets.search.retriever import ExhaustiveRetriever
+
+
+class LongestFirst(ExhaustiveRetriever):
+    def __init__(self, documents, retrievable=None):
+        super().__init__(documents, retrievable)
+        self.lengths = np.array([len(text) for text in documents], np.float32)
+
+    def scores(self, query):
+        return self.lengths
+"""
 
 
 def write_task(folder: Path) -> None:
@@ -123,11 +136,28 @@ def test_a_task_that_bm25_alone_could_not_load_is_warned_of_and_tried_again_and_
     assert materialize() == (True, [])
 
 
+def test_a_class_of_ones_own_is_a_baseline_that_the_leaderboard_shows(
+    tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "longest_first.py").write_text(LONGEST_FIRST)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_beir_folder(tmp_path / "animals")
+    teachers = {"longest": {"kind": "python", "retriever": "longest_first:LongestFirst"}}
+    changes = {"teachers": teachers, "mining": {}, "baselines": ["longest"]}
+    settings = programme(tmp_path / "animals", tiny_model, tmp_path / "home", **changes)
+    run(settings, f'+key:"{REPORT}"')
+    report = parse(RoundReport, ArtifactStore(settings.home / "assets").current(REPORT).report, REPORT)
+    assert list(report.baselines) == ["longest"]
+    assert report.hybrid is None
+    assert {row.metric for row in report.baselines["longest"].rows} >= {"ndcg_at_10"}
+    assert (ArtifactStore(settings.home / "assets").current(REPORT).path / "longest_per_query.parquet").is_file()
+
+
 def test_tasks_that_the_base_model_beside_a_pretrained_round_lacks_are_tried_again():
     missing = {"suite": "hub", "task": "NFCorpus", "reason": "its data cannot be loaded"}
     scored = {"model": "m", "checkpoint_fingerprint": "f", "rows": [], "mteb_version": "2"}
     one = EvaluationReport(**scored, seconds=0.0, texts_encoded=0)
-    complete = RoundReport(**vars(one), bm25=one, base_model=one)
+    complete = RoundReport(**vars(one), baselines={"bm25": one}, base_model=one)
     assert complete.tasks_not_run() == []
     lacking = replace(complete, base_model=replace(one, not_run=[TaskNotRun(**missing)]))
     assert lacking.tasks_not_run() == [{"model": "base_model", **missing}]

@@ -8,9 +8,11 @@ import pytest
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.report import BM25_PER_QUERY, PER_QUERY, LeaderboardEntry
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.models import SearchModel, baseline_model
+from conan_assets.evaluation.report import PER_QUERY, LeaderboardEntry, baseline_per_query
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import LocalSuite
+from conan_assets.search.settings import BM25Teacher
 from conan_assets_tests.conftest import build_tiny_model
 
 DOCS = {"docs": LocalSuite(dataset="python", splits=("dev", "test"))}
@@ -25,6 +27,11 @@ TOPICS = [
     "sleep long",
     "hash keys",
 ]
+
+
+def bm25() -> SearchModel:
+    """Return BM25 as a baseline."""
+    return baseline_model("bm25", BM25Teacher(), EmbeddingStore(Path()))
 
 
 @pytest.fixture(scope="session")
@@ -100,11 +107,11 @@ def entries(
     store, finished = EmbeddingStore(root / "embeddings"), root / "finished"
     trained = Encoder(EncoderSettings(build_tiny_model(root / "trained", seed=3), dtype="float32"), device="cpu")
     base = evaluate_encoder(encoder, store, DOCS, corpus, pairs, root / "round_0", finished)
-    bm25 = evaluate_bm25(DOCS, corpus, pairs, root / "round_0", finished)
+    words = evaluate_baseline(bm25(), DOCS, corpus, pairs, root / "round_0", finished)
     compared = {"base model": root / "round_0"}
     first = evaluate_encoder(trained, store, DOCS, corpus, pairs, root / "round_1", finished, compared)
     return [
-        LeaderboardEntry("round_0", "BM25", bm25, (root / "round_0" / BM25_PER_QUERY,), baseline=True),
+        LeaderboardEntry("round_0", "BM25", words, (root / "round_0" / baseline_per_query("bm25"),), baseline=True),
         LeaderboardEntry("round_0", "base", base, (root / "round_0" / PER_QUERY,)),
         LeaderboardEntry("round_1", "trained", first, (root / "round_1" / PER_QUERY,)),
     ]

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from conan_assets.evaluation.local_tasks import whole_grades
-from conan_assets.evaluation.run import evaluate_bm25
+from conan_assets.evaluation.run import evaluate_baseline
 from conan_assets.evaluation.settings import FolderSuite
+from conan_assets_tests.evaluation.conftest import bm25
 
 DOCUMENTS = {
     "d0": "apple apple apple apple pie",
@@ -27,7 +28,9 @@ def test_grades_below_one_keep_their_order(tmp_path: Path, scores):
     judged = "".join(f"q1\td{place}\t{score}\n" for place, score in enumerate(scores))
     (tmp_path / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
     suite = FolderSuite(kind="folder", path=tmp_path, task="retrieval", splits=("test",))
-    report = evaluate_bm25({"fruit": suite}, pl.DataFrame(), pl.DataFrame(), tmp_path / "work", tmp_path / "finished")
+    report = evaluate_baseline(
+        bm25(), {"fruit": suite}, pl.DataFrame(), pl.DataFrame(), tmp_path / "work", tmp_path / "finished"
+    )
     (value,) = (row.value for row in report.rows if row.main)
     assert 100 * value == pytest.approx(68.76, abs=0.01)
 

@@ -8,10 +8,11 @@ import pytest
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError, FolderSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
 from conan_assets_tests.conftest import build_tiny_model
+from conan_assets_tests.evaluation.conftest import bm25
 from conan_assets_tests.evaluation.plain import assert_equal_to_plain, plain_model, plain_scores
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -102,7 +103,7 @@ def test_the_figures_are_those_of_a_plain_sentence_transformer(name: str, report
 
 def test_the_reranking_set_holds_the_best_documents_of_bm25_and_all_relevant_ones(suites: dict, tmp_path: Path):
     chosen = {name: suites[name] for name in SEARCHED}
-    report = evaluate_bm25(chosen, NOTHING, NOTHING, tmp_path, tmp_path / "finished")
+    report = evaluate_baseline(bm25(), chosen, NOTHING, NOTHING, tmp_path, tmp_path / "finished")
     (part,) = suite_tasks({"reranking": suites["reranking"]}, NOTHING, NOTHING)
     part.task.load_data()
     data = part.task.dataset["default"]["test"]

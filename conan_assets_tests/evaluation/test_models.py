@@ -7,8 +7,9 @@ from mteb.results.task_result import TaskResult
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.models import EncoderModel, bm25_model
+from conan_assets.evaluation.models import EncoderModel
 from conan_assets.evaluation.settings import EvaluationError
+from conan_assets_tests.evaluation.conftest import bm25
 from conan_assets_tests.evaluation.plain import plain_model
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def main_scores(result: TaskResult) -> list[float]:
 
 
 def test_bm25_runs_every_search_task_of_mteb():
-    results = text_results(mteb.mock_run(bm25_model()))
+    results = text_results(mteb.mock_run(bm25()))
     assert results
     assert all(isinstance(result, TaskResult) for result in results.values())
 

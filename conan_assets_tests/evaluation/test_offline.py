@@ -10,9 +10,10 @@ import pytest
 from conan_assets.data.files import SAMPLES
 from conan_assets.evaluation import offline
 from conan_assets.evaluation.report import NO_EMBEDDINGS
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError, FolderSuite, MtebSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_files_fingerprint
+from conan_assets_tests.evaluation.conftest import bm25
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_candidates_of_other_queries_or_documents_are_an_error(
     with pytest.raises(EvaluationError, match=message):
         evaluate_encoder(encoder, store, suites, corpus, pairs, work, finished)
     with pytest.raises(EvaluationError, match=message):
-        evaluate_bm25(suites, corpus, pairs, work, finished)
+        evaluate_baseline(bm25(), suites, corpus, pairs, work, finished)
 
 
 def write_search_set(folder: Path, texts: list[str], query: str) -> None:
@@ -125,7 +126,7 @@ def test_every_subset_of_a_task_is_read_from_a_folder_of_its_own(corpus, pairs, 
     for number, subset in enumerate(task.hf_subsets):
         texts = [f"apple {subset}", "blue sky"]
         write_search_set(tmp_path / name / subset, texts, "apple" if number else "sky")
-    report = evaluate_bm25({"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    report = evaluate_baseline(bm25(), {"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
     values = {row.subset: row.value for row in report.rows if row.main}
     assert values == {subset: float(number > 0) for number, subset in enumerate(task.hf_subsets)}
 
@@ -134,7 +135,7 @@ def test_a_folder_without_its_subsets_leaves_the_task_out_with_their_names(corpu
     name = "MultilingualNanoSciFactRetrieval"
     suite = MtebSuite(kind="mteb", benchmark="NanoBEIR-multilingual", tasks=(name,), folder=tmp_path)
     write_search_set(tmp_path / name, ["apple", "sky"], "apple")
-    report = evaluate_bm25({"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    report = evaluate_baseline(bm25(), {"all": suite}, corpus, pairs, tmp_path / "work", tmp_path / "finished")
     (left_out,) = report.not_run
     assert "lacks the folder ar; it needs ar, de, en, es" in left_out.reason
 
@@ -163,16 +164,16 @@ def test_the_files_of_a_suite_have_a_fingerprint_that_changes_with_them(mirror):
 
 
 def test_bm25_runs_search_tasks_and_says_why_not_the_others(corpus, pairs, mirror, tmp_path):
-    report = evaluate_bm25(
-        cmteb(mirror, "T2Reranking", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
+    report = evaluate_baseline(
+        bm25(), cmteb(mirror, "T2Reranking", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
     )
     assert {row.task for row in report.rows} == {"T2Reranking"}
     assert [(left_out.task, left_out.reason) for left_out in report.not_run] == [("STSB", NO_EMBEDDINGS)]
 
 
 def test_bm25_leaves_out_a_suite_whose_search_tasks_cannot_be_loaded(corpus, pairs, mirror, tmp_path):
-    report = evaluate_bm25(
-        cmteb(mirror, "T2Retrieval", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
+    report = evaluate_baseline(
+        bm25(), cmteb(mirror, "T2Retrieval", "STSB"), corpus, pairs, tmp_path / "work", tmp_path / "finished"
     )
     assert report.rows == []
     assert [row.task for row in report.not_run] == ["T2Retrieval", "STSB"]

@@ -10,10 +10,11 @@ from sentence_transformers import SentenceTransformer
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.report import RoundReport, as_json, parse
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError, LocalSuite, MtebSuite
 from conan_assets.integrity import seal, unseal
 from conan_assets_tests.conftest import build_tiny_model
+from conan_assets_tests.evaluation.conftest import bm25
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +124,7 @@ def test_changed_judgements_are_evaluated_anew(encoder, store, corpus, pairs, tm
 def test_per_query_scores_average_to_the_reported_ones(encoder, store, corpus, pairs, tmp_path):
     reports = {
         "per_query.parquet": evaluate_encoder(encoder, store, SUITES, corpus, pairs, tmp_path, tmp_path / "finished"),
-        "bm25_per_query.parquet": evaluate_bm25(SUITES, corpus, pairs, tmp_path, tmp_path / "finished"),
+        "bm25_per_query.parquet": evaluate_baseline(bm25(), SUITES, corpus, pairs, tmp_path, tmp_path / "finished"),
     }
     for name, report in reports.items():
         queries = pl.read_parquet(tmp_path / name)
@@ -134,7 +135,7 @@ def test_per_query_scores_average_to_the_reported_ones(encoder, store, corpus, p
 
 
 def test_bm25_is_scored_by_the_same_metrics_and_never_finds_another_dataset(corpus, pairs, tmp_path):
-    report = evaluate_bm25(SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
+    report = evaluate_baseline(bm25(), SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
     assert {row.metric for row in report.rows} == {"ndcg_at_10", "map_at_1000", "recall_at_100", "mrr_at_10"}
     found = pl.read_parquet(tmp_path / "bm25_per_query.parquet")["found"].explode()
     assert found.str.starts_with("python:").all()
@@ -142,23 +143,31 @@ def test_bm25_is_scored_by_the_same_metrics_and_never_finds_another_dataset(corp
 
 def test_a_query_without_any_hit_counts_as_zero(corpus, pairs, tmp_path):
     odd = pairs.filter(query_id="python:test-0").with_columns(query=pl.lit("zzzz"), query_id=pl.lit("python:odd"))
-    before = evaluate_bm25(SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
-    after = evaluate_bm25(SUITES, corpus, pl.concat([pairs, odd]), tmp_path, tmp_path / "finished")
+    before = evaluate_baseline(bm25(), SUITES, corpus, pairs, tmp_path, tmp_path / "finished")
+    after = evaluate_baseline(bm25(), SUITES, corpus, pl.concat([pairs, odd]), tmp_path, tmp_path / "finished")
     assert value(after, "test") == pytest.approx(value(before, "test") * 8 / 9, abs=1e-4)
 
 
 def test_a_split_without_judgements_is_an_error_that_names_those_that_have_some(corpus, pairs, tmp_path):
     with pytest.raises(EvaluationError, match=r"suite 'docs'.*'animals'.*'dev'.*have one: test"):
-        evaluate_bm25(
-            {"docs": LocalSuite(dataset="animals", splits=("dev",))}, corpus, pairs, tmp_path, tmp_path / "finished"
+        evaluate_baseline(
+            bm25(),
+            {"docs": LocalSuite(dataset="animals", splits=("dev",))},
+            corpus,
+            pairs,
+            tmp_path,
+            tmp_path / "finished",
         )
 
 
 def test_an_unknown_benchmark_or_task_is_an_error_that_says_what_there_is(corpus, pairs, tmp_path):
     with pytest.raises(EvaluationError, match="no benchmark 'BIER'"):
-        evaluate_bm25({"hub": MtebSuite(kind="mteb", benchmark="BIER")}, corpus, pairs, tmp_path, tmp_path / "finished")
+        evaluate_baseline(
+            bm25(), {"hub": MtebSuite(kind="mteb", benchmark="BIER")}, corpus, pairs, tmp_path, tmp_path / "finished"
+        )
     with pytest.raises(EvaluationError, match=r"no task 'SciFakt'; its tasks are .*SciFact"):
-        evaluate_bm25(
+        evaluate_baseline(
+            bm25(),
             {"hub": MtebSuite(kind="mteb", benchmark="BEIR", tasks=("SciFakt",))},
             corpus,
             pairs,

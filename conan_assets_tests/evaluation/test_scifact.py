@@ -16,9 +16,10 @@ from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.models import DEMO_MODEL, ModelNotFoundError, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import LocalSuite
 from conan_assets.evaluation.suites import suite_tasks
+from conan_assets_tests.evaluation.conftest import bm25
 from conan_assets_tests.evaluation.plain import assert_equal_to_plain, plain_model, plain_scores
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "scifact"
@@ -47,7 +48,7 @@ def ndcg(report) -> float:
 
 
 def test_bm25_scores_as_published(scifact, tmp_path):
-    report = evaluate_bm25(SUITES, *scifact, tmp_path, tmp_path / "finished")
+    report = evaluate_baseline(bm25(), SUITES, *scifact, tmp_path, tmp_path / "finished")
     assert ndcg(report) == pytest.approx(PUBLISHED_BM25, abs=0.01)
 
 

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from conan_assets.evaluation.metrics import METRICS, TYPES
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import EvaluationError, FolderSuite, LocalSuite
 from conan_assets.evaluation.suites import evaluation_queries, suite_tasks
+from conan_assets_tests.evaluation.conftest import bm25
 
 SENTENCES = ["aaa bbb", "ccc ddd", "111 222", "333 444", "zzz yyy xxx", "qqq", "ppp ooo nnn", "555 666 777"]
 
@@ -81,7 +82,7 @@ def test_reranking_puts_only_the_candidates_in_order(encoder, store, corpus, pai
 
 
 def test_bm25_runs_what_it_can_and_leaves_the_rest(corpus, pairs, folders, tmp_path):
-    report = evaluate_bm25(suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished")
+    report = evaluate_baseline(bm25(), suites_of(folders), corpus, pairs, tmp_path / "work", tmp_path / "finished")
     assert {row.suite for row in report.rows} == {"search", "rerank"}
 
 
@@ -93,10 +94,10 @@ def test_all_texts_of_a_folder_are_kept_out_of_the_training_data(folders, pairs)
 def test_a_missing_file_or_column_is_named(folders, corpus, pairs, tmp_path):
     suite = FolderSuite(kind="folder", path=folders / "sts", task="sts", splits=("dev",))
     with pytest.raises(EvaluationError, match=r"suite 'x': .*sts holds no file dev \(\.parquet, \.jsonl, \.csv"):
-        evaluate_bm25({"x": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
+        evaluate_baseline(bm25(), {"x": suite}, corpus, pairs, tmp_path, tmp_path / "finished")
     wrong = FolderSuite(kind="folder", path=folders / "topics", task="sts")
     with pytest.raises(EvaluationError, match="lacks the column 'sentence1'; it has text, label"):
-        evaluate_bm25({"x": wrong}, corpus, pairs, tmp_path, tmp_path / "finished")
+        evaluate_baseline(bm25(), {"x": wrong}, corpus, pairs, tmp_path, tmp_path / "finished")
 
 
 ROWS = {

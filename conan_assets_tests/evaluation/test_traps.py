@@ -13,10 +13,10 @@ from conan_assets.evaluation import run
 from conan_assets.evaluation.finished import FinishedTasks
 from conan_assets.evaluation.local_tasks import local_task
 from conan_assets.evaluation.models import EncoderModel
-from conan_assets.evaluation.run import evaluate_bm25, evaluate_encoder
+from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
 from conan_assets.evaluation.settings import FolderSuite, MtebSuite
 from conan_assets.evaluation.suites import suite_tasks
-from conan_assets_tests.evaluation.conftest import DOCS
+from conan_assets_tests.evaluation.conftest import DOCS, bm25
 
 
 def test_tasks_of_ones_own_are_known_to_mteb_by_name(corpus, pairs):
@@ -100,7 +100,7 @@ def test_a_document_that_is_its_own_query_counts_neither_in_the_score_nor_per_qu
     suites = {"en": MtebSuite(kind="mteb", benchmark="BEIR", tasks=("ArguAna",), folder=tmp_path / "hub")}
     for name, report in (
         ("per_query", evaluate_encoder(encoder, store, suites, corpus, pairs, tmp_path, tmp_path / "finished")),
-        ("bm25_per_query", evaluate_bm25(suites, corpus, pairs, tmp_path, tmp_path / "finished")),
+        ("bm25_per_query", evaluate_baseline(bm25(), suites, corpus, pairs, tmp_path, tmp_path / "finished")),
     ):
         queries = pl.read_parquet(tmp_path / f"{name}.parquet")
         assert not any(query_id in found for query_id, found in queries.select("query_id", "found").iter_rows())
@@ -123,7 +123,7 @@ def test_a_query_that_is_a_document_does_not_find_itself_unless_ids_merely_count
     write_beir(tmp_path / "debate", judged)
     suites = {"debate": FolderSuite(kind="folder", path=tmp_path / "debate", task="retrieval")}
     nothing = pl.DataFrame()
-    report = evaluate_bm25(suites, nothing, nothing, tmp_path, tmp_path / "finished")
+    report = evaluate_baseline(bm25(), suites, nothing, nothing, tmp_path, tmp_path / "finished")
     found = dict(pl.read_parquet(tmp_path / "bm25_per_query.parquet").select("query_id", "found").iter_rows())
     is_left_out = [query not in documents for query, documents in found.items()]
     assert is_left_out == [len(judged) == 1] * len(judged)

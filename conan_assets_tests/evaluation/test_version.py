@@ -5,15 +5,16 @@ import polars as pl
 from conan_assets.artifacts import fingerprint
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.evaluation.report import EVALUATION_VERSION, as_json
-from conan_assets.evaluation.run import evaluate_bm25
+from conan_assets.evaluation.run import evaluate_baseline
 from conan_assets.evaluation.settings import LocalSuite
+from conan_assets_tests.evaluation.conftest import bm25
 
 SUITES = {
     "docs": LocalSuite(dataset="python", splits=("dev", "test")),
     "rerank": LocalSuite(dataset="python", task="reranking", candidates=5),
 }
 GOLDEN = {
-    7: {
+    8: {
         "scores": {
             "docs dev ndcg_at_10": [0.7865, 0.573, 1.0],
             "docs dev map_at_1000": [0.7188, 0.4375, 1.0],
@@ -33,7 +34,7 @@ def test_the_numbers_and_fields_of_a_report_are_those_of_its_version(
     corpus: pl.DataFrame, pairs: pl.DataFrame, tmp_path
 ):
     shorter = pairs.with_columns(query=pl.col("query").str.replace(r"advice \d on ([a-m])", "${1}"))
-    report = evaluate_bm25(SUITES, corpus, shorter, tmp_path, tmp_path / "finished")
+    report = evaluate_baseline(bm25(), SUITES, corpus, shorter, tmp_path, tmp_path / "finished")
     metrics = ("ndcg_at_10", "map_at_1000")
     scores = {
         f"{row.suite} {row.split} {row.metric}": [round(value, 4) for value in (row.value, row.low, row.high)]

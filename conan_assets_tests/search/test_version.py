@@ -13,7 +13,7 @@ DOCUMENTS = ["the owl sleeps by day", "an owl and a fox", "foxes eat owls at nig
 QUERIES = ["which owls eat at night", "a fox by day", "北方城市"]
 EXCLUDED = Groups.from_pairs(np.array([0, 2]), np.array([1, 4]), 3)
 GOLDEN = {
-    1: {
+    2: {
         "bm25": ([[2, 0], [0, 1], [3, -1]], [[1.366, 0.251], [0.647, 0.47], [0.928, 0]]),
         "vectors": ([[4, 3], [4, 2], [1, 0]], [[4, 0], [7, -1], [6, 5]]),
     }
