@@ -16,7 +16,7 @@ from conan_assets.encoding.models import fingerprint_model, locate_model
 from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.prompts import Prompts, prompts_of
 from conan_assets.encoding.settings import ENCODING_VERSION, EncoderSettings
-from conan_assets.progress import Progress
+from conan_assets.progress import Progress, logger
 
 Role = Literal["query", "document"]
 
@@ -28,6 +28,11 @@ class Encoder:
     """A sentence-transformers model with its prompts, its length limit and its type fixed.
 
     The model is loaded at the first use, so an encoder whose every text is already stored costs nothing.
+
+    Attributes
+    ----------
+    texts_cut
+        Texts encoded so far that were longer than the limit and lost their ends.
     """
 
     def __init__(self, settings: EncoderSettings, device: str | None = None) -> None:
@@ -35,6 +40,7 @@ class Encoder:
         self.path: Path = locate_model(settings.model, settings.revision)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = choose_dtype(settings.dtype, self.device, self.path)
+        self.texts_cut = 0
 
     @cached_property
     def model(self) -> SentenceTransformer:
@@ -64,8 +70,11 @@ class Encoder:
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Return the embeddings of ``texts``, float32 of shape (len(texts), dim), rows of length 1."""
-        progress = Progress(f"encoding {role} texts", len(texts))
+        progress, cut_before = Progress(f"encoding {role} texts", len(texts)), self.texts_cut
         chunks = [self._encode_chunk(chunk, role, progress) for chunk in _chunks(texts)]
+        if cut := self.texts_cut - cut_before:
+            limit = self.model.max_seq_length
+            logger.info("%s of %s %s texts are cut to %s tokens", f"{cut:,}", f"{len(texts):,}", role, limit)
         return np.concatenate(chunks) if chunks else np.empty((0, self.dim), np.float32)
 
     @property
@@ -93,6 +102,7 @@ class Encoder:
         ids = self.model.tokenizer(
             [prompt + text for text in texts], truncation=True, max_length=self.model.max_seq_length
         )
+        self.texts_cut += sum(bool(encoding.overflowing) for encoding in ids.encodings or ())
         lengths = np.array([len(row) for row in ids["input_ids"]])
         budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]
         order = np.argsort(-lengths, kind="stable").tolist()

@@ -29,13 +29,14 @@ class Embeddings:
     ----------
     shape
         (rows, dim).
-    encoded, seconds
-        How many texts had to be encoded because they were not in the store, and how long that took.
+    encoded, cut, seconds
+        How many texts had to be encoded because they were not in the store, how many of these lost their ends to the
+        limit of tokens, and how long that took.
     """
 
-    def __init__(self, stored: np.ndarray, numbers: np.ndarray, encoded: int, seconds: float) -> None:
+    def __init__(self, stored: np.ndarray, numbers: np.ndarray, encoded: int, cut: int, seconds: float) -> None:
         self._stored, self._numbers = stored, numbers
-        self.encoded, self.seconds = encoded, seconds
+        self.encoded, self.cut, self.seconds = encoded, cut, seconds
         self.shape = (len(numbers), stored.shape[1])
 
     def __len__(self) -> int:
@@ -80,7 +81,7 @@ class EmbeddingStore:
         numbers = rows.locate(keys)
         missing = np.flatnonzero(numbers < 0)
         missing = missing[np.sort(np.unique(keys[missing], return_index=True)[1])]
-        started = time.monotonic()
+        started, cut_before = time.monotonic(), encoder.texts_cut
         if len(missing):
             progress = Progress("storing embeddings", len(missing))
             for start in range(0, len(missing), ROWS_PER_PART):
@@ -88,7 +89,8 @@ class EmbeddingStore:
                 rows.append(keys[part], encoder.encode([texts[i] for i in part], role))
                 progress.advance(len(part))
             numbers = rows.locate(keys)
-        return Embeddings(rows.map(), numbers, len(missing), time.monotonic() - started)
+        cut = encoder.texts_cut - cut_before
+        return Embeddings(rows.map(), numbers, len(missing), cut, time.monotonic() - started)
 
 
 def _key(text: str) -> bytes:

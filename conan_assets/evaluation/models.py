@@ -23,7 +23,7 @@ from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.embeddings import BiEncoderRetriever
 from conan_assets.search.groups import Groups
 from conan_assets.search.hybrid import HybridRetriever
-from conan_assets.search.retriever import Effort, OpenRetriever
+from conan_assets.search.retriever import Effort, OpenRetriever, total_effort
 from conan_assets.search.settings import BM25_WEIGHT, SEARCH_VERSION, BM25Teacher, TeacherSettings
 from conan_assets.search.teachers import open_teacher, teacher_recipe
 
@@ -80,8 +80,7 @@ class SearchModel:
     @property
     def effort(self) -> Effort:
         """What had to be encoded so far."""
-        encoded, seconds = ([getattr(effort, name) for effort in self._efforts] for name in ("encoded", "seconds"))
-        return Effort(sum(encoded), sum(seconds))
+        return total_effort(self._efforts)
 
     def index(self, corpus: Dataset, **_: object) -> None:
         """Take the corpus that is searched next."""
@@ -163,7 +162,7 @@ class CutEmbeddings(Embeddings):
 
     def __init__(self, whole: Embeddings, dim: int) -> None:
         self._whole = whole
-        self.encoded, self.seconds = whole.encoded, whole.seconds
+        self.encoded, self.cut, self.seconds = whole.encoded, whole.cut, whole.seconds
         self.shape = (len(whole), dim)
 
     def __len__(self) -> int:
@@ -214,7 +213,7 @@ class EncoderModel(SearchModel, AbsEncoder):
         """Return the embeddings of all texts of a data loader, float32 of shape (texts, dim)."""
         role: Role = "query" if prompt_type == PromptType.query else "document"
         embeddings = self._store.embed(self._encoder, loaded_texts(inputs), role)
-        self._efforts.append(Effort(embeddings.encoded, embeddings.seconds))
+        self._efforts.append(Effort(embeddings.encoded, embeddings.cut, embeddings.seconds))
         return embeddings.block(0, len(embeddings))
 
 

@@ -115,6 +115,7 @@ class BiEncoderRetriever:
     def _embed(self, texts: Sequence[str], role: "Role") -> "Embeddings":
         embeddings = self._store.embed(self._encoder, texts, role)
         self.effort.encoded += embeddings.encoded
+        self.effort.cut += embeddings.cut
         self.effort.seconds += embeddings.seconds
         return embeddings
 

@@ -23,6 +23,8 @@ class Effort:
     ----------
     encoded
         Texts, or for a cross-encoder pairs, that were not stored.
+    cut
+        How many of them were longer than the model's limit of tokens and lost their ends.
     seconds
         Seconds that encoding them took.
     recall
@@ -30,21 +32,30 @@ class Effort:
     """
 
     encoded: int = 0
+    cut: int = 0
     seconds: float = 0.0
     recall: float | None = None
 
 
 def effort_report(efforts: Iterable[Effort]) -> dict[str, float]:
-    """Return texts encoded; texts per second if there were any; the lowest recall after approximate searches."""
-    efforts = list(efforts)
-    encoded, seconds = sum(effort.encoded for effort in efforts), sum(effort.seconds for effort in efforts)
-    recalls = [effort.recall for effort in efforts if effort.recall is not None]
-    report: dict[str, float] = {"encoded": encoded}
-    if encoded:
-        report["texts_per_second"] = round(encoded / seconds, 1)
-    if recalls:
-        report["recall_of_exact"] = min(recalls)
+    """Return texts encoded; texts per second and texts cut if any were; the lowest recall of approximate searches."""
+    total = total_effort(efforts)
+    report: dict[str, float] = {"encoded": total.encoded}
+    if total.encoded:
+        report |= {"texts_per_second": round(total.encoded / total.seconds, 1), "encoded_texts_cut": total.cut}
+    if total.recall is not None:
+        report["recall_of_exact"] = total.recall
     return report
+
+
+def total_effort(efforts: Iterable[Effort]) -> Effort:
+    """Return what several retrievers had to do together, with their lowest recall."""
+    total = Effort()
+    for effort in efforts:
+        recalls = [recall for recall in (total.recall, effort.recall) if recall is not None]
+        encoded, cut, seconds = total.encoded + effort.encoded, total.cut + effort.cut, total.seconds + effort.seconds
+        total = Effort(encoded, cut, seconds, min(recalls, default=None))
+    return total
 
 
 class Retriever(Protocol):

@@ -130,4 +130,4 @@ def _fit_length(model: SentenceTransformer, texts: Sequence[str], settings: Trai
         asked = getattr(settings, name)
         if asked is not None and asked > most:
             raise TokenLimitError(f"training's {name} is {asked}, above the {most} tokens of the base model")
-    return fit_length(count_tokens(model, texts, most), settings.max_tokens, most)
+    return fit_length(count_tokens(model, texts), settings.max_tokens, most)

@@ -81,9 +81,10 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def count_tokens(model: SentenceTransformer, texts: Sequence[str], max_tokens: int) -> np.ndarray:
-    """Return the length of each text in tokens, at most ``max_tokens``, those at its ends included."""
+def count_tokens(model: SentenceTransformer, texts: Sequence[str], max_tokens: int | None = None) -> np.ndarray:
+    """Return the length of each text in tokens, at most ``max_tokens`` if given, those at its ends included."""
     if not texts:
         return np.empty(0, np.int64)
-    ids = model.tokenizer([*texts], truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
+    limit = {"truncation": max_tokens is not None, "max_length": max_tokens}
+    ids = model.tokenizer([*texts], **limit, return_attention_mask=False, verbose=False)["input_ids"]
     return np.array([len(row) for row in ids])

@@ -42,6 +42,20 @@ def test_a_repeated_text_is_encoded_once(tmp_path: Path, encoder: Encoder):
     assert np.array_equal(embeddings.block(0, 1), embeddings.block(2, 3))
 
 
+def test_texts_that_lose_their_ends_are_counted_and_told(
+    tmp_path: Path, tiny_model: str, caplog: pytest.LogCaptureFixture
+):
+    store, encoder = (
+        EmbeddingStore(tmp_path),
+        Encoder(EncoderSettings(tiny_model, dtype="float32", max_tokens=8), "cpu"),
+    )
+    texts = ["fits", "abcdef", "abcdefg", "a text of far more than eight tokens"]
+    with caplog.at_level("INFO", logger="conan_assets"):
+        assert store.embed(encoder, texts, "document").cut == 2
+    assert "2 of 4 document texts are cut to 8 tokens" in caplog.messages
+    assert store.embed(encoder, texts, "document").cut == 0
+
+
 @pytest.mark.parametrize("change", [{"query_prompt": "query: "}, {"max_tokens": 8}, {"dtype": "bfloat16"}])
 def test_another_prompt_length_or_type_reuses_nothing(tmp_path: Path, encoder: Encoder, tiny_model: str, change: dict):
     store = EmbeddingStore(tmp_path)

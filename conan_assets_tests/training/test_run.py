@@ -23,7 +23,7 @@ from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSet
 from conan_assets.training.state import DirectoryInUseError, StateError
 from conan_assets.training.trainer import Trainer, TrainingDivergedError
 from conan_assets_tests.forked import fork, kill
-from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval
+from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval, write_texts
 
 QUICK = TrainingSettings(
     epochs=4, retrieval_batch_size=6, sts_batch_size=6, negatives_per_query=2, learning_rate=1e-3, temperature=0.1
@@ -277,6 +277,15 @@ def test_the_log_says_what_a_stage_will_do_how_long_it_takes_and_each_tasks_smoo
     assert re.search(r"3 of 3, .*, smoothed cosent [\d.]+, info_nce [\d.]+, .* tokens per second", lines[-1])
     assert 0 <= report["share_of_texts_cut"] <= 0.02
     assert report["max_tokens"] % 16 == 0
+
+
+def test_texts_beyond_the_models_own_limit_are_counted_as_cut(tmp_path: Path, tiny_model: str):
+    others = {f"n{number}": "a b c"[: number + 1] for number in range(9)}
+    write_texts(tmp_path / "data", {"long": "abc " * 40, **others})
+    write_retrieval(tmp_path / "data", [("s", "ab", ["long"], list(others))])
+    report = train(make_config(tmp_path, tiny_model, replace(QUICK, max_steps=1)))
+    assert report["max_tokens"] == 64
+    assert report["share_of_texts_cut"] == pytest.approx(0.1, abs=0.01)
 
 
 def test_the_command_prints_the_report(
