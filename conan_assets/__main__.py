@@ -1,7 +1,8 @@
-"""What a programme would cost, whether what it wrote is intact, and which way of training helps.
+"""What a programme would cost, whether what it wrote is intact, what is in it, and which way of training helps.
 
 ``python -m conan_assets --estimate [PROFILE]`` prints what writing a profile's pairs would send and cost;
 ``python -m conan_assets verify [PROFILE]`` checks every file below its storage root;
+``python -m conan_assets look ...`` shows what was mined for a query, what curation did to it, or what was found for it;
 ``python -m conan_assets compare [PROFILE]`` trains in several ways and compares them.
 """
 
@@ -13,7 +14,10 @@ import polars as pl
 from conan_assets.compare.command import main as compare
 from conan_assets.data.sources import load_source
 from conan_assets.data.tables import TableError
+from conan_assets.files import ArtifactError
 from conan_assets.llm.journal import JournalError
+from conan_assets.look.command import main as look
+from conan_assets.look.home import LookError
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.settings import OpenAIGeneration
@@ -21,16 +25,18 @@ from conan_assets.verification import verify
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the estimate of a profile, what is damaged in its home, or a comparison; exit with a message on failure."""
+    """Print an estimate, what is damaged or made in a home, or a comparison; exit with a message on failure."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["compare"]:
             compare(arguments[1:])
+        elif arguments[:1] == ["look"]:
+            look(arguments[1:])
         elif arguments[:1] == ["verify"]:
             _verify(arguments)
         else:
             _estimate(arguments)
-    except (SettingsError, TableError, JournalError) as error:
+    except (SettingsError, TableError, JournalError, ArtifactError, LookError) as error:
         sys.exit(str(error))
 
 

@@ -16,6 +16,7 @@ EMBEDDINGS = "embeddings"
 EVALUATIONS = "evaluations"
 RELEASES = "releases"
 POINTER = "released_model"
+TABLE = "table.parquet"
 SECONDS_PER_DAY = 24 * 3600
 
 logger = logging.getLogger("conan_assets")

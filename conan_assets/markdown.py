@@ -13,6 +13,12 @@ def as_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(head), *rows[1:]))
 
 
+def shortened(text: str, longest: int) -> str:
+    """Return ``text`` on one line, at most ``longest`` characters of it, without what no screen or terminal prints."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
 def escaped(text: str) -> str:
     """Return ``text`` on one line with character references for markup: CommonMark never takes those for structure."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from conan_assets.artifacts import ArtifactStore, fingerprint
+from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import DOCUMENT_TEXT
-from conan_assets.defs.storage import TABLE
 from conan_assets.files import atomic_path
 from conan_assets.settings import Settings, SettingsError
 

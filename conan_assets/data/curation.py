@@ -41,8 +41,12 @@ from conan_assets.progress import Progress
 
 logger = logging.getLogger("conan_assets")
 
-CURATION_VERSION = 4
-"""Of all steps, near duplicates and decontamination among them: to be raised with the pairs that they keep."""
+CURATION_VERSION = 5
+"""Of all steps, near duplicates and decontamination among them: to be raised with the pairs that they keep, and with
+what is written beside them."""
+
+REMOVED = "removed.parquet"
+"""``pair_id`` and ``reason`` of every removed pair, beside the training pairs."""
 
 SCORED_PAIRS = 32_768
 
@@ -65,7 +69,7 @@ def curate(
     languages: Mapping[str, str] | None = None,
     teacher: TeacherFloor | None = None,
 ) -> dict[str, Any]:
-    """Write the training pairs out of all train pairs to ``target`` and return a report.
+    """Write the training pairs out of all train pairs to ``target``, REMOVED beside it, and return a report.
 
     Parameters
     ----------
@@ -107,6 +111,8 @@ def curate(
         counts = count_reasons(judged)
         _require_some(counts, len(judged))
         write_blocks(_kept(judged), target, pl.DataFrame(schema=dict(PAIRS.columns)))
+        empty = pl.DataFrame(schema={"pair_id": pl.String, "reason": pl.String})
+        write_blocks(_removed(judged), target.with_name(REMOVED), empty)
         report = report_of(judged, pl.scan_parquet(target), contamination, settings.examples_per_reason)
     report["seconds"] = round(time.monotonic() - started, 2)
     kept, judged_pairs = f"{report['rows_out']:,}", f"{report['rows_in']:,}"
@@ -177,6 +183,13 @@ def _kept(judged: JudgedPairs) -> Iterator[pl.DataFrame]:
         here = block.join(kept, on="row", how="semi", maintain_order="left")
         named = here.join(renamed, on="row", how="left", maintain_order="left")
         yield named.with_columns(query_id=pl.coalesce("asked_as", "query_id"))
+
+
+def _removed(judged: JudgedPairs) -> Iterator[pl.DataFrame]:
+    """Yield ``pair_id`` and ``reason`` of the pairs that are removed."""
+    reasons = judged.frame.select("row", judged.reason.cast(pl.String)).drop_nulls("reason")
+    for block in read_blocks(judged.lazy.select("pair_id").with_row_index("row")):
+        yield block.join(reasons, on="row", maintain_order="left").select("pair_id", "reason")
 
 
 def _require_some(counts: pl.DataFrame, pairs: int) -> None:

@@ -37,7 +37,7 @@ def report_of(
     contamination
         What :meth:`conan_assets.data.decontamination.EvaluationSets.find` returns.
     examples
-        How many removed pairs to show for each reason.
+        How many removed pairs to show for each reason, and how many kept ones of each dataset and task.
     """
     counts = count_reasons(judged)
     removed = int(counts["removed"].sum())
@@ -57,7 +57,8 @@ def report_of(
         .sort("dataset", "task", "origin")
         .collect(engine="streaming")
         .to_dicts(),
-        "rejected_examples": _examples(judged, examples),
+        "kept_examples": _examples(judged, _spread(judged, examples)),
+        "rejected_examples": _examples(judged, _first_removed(judged, examples)),
     }
 
 
@@ -73,17 +74,28 @@ def _overlap(judged: JudgedPairs) -> pl.DataFrame:
     )
 
 
-def _examples(judged: JudgedPairs, per_reason: int) -> list[dict[str, Any]]:
-    """Return the first rejected pairs of each reason, in the order of the reasons."""
+def _first_removed(judged: JudgedPairs, examples: int) -> pl.DataFrame:
+    """Return ``row``, ``document`` and ``reason`` of the first removed pairs of each reason, in their order."""
     removed = judged.frame.select("row", "document").with_columns(judged.reason).drop_nulls("reason")
-    shown = removed.filter(pl.int_range(pl.len()).over("reason") < per_reason).sort("reason", "row")
+    return removed.filter(pl.int_range(pl.len()).over("reason") < examples).sort("reason", "row")
+
+
+def _spread(judged: JudgedPairs, examples: int) -> pl.DataFrame:
+    """Return ``row`` and ``document`` of some kept pairs of each dataset and task, evenly spread over them."""
+    kept = judged.frame.filter(pl.col("reasons") == 0)
+    spread = (pl.int_range(pl.len()) * examples % pl.len() < examples).over("dataset", "task")
+    return kept.filter(spread).select("row", "document")
+
+
+def _examples(judged: JudgedPairs, shown: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the pairs of some rows with the beginnings of their texts."""
     passages = judged.passages.gather(shown["document"].to_numpy().astype("int64"))
     rows = judged.rows(shown["row"], "pair_id", "origin", "query_id", "query", "doc_id")
     return (
-        shown.select("row", "reason", document=passages)
+        shown.select(pl.exclude("document"), document=passages)
         .join(rows, on="row", how="left", maintain_order="left")
         .select(
-            "reason",
+            pl.col("^reason$"),
             "pair_id",
             "origin",
             "query_id",

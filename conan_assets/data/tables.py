@@ -134,6 +134,7 @@ NEGATIVES = Table(
         "reason": "Why it was removed, or kept although no rule looked at it.",
         "order": "Place among the query's kept negatives, from 1: the order in which training takes them.",
         "copies": "How often it counts in the loss.",
+        "found_by": "The sources whose search found it; null for one that was judged, written or drawn at random.",
     },
 )
 """Every candidate with its verdict; a column ``<teacher>_score`` for each teacher stands between ``student_score``

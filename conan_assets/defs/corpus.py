@@ -9,13 +9,14 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from conan_assets.cleaning import TABLE
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.digests import remembered_digests
 from conan_assets.data.sources import SOURCES_VERSION, load_source, source_fingerprint
 from conan_assets.data.tables import CORPUS, PAIRS, Table
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
-from conan_assets.defs.storage import TABLE, Storage
+from conan_assets.defs.storage import Storage
 from conan_assets.files import temporary_path
 from conan_assets.settings import Settings
 from conan_assets.settings.inputs import check_data

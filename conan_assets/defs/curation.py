@@ -7,13 +7,14 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from conan_assets.cleaning import TABLE
 from conan_assets.data.curation import CURATION_VERSION, TeacherFloor, curate
 from conan_assets.data.text import cleaned, text_key
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
-from conan_assets.defs.storage import TABLE, Storage
+from conan_assets.defs.storage import Storage
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.evaluation.settings import LocalSuite

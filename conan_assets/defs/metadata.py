@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
+from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import describe_columns
-from conan_assets.defs.storage import TABLE
 from conan_assets.markdown import as_table
 
 EXAMPLE_ROWS = 5

@@ -10,8 +10,9 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
+from conan_assets.cleaning import TABLE
 from conan_assets.defs.metadata import to_metadata
-from conan_assets.defs.storage import TABLE, Storage
+from conan_assets.defs.storage import Storage
 from conan_assets.memory import return_freed_memory
 
 logger = logging.getLogger("conan_assets")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from conan_assets.artifacts import Artifact
 from conan_assets.data.training_files import judgements_of
 from conan_assets.defs.checkpoints import build_checkpoint, checkpoint_encoder, round_key
 from conan_assets.defs.gpu import on_the_gpu
@@ -83,9 +84,20 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
             "encoder": settings.base_model,
             "judge": _judge_recipe(settings),
         }
-        return reuse_or_build(context, storage, recipe, build)
+        result = reuse_or_build(context, storage, recipe, build)
+        page = _examples(storage.current(context.asset_key), raw_corpus, judgements_of(training_pairs, raw_pairs))
+        return result._replace(metadata={**(result.metadata or {}), "examples": dg.MetadataValue.md(page)})
 
     return hard_negatives
+
+
+def _examples(mined: Artifact, corpus: pl.LazyFrame, pairs: pl.LazyFrame) -> str:
+    """Return the page of a round's candidates that are worth reading."""
+    from conan_assets.mining.examples import examples_page
+    from conan_assets.mining.shown import read_mined
+
+    examples = mined.report["examples"]
+    return examples_page(examples, read_mined(mined, corpus, pairs, [row["query_id"] for row in examples]))
 
 
 def _judge_recipe(settings: Settings) -> dict[str, object] | None:

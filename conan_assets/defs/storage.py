@@ -10,12 +10,11 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from conan_assets.artifacts import Artifact, ArtifactStore
-from conan_assets.cleaning import EMBEDDINGS, POINTER
+from conan_assets.cleaning import EMBEDDINGS, POINTER, TABLE
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.files import ArtifactError, atomic_path
 from conan_assets.integrity import DamagedError, seal, unseal
 
-TABLE = "table.parquet"
 RUNS = "runs"
 OWNER = "programme.json"
 OWNER_LOCK = ".lock"

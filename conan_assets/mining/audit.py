@@ -37,6 +37,7 @@ def audit_report(
         report["queries_changed"] = queries_changed(negatives, previous, settings.negatives_per_query)
     report |= effort_report(used.effort for miner in miners for used in miner.retrievers.values())
     report["rules"] = [veto.model_dump() for veto in settings.veto]
+    report["positive_score"] = settings.positive_score
     report["histogram"] = plot_histograms(_panels(negatives, positives), workdir / "histogram.png")
     return report
 

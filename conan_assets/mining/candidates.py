@@ -54,7 +54,9 @@ class Candidates:
     exempt
         Whether it was judged or written as a negative, so that no rule applies to it; bool.
     scores
-        float32 by teacher, the student among them; NaN where not known yet.
+        float32 by teacher, the student among them; NaN where not known yet: at first, where it did not find it.
+    found_by
+        The sources whose search gave the candidate: one bit each, in the order of ``scores``; uint64.
     order, copies
         Place among its query's kept negatives from 1 (0 for none), and how often it counts in the loss; int64.
     """
@@ -64,11 +66,16 @@ class Candidates:
     ranks: np.ndarray
     exempt: np.ndarray
     scores: dict[str, np.ndarray]
+    found_by: np.ndarray = field(init=False)
     verdicts: Verdicts = field(init=False)
     order: np.ndarray = field(init=False)
     copies: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
+        self._sources = list(self.scores)
+        self.found_by = np.zeros(len(self.queries), np.uint64)
+        for bit, found in enumerate(self.scores.values()):
+            self.found_by |= (~np.isnan(found)).astype(np.uint64) << np.uint64(bit)
         self.verdicts = Verdicts(len(self.queries))
         self.order = np.zeros(len(self.queries), np.int64)
         self.copies = np.ones(len(self.queries), np.int64)
@@ -81,9 +88,16 @@ class Candidates:
             *(pl.Series(f"{name}_score", values, pl.Float32) for name, values in self.scores.items()),
             pl.when(pl.Series(kept)).then(pl.lit("kept")).otherwise(pl.lit("removed")).alias("verdict"),
             self.verdicts.reasons(),
+            self._finders(),
             pl.when(pl.Series(kept)).then(pl.Series(self.order, dtype=pl.Int32)).alias("order"),
             pl.when(pl.Series(kept)).then(pl.Series(self.copies, dtype=pl.Int32)).alias("copies"),
         )
+
+    def _finders(self) -> pl.Series:
+        """Return the names of the sources that found each candidate, null for one that was written, judged or drawn."""
+        codes, rows = np.unique(self.found_by, return_inverse=True)
+        named = [[name for bit, name in enumerate(self._sources) if int(code) >> bit & 1] for code in codes]
+        return pl.Series("found_by", [", ".join(names) or None for names in named], pl.String).gather(rows)
 
 
 def places_within(queries: np.ndarray) -> np.ndarray:

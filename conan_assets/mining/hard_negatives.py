@@ -15,10 +15,12 @@ from conan_assets.llm.client import Ask
 from conan_assets.mining.audit import audit_report
 from conan_assets.mining.calibration import calibrated_ratio
 from conan_assets.mining.collection import MiningError, collections
+from conan_assets.mining.examples import choose_examples
 from conan_assets.mining.judge import judge_negatives
 from conan_assets.mining.miner import Miner
 from conan_assets.mining.refresh import estimate_drift, pooled_documents, search_pools
 from conan_assets.mining.settings import STUDENT, MiningSettings, TopKPercPos
+from conan_assets.mining.shown import POSITIVES, SCORE
 from conan_assets.search.embeddings import BiEncoderRetriever
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever
@@ -44,7 +46,7 @@ def mine_hard_negatives(
     workdir: Path,
     ask: Ask | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return the negatives table of a round and its audit.
+    """Return the negatives table of a round and its audit; write the scores of its positives into ``workdir``.
 
     Every candidate of every training query is in the table, with its scores, its verdict and the reason; kept ones
     have an ``order`` from 1 and ``copies``, how often they count in the loss (above 1 only after ``intra_sample``
@@ -61,7 +63,7 @@ def mine_hard_negatives(
     previous_negatives
         The table of the round before, if there was one.
     workdir
-        Where pictures are written and what a killed search resumes from.
+        Where pictures and positives.parquet are written, and what a killed search resumes from.
     ask
         Sends prompts to the LLM judge; needed when ``settings.judge`` is set.
 
@@ -87,7 +89,17 @@ def mine_hard_negatives(
     negatives = check_table(pl.concat(mined.frames), NEGATIVES, "hard_negatives")
     negatives = negatives.select(_columns(negatives))
     report = audit_report(settings, mined.miners, negatives, evaluation_pairs, previous_negatives, workdir)
+    positives = pl.concat(_scored_positives(miner) for miner in mined.miners)
+    positives.write_parquet(workdir / POSITIVES)
+    report["examples"] = choose_examples(settings, negatives, positives)
     return negatives, {**report, **mined.report(), "seconds": round(time.monotonic() - started, 1)}
+
+
+def _scored_positives(miner: Miner) -> pl.DataFrame:
+    """Return ``query_id``, ``doc_id`` and the score of every positive by the student and each teacher."""
+    positives = miner.collection.positives
+    scores = [pl.Series(f"{name}{SCORE}", values, pl.Float32) for name, values in miner.positive_scores.items()]
+    return miner.collection.ids_frame(positives.rows, positives.members).with_columns(scores)
 
 
 @dataclass

@@ -17,8 +17,8 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever
 
-MINING_VERSION = 2
-"""Raise it when the same candidates and scores give other negatives than before."""
+MINING_VERSION = 3
+"""Raise it when the same candidates and scores give other negatives than before, or other files beside them."""
 
 QUERIES_PER_PART = 4_096
 DRAWS_PER_MISSING = 8

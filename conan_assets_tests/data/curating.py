@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from conan_assets.data.curation import curate
+from conan_assets.data.curation import REMOVED, curate
 from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import PAIRS
 from conan_assets_tests.data.frames import make_corpus, make_pairs
@@ -22,7 +22,7 @@ def run(*rows, generated=NONE, queries=(), corpus=CORPUS, languages=None, teache
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "table.parquet"
         report = curate(*tables, {"hub": queries}, CurationSettings(**settings), target, languages, teacher)
-        assert [path.name for path in target.parent.iterdir()] == ["table.parquet"], "working files are left"
+        assert {path.name for path in target.parent.iterdir()} == {"table.parquet", REMOVED}, "working files are left"
         return pl.read_parquet(target), report
 
 

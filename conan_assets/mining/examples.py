@@ -1,0 +1,97 @@
+"""A dozen mined candidates worth reading, as a page: where negatives are strongest, and where they may be wrong."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from conan_assets.markdown import as_table, escaped, shortened
+from conan_assets.mining.audit import KEPT
+from conan_assets.mining.settings import STUDENT, MiningSettings
+from conan_assets.mining.shown import POSITIVE, SCORE, Asked, Shown
+
+PER_KIND = 3
+SHOWN_OF_A_KIND = 3
+LONGEST_TEXT = 240
+
+HARDEST = "Among the hardest that are kept for training"
+LIKELY_FALSE = "Kept, and the most likely to be relevant after all"
+BARELY_REMOVED = "Removed by a veto, and the closest to being kept"
+RANDOM = "Kept, drawn at random"
+
+
+def choose_examples(settings: MiningSettings, negatives: pl.DataFrame, positives: pl.DataFrame) -> list[dict[str, str]]:
+    """Return ``why``, ``query_id`` and ``doc_id`` of candidates worth reading, some of every kind, a query once.
+
+    Candidates are compared by how far they score above their positives, in standard deviations of the scorer.
+
+    Parameters
+    ----------
+    negatives
+        A mined table.
+    positives
+        ``query_id``, ``doc_id`` and the score of each positive by every scorer of ``negatives``.
+    """
+    scores = [name for name in positives.columns if name.endswith(SCORE)]
+    reference = positives.lazy().group_by("query_id").agg(getattr(pl.col(scores), settings.positive_score)())
+    compared = negatives.lazy().join(reference, on="query_id", suffix="_of_positive")
+    above = {name.removesuffix(SCORE): (pl.col(name) - pl.col(f"{name}_of_positive")) / pl.std(name) for name in scores}
+    vetoing = [veto.teacher for veto in settings.veto] or list(settings.teachers_used) or [STUDENT]
+    vetoed_by = {name: pl.col("reason").str.starts_with(f"{name}:") for name in above}
+    by_its_veto = pl.coalesce(pl.when(vetoed).then(-above[name]) for name, vetoed in vetoed_by.items())
+    needed = pl.col("order") <= settings.negatives_per_query
+    drawn = np.random.default_rng(settings.seed).random(negatives.height, np.float32)
+    values = {
+        HARDEST: pl.when(needed).then(above[STUDENT]),
+        LIKELY_FALSE: pl.when(KEPT).then(pl.max_horizontal(above[name] for name in vetoing)),
+        BARELY_REMOVED: pl.when(~KEPT).then(by_its_veto),
+        RANDOM: pl.when(KEPT).then(pl.lit(pl.Series(drawn))),
+    }
+    chosen: list[dict[str, str]] = []
+    for why, value in values.items():
+        seen = [example["query_id"] for example in chosen]
+        for query_id, doc_id in _best_of_each_query(compared, value, seen).head(PER_KIND).iter_rows():
+            chosen.append({"why": why, "query_id": query_id, "doc_id": doc_id})
+    return chosen
+
+
+def _best_of_each_query(compared: pl.LazyFrame, value: pl.Expr, seen: Sequence[str]) -> pl.DataFrame:
+    """Return ``query_id`` and ``doc_id`` of the candidate of the highest value, those of the highest first."""
+    valued = compared.select("query_id", "doc_id", value=value).filter(
+        pl.col("value").is_finite(), ~pl.col("query_id").is_in(list(seen))
+    )
+    best = valued.group_by("query_id").agg(pl.col("doc_id").get(pl.col("value").arg_max()), pl.col("value").max())
+    return best.sort("value", "query_id", descending=[True, False]).select("query_id", "doc_id").collect()
+
+
+def examples_page(examples: Sequence[Mapping[str, str]], asked: Mapping[str, Asked]) -> str:
+    """Return the examples as Markdown: each query with its positives and the first of what was kept and removed."""
+    return "\n\n".join(
+        f"### {number}. {example['why']}\n\n{_example(asked[example['query_id']], example['doc_id'])}"
+        for number, example in enumerate(examples, start=1)
+    )
+
+
+def _example(query: Asked, doc_id: str) -> str:
+    head = ("", "document", "score (place)", "why")
+    lines = [
+        (
+            f"➤ {document.what}" if document.doc_id == doc_id else document.what,
+            shortened(document.text, LONGEST_TEXT),
+            ", ".join(f"{name} {score:.3f} ({place})" for name, (score, place) in document.scores.items()),
+            " — ".join(part for part in (document.why, document.found_by and f"found by {document.found_by}") if part),
+        )
+        for document in _first(query.documents, doc_id)
+    ]
+    asked = f"**{escaped(shortened(query.query, LONGEST_TEXT))}** ({escaped(query.query_id)})"
+    return f"{asked}\n\n{as_table(head, lines)}"
+
+
+def _first(documents: Sequence[Shown], doc_id: str) -> Iterator[Shown]:
+    """Yield the first of the positives, the kept and the removed ones, and the one that the example is about."""
+    counts = dict.fromkeys((POSITIVE, "kept", "removed"), 0)
+    for document in documents:
+        kind = document.what.split()[0]
+        counts[kind] += 1
+        if counts[kind] <= SHOWN_OF_A_KIND or document.doc_id == doc_id:
+            yield document
