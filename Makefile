@@ -8,6 +8,7 @@ export CONAN_HOME ?= $(CURDIR)/conan_home
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
 UI := make ui$(if $(filter-out demo,$(PROFILE)), PROFILE=$(PROFILE))$(if $(filter-out $(CURDIR)/conan_home,$(CONAN_HOME)), CONAN_HOME=$(CONAN_HOME))
+LOOK := $(if $(filter-out demo,$(PROFILE)),CONAN_PROFILE=$(PROFILE) )$(if $(filter-out $(CURDIR)/conan_home,$(CONAN_HOME)),CONAN_HOME=$(CONAN_HOME) )$(BIN)/python -m conan_assets look 1
 # Dagster's commands warn that others will take their place, and of arguments of its own that are new.
 QUIET := PYTHONWARNINGS=ignore:Function,ignore:Parameter
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
@@ -23,6 +24,7 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 	@cat $(CONAN_HOME)/outcome.md
 	@echo "Leaderboard:    $(CONAN_HOME)/leaderboard.json"
 	@echo "Reports:        $(CONAN_HOME)/assets/round_*/*_report"
+	@echo "The negatives:  $(LOOK)"
 	@echo "The graph:      $(UI)"
 
 test: $(INSTALLED) ## Run the tests, two files at a time

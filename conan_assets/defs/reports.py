@@ -15,20 +15,15 @@ from conan_assets.defs.metadata import markdown_table
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
-from conan_assets.evaluation.report import (
-    EVALUATION_VERSION,
-    RoundReport,
-    as_json,
-    in_points,
-    parse,
-)
+from conan_assets.evaluation.report import EVALUATION_VERSION, RoundReport, WorstQuery, as_json, in_points, parse
 from conan_assets.evaluation.settings import SuiteSettings
+from conan_assets.markdown import as_table, escaped
 from conan_assets.search.settings import SEARCH_VERSION, TeacherSettings
 from conan_assets.search.teachers import teacher_recipe
 from conan_assets.settings import ReportName, Settings
 
 BASE_MODEL_FOLDER = "base_model"
-SHOWN_IN_POINTS = ("rows", "lengths", "differences", "worst_queries", "means", "beside_published")
+SHOWN_IN_POINTS = ("rows", "lengths", "differences", "means", "beside_published")
 
 
 def report_keys(settings: Settings) -> dict[dg.AssetKey, tuple[int, ReportName]]:
@@ -132,11 +127,24 @@ def _tables(report: RoundReport) -> dict[str, dg.MetadataValue]:
         **{name: getattr(report, name) for name in SHOWN_IN_POINTS},
         **{name: baseline.rows for name, baseline in baselines.items() if baseline},
     }
-    return {
-        name: dg.MetadataValue.md(markdown_table([in_points(row) for row in each]))
-        for name, each in rows.items()
-        if each
-    }
+    tables = {name: markdown_table([in_points(row) for row in each]) for name, each in rows.items() if each}
+    pages = {**tables, "worst_queries": worst_page(report.worst_queries)}
+    return {name: dg.MetadataValue.md(page) for name, page in pages.items() if page}
+
+
+def worst_page(queries: Sequence[WorstQuery]) -> str:
+    """Return the worst queries as Markdown: a table each of what was expected and what stood above it."""
+    return "\n\n".join(
+        f"**{escaped(worst.query)}** ({escaped(worst.query_id)}, {escaped(worst.task)}, {worst.split})\n\n"
+        + as_table(
+            (f"nDCG@10 {100 * worst.ndcg_at_10:.1f}", "text"),
+            [
+                (f"relevant, found at place {worst.rank or 'beyond 10'}", worst.expected),
+                ("above it", worst.instead),
+            ],
+        )
+        for worst in queries
+    )
 
 
 def current_report(storage: Storage, key: dg.AssetKey) -> RoundReport:

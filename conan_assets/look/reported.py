@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.evaluation.report import BM25_PER_QUERY, PER_QUERY
+from conan_assets.evaluation.report import PER_QUERY, baseline_per_query
 from conan_assets.look.home import Home, find_query, paragraph
 from conan_assets.mining.shown import texts_of
 
@@ -46,12 +46,12 @@ def look_at_report(home: Home, number: int, wanted: str | None, show: int, longe
 
 
 def _elsewhere(home: Home, number: int, names: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Return the scores per query of BM25 and of the other rounds that are evaluated, by what a reader calls them."""
+    """Return the scores per query of the baselines and of the other rounds that are evaluated, by name."""
     files: dict[str, list[Path]] = {}
     for name in names:
         for each, report in home.rounds(name).items():
-            if each == 0:
-                files.setdefault("BM25", []).append(report.path / BM25_PER_QUERY)
+            for baseline in report.report.get("baselines", ()):
+                files.setdefault(baseline, []).append(report.path / baseline_per_query(baseline))
             if each != number:
                 files.setdefault(f"round {each}", []).append(report.path / PER_QUERY)
     return {label: pl.concat(pl.read_parquet(path) for path in paths) for label, paths in files.items()}

@@ -31,7 +31,7 @@ GOLDEN: dict[tuple[str, int], dict[str, str] | str] = {
         "hub": "3fbb94ca6771baba",
         "python_docs": "665997ed4877d1af",
     },
-    ("curation", 4): "76880f791947e722",
+    ("curation", 5): "76880f791947e722",
     ("training files", 1): "7ab7b31f05e9608d",
 }
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from conan_assets_tests.defs.conftest import programme, write_beir_folder
-from conan_assets_tests.processes import make
+from conan_assets_tests.processes import BIN, make
 
 pytestmark = pytest.mark.slow
 
@@ -49,20 +49,24 @@ def test_the_workspace_is_valid_and_the_assets_are_listed(profile: Path):
 
 
 @pytest.mark.parametrize(
-    ("variables", "ui"),
+    ("variables", "where"),
     [
-        ({}, "make ui"),
-        ({"PROFILE": "mine.yaml"}, "make ui PROFILE=mine.yaml"),
-        ({"PROFILE": "mine.yaml", "CONAN_HOME": "/data/home"}, "make ui PROFILE=mine.yaml CONAN_HOME=/data/home"),
+        ({}, ""),
+        ({"PROFILE": "mine.yaml"}, "PROFILE=mine.yaml"),
+        ({"PROFILE": "mine.yaml", "CONAN_HOME": "/data/home"}, "PROFILE=mine.yaml CONAN_HOME=/data/home"),
     ],
 )
-def test_the_demo_ends_with_the_outcome_and_the_command_that_opens_this_programme(variables: dict[str, str], ui: str):
+def test_the_demo_ends_with_the_outcome_and_the_commands_that_open_this_programme(
+    variables: dict[str, str], where: str
+):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("CONAN_", "DAGSTER_"))}
     command = [*make("demo", **variables), "--dry-run"]
     lines = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    *_, outcome, _, _, graph = lines.splitlines()
+    *_, outcome, _, _, negatives, graph = lines.splitlines()
     assert outcome == f"cat {variables.get('CONAN_HOME', ROOT / 'conan_home')}/outcome.md"
-    assert graph == f'echo "The graph:      {ui}"'
+    look = f"{where.replace('PROFILE', 'CONAN_PROFILE')} {BIN}/python -m conan_assets look 1".strip()
+    assert negatives == f'echo "The negatives:  {look}"'
+    assert graph == f'echo "The graph:      {f"make ui {where}".strip()}"'
 
 
 def test_a_later_command_goes_on_from_what_an_earlier_one_left(profile: Path):
