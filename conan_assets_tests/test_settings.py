@@ -99,8 +99,8 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
         ),
         ({"home": "s3://bucket/home"}, r"home: is a URL; give a folder of this machine.*, not 's3://bucket/home'"),
         (
-            {"base_model": {"model": "m", "max_tokens": 64}, "training": {"max_query_tokens": 96}},
-            "max_query_tokens is 96, above base_model.max_tokens, 64",
+            {"base_model": {"model": "m", "max_tokens": 64, "max_query_tokens": 96}},
+            "base_model.max_query_tokens is 96, above base_model.max_tokens, 64",
         ),
         ({"base_model": {"model": "m", "max_tokens": 0}}, r"base_model\.max_tokens|base_model: max_tokens is 0"),
     ],

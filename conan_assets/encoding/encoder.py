@@ -64,17 +64,23 @@ class Encoder:
 
     def namespace(self, role: Role) -> str:
         """Return the fingerprint of all that decides an embedding but the text: the store's key to its rows."""
-        text = [self.prompt(role), self.settings.max_tokens]
+        shorter = self.settings.max_query_tokens if role == "query" else None
+        text = [self.prompt(role), self.settings.max_tokens, *([shorter] if shorter else [])]
         decides = [ENCODING_VERSION, self.weights_fingerprint, *text, str(self.dtype)]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+
+    def limit(self, role: Role) -> int | None:
+        """Return the tokens that a query or document may have, those of its prompt included."""
+        limits = [self.model.max_seq_length, self.settings.max_query_tokens if role == "query" else None]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Return the embeddings of ``texts``, float32 of shape (len(texts), dim), rows of length 1."""
         progress, cut_before = Progress(f"encoding {role} texts", len(texts)), self.texts_cut
         chunks = [self._encode_chunk(chunk, role, progress) for chunk in _chunks(texts)]
         if cut := self.texts_cut - cut_before:
-            limit = self.model.max_seq_length
-            logger.info("%s of %s %s texts are cut to %s tokens", f"{cut:,}", f"{len(texts):,}", role, limit)
+            told = "%s of %s %s texts are cut to %s tokens"
+            logger.info(told, f"{cut:,}", f"{len(texts):,}", role, self.limit(role))
         return np.concatenate(chunks) if chunks else np.empty((0, self.dim), np.float32)
 
     @property
@@ -89,7 +95,7 @@ class Encoder:
         prompt = self.prompt(role) or None
         rows = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(texts, role):
-            features = self.model.preprocess([texts[i] for i in batch], prompt=prompt)
+            features = self.model.preprocess([texts[i] for i in batch], prompt=prompt, max_length=self.limit(role))
             features = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
             embeddings = self.model(features)["sentence_embedding"].float()
             rows[batch] = torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
@@ -99,9 +105,7 @@ class Encoder:
     def _batches(self, texts: Sequence[str], role: Role) -> Iterator[list[int]]:
         """Yield indices of texts of like length, longest first, each batch within the token budget when padded."""
         prompt = self.prompt(role)
-        ids = self.model.tokenizer(
-            [prompt + text for text in texts], truncation=True, max_length=self.model.max_seq_length
-        )
+        ids = self.model.tokenizer([prompt + text for text in texts], truncation=True, max_length=self.limit(role))
         self.texts_cut += sum(bool(encoding.overflowing) for encoding in ids.encodings or ())
         lengths = np.array([len(row) for row in ids["input_ids"]])
         budget = TOKENS_PER_BATCH["cuda" if self.device.startswith("cuda") else "cpu"]

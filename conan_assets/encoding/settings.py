@@ -41,6 +41,12 @@ class EncoderSettings:
         description="Longest input in tokens, the rest is cut off; null for the model's own limit. More than the "
         "model has positions is refused when it is opened.",
     )
+    max_query_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest query in tokens, prompt included, in mining, training and reports (B: 192); null for the "
+        "limit of all texts. A released model has one limit: what serves it cuts queries at that.",
+    )
     dtype: Dtype = Field(
         default="auto",
         description="Type of the weights while encoding; auto is bfloat16 where this machine computes faster in it, "

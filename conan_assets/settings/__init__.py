@@ -172,10 +172,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def _texts_fit_the_model(self) -> "Settings":
         most = self.base_model.max_tokens
-        for stage in self.all_stages:
-            for name, asked in (("max_tokens", stage.max_tokens), ("max_query_tokens", stage.max_query_tokens)):
-                if most is not None and asked is not None and asked > most:
-                    raise ValueError(f"training's {name} is {asked}, above base_model.max_tokens, {most}")
+        asked = {"base_model.max_query_tokens": self.base_model.max_query_tokens}
+        asked |= {"training's max_tokens": max((stage.max_tokens or 0 for stage in self.all_stages), default=0)}
+        for name, tokens in asked.items():
+            if most is not None and tokens is not None and tokens > most:
+                raise ValueError(f"{name} is {tokens}, above base_model.max_tokens, {most}")
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from conan_assets.training.negatives import NegativeTable
 from conan_assets.training.retrieval_batch import RetrievalBatch, build_retrieval_batch
 from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import TrainingSettings
-from conan_assets.training.texts import QUERY, Text, TextNumbers
+from conan_assets.training.texts import DOCUMENT, Text, TextNumbers
 
 FEWEST_PAIRS = 2
 """CoSENT compares pairs: one alone teaches nothing."""
@@ -100,8 +100,8 @@ class BatchPlan:
         pairs = self.data.sts
         assert pairs is not None
         drawn = self._draw(turn, len(pairs), self.sts_size, "sts")
-        first = np.array([texts.number(QUERY, pairs.first[pair]) for pair in drawn])
-        second = np.array([texts.number(QUERY, pairs.second[pair]) for pair in drawn])
+        first = np.array([texts.number(DOCUMENT, pairs.first[pair]) for pair in drawn])
+        second = np.array([texts.number(DOCUMENT, pairs.second[pair]) for pair in drawn])
         return StsBatch(first, second, pairs.scores[drawn], drawn)
 
     def _draw(self, turn: int, items: int, size: int, task: str) -> np.ndarray:

@@ -19,7 +19,7 @@ DynamicRule = Literal["none", "v1", "v2"]
 InBatchNegatives = Literal["none", "positives", "documents"]
 TrainingDtype = Literal["auto", "float32", "bfloat16"]
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Raise it when the same model, data and settings give other weights: no checkpoint is reused, no saved state gone on
 from. Version 2 keeps rotary positions exact."""
 
@@ -197,9 +197,6 @@ class TrainingSettings:
         ge=1,
         description="Longest text in tokens, prompt included (A, B: 512); null for a length that cuts at most 2 % of "
         "the texts, within the base model's limit.",
-    )
-    max_query_tokens: int | None = Field(
-        default=None, ge=1, description="Longest query in tokens, prompt included (B: 192); null for max_tokens."
     )
     dtype: TrainingDtype = Field(
         default="auto",

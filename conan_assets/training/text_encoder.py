@@ -67,7 +67,7 @@ class TextEncoder:
         self.pulse: Callable[[], None] = lambda: None
         prompts = prompts_of(base)
         self.lengths = _fit_length(model, [prompts.document + text for text in texts], settings)
-        query_limit = settings.max_query_tokens or self.lengths.limit
+        query_limit = min(base.max_query_tokens or self.lengths.limit, self.lengths.limit)
         self._preparations = [
             Preparation(prompts.query, query_limit),
             Preparation(prompts.document, self.lengths.limit),
@@ -126,8 +126,6 @@ class TextEncoder:
 def _fit_length(model: SentenceTransformer, texts: Sequence[str], settings: TrainingSettings) -> TextLengths:
     """Return the limit of tokens for texts like ``texts``; raise TokenLimitError for more than the base model has."""
     most = model.max_seq_length or model.tokenizer.model_max_length
-    for name in ("max_tokens", "max_query_tokens"):
-        asked = getattr(settings, name)
-        if asked is not None and asked > most:
-            raise TokenLimitError(f"training's {name} is {asked}, above the {most} tokens of the base model")
+    if settings.max_tokens is not None and settings.max_tokens > most:
+        raise TokenLimitError(f"training's max_tokens is {settings.max_tokens}, above the {most} of the base model")
     return fit_length(count_tokens(model, texts), settings.max_tokens, most)

@@ -44,6 +44,16 @@ def test_a_models_own_prompts_are_used_unless_the_settings_name_others(prompted_
     assert own.namespace(role) != none.namespace(role)
 
 
+def test_queries_may_have_a_limit_of_their_own(tiny_model: str):
+    whole = Encoder(EncoderSettings(tiny_model, dtype="float32"), device="cpu")
+    shorter = Encoder(EncoderSettings(tiny_model, dtype="float32", max_query_tokens=6), device="cpu")
+    long, cut = ["abcd efgh ijkl"], ["abcd"]
+    assert np.array_equal(shorter.encode(long, "document"), whole.encode(long, "document"))
+    np.testing.assert_allclose(shorter.encode(long, "query"), whole.encode(cut, "query"), atol=1e-6)
+    assert shorter.namespace("query") != whole.namespace("query")
+    assert shorter.namespace("document") == whole.namespace("document")
+
+
 def test_bfloat16_stays_close_to_float32(tiny_model: str):
     exact = Encoder(EncoderSettings(tiny_model, dtype="float32"), device="cpu").encode(TEXTS, "document")
     fast = Encoder(EncoderSettings(tiny_model, dtype="bfloat16"), device="cpu").encode(TEXTS, "document")

@@ -133,11 +133,11 @@ def test_all_positives_get_their_turn(tmp_path: Path):
     assert drawn == {"A", "B", "C"}
 
 
-def test_sts_pairs_and_queries_share_texts_of_one_role():
+def test_sts_pairs_are_encoded_as_documents_as_reports_encode_them():
     retrieval = samples_of(["doc"], ["same"], [[0]], [[]])
     sts = StsData(strings("same"), strings("doc"), np.array([0.5], np.float32))
     batch = plan_over(TrainingData(retrieval, sts), TrainingSettings()).batch(0)
-    assert batch.texts == [(QUERY, "same"), (DOCUMENT, "doc"), (QUERY, "doc")]
+    assert batch.texts == [(QUERY, "same"), (DOCUMENT, "doc"), (DOCUMENT, "same")]
     assert batch.sts_from == 2
     assert batch.samples == 2
 
