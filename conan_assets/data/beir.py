@@ -8,7 +8,7 @@ import polars as pl
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.digests import Digest
-from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder
+from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, tell_unread
 from conan_assets.data.readers import read_table
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import CORPUS, PAIRS, Table, TableError, check_table
@@ -56,6 +56,7 @@ def read_beir_folder(name: str, settings: BeirSource) -> tuple[pl.DataFrame, pl.
         table: BeirTable(read_table(path, table_of(table), max_text_bytes=settings.max_text_bytes), str(path))
         for table, path in beir_files(name, settings).items()
     }
+    tell_unread(open_folder(name, settings.path) / "qrels", SPLITS)
     return assemble(name, tables.pop("corpus"), tables.pop("queries"), tables)
 
 

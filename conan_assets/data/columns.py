@@ -6,16 +6,23 @@ an error: nothing is cut, rounded or put into other words.
 """
 
 import math
+import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
+
+from conan_assets.strict_json import Unreadable
 
 Cells = pl.Series | list[Any]
 Dtype = pl.DataType | type[pl.DataType]
 
 TEXTS = pl.List(pl.String)
 LARGEST_EXACT_FLOAT = 2**53
+LARGEST_EXACT: dict[type[pl.DataType], int] = {pl.Float16: 2**11, pl.Float32: 2**24}
+"""Beyond it a float may be another whole number than was meant."""
+NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)|nan", re.IGNORECASE | re.ASCII)
 MOST_BITS = 4_096
 """Of a whole number that is read as a text; Python refuses to print much longer ones."""
 
@@ -49,6 +56,7 @@ def converted(cells: Cells, dtype: Dtype) -> pl.Series:
         one = pl.col("cells").cast(pl.String)
         return cells.to_frame("cells").select(pl.when(one.is_not_null()).then(pl.concat_list(one))).to_series()
     if dtype in (pl.String, TEXTS):
+        _require_exact(cells)
         return _cell_by_cell(cells.to_list(), dtype)
     return _numbers(cells, dtype)
 
@@ -63,6 +71,15 @@ def too_long(texts: pl.Series, max_bytes: int) -> int | None:
         return None
     rows = (lengths > max_bytes).arg_true()
     return int(rows[0]) if len(rows) else None
+
+
+def _require_exact(cells: pl.Series) -> None:
+    """Raise CellError about a number whose type has too few digits for it; ids are cut so."""
+    largest = LARGEST_EXACT.get(type(cells.dtype))
+    for row in (cells.abs() > largest).arg_true().head(1) if largest else ():
+        raise CellError(
+            row, f"holds {cells[row]:.0f} as a {cells.dtype}, which rounds such numbers; write it as a text"
+        )
 
 
 def _numbers(cells: pl.Series, dtype: Dtype) -> pl.Series:
@@ -104,6 +121,8 @@ def _text(cell: object) -> str | None:
             return None
         case float() if cell.is_integer() and abs(cell) < LARGEST_EXACT_FLOAT:
             return str(int(cell))
+        case Decimal() if cell == cell.to_integral_value():
+            return str(int(cell))
     raise ValueError(f"holds {_named(cell)}, not a text")
 
 
@@ -116,6 +135,8 @@ def _texts(cell: object) -> list[str | None] | None:
 
 def _number(cell: object) -> float | None:
     try:
+        if isinstance(cell, str) and not NUMERAL.fullmatch(cell.strip()):
+            raise ValueError
         return None if cell is None else float(cell)  # type: ignore[arg-type]
     except OverflowError:
         return math.inf
@@ -137,8 +158,12 @@ def _named(cell: object) -> str:
             return "an object"
         case bytes():
             return "bytes"
+        case Unreadable():
+            return cell.what
         case str():
             return f"the text {cell[:80]!r}"
-        case int() | float():
-            return "a number of thousands of digits" if isinstance(cell, int) else f"the number {cell}"
+        case int():
+            return "a number of thousands of digits"
+        case float() | Decimal():
+            return f"the number {cell}"
     return f"a {type(cell).__name__}"

@@ -8,7 +8,7 @@ import polars as pl
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.columns import TEXTS
 from conan_assets.data.digests import Digest
-from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder
+from conan_assets.data.files import AnyPath, find_table, fingerprint_content, open_folder, tell_unread
 from conan_assets.data.readers import read_table
 from conan_assets.data.settings import (
     ClassificationSource,
@@ -56,6 +56,7 @@ def table_of_examples(settings: FolderOfExamples | HubOfExamples) -> Table:
 def read_examples(name: str, settings: FolderOfExamples) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (corpus, pairs) of a folder with a file for each split; raise TableError naming file, column and row."""
     tables = {split: (_read(settings, path), str(path)) for split, path in example_files(name, settings).items()}
+    tell_unread(open_folder(name, settings.path), SPLITS)
     return assemble_examples(name, settings, tables)
 
 

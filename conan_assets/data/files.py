@@ -2,7 +2,9 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+import logging
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,11 +12,16 @@ from upath import UPath
 
 from conan_assets.data.digests import Digest
 from conan_assets.data.tables import TableError
-from conan_assets.redaction import redacted_of
+from conan_assets.redaction import redacted, redacted_of
+
+logger = logging.getLogger("conan_assets")
 
 AnyPath = Path | UPath
 
 SAMPLE = "sample:"
+OF_TABLES = re.compile(r"(?i)\.(parquet|arrow|feather|jsonl?|ndjson|[ct]sv|txt|xlsx?)(\.(gz|zst|bz2|xz|zip))?$")
+"""How a file is called that holds a table, read here or not."""
+
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
@@ -52,13 +59,43 @@ def open_folder(name: str, location: str) -> AnyPath:
 
 
 def find_table(folder: AnyPath, name: str, suffixes: tuple[str, ...]) -> AnyPath | None:
-    """Return the file ``name`` of ``folder`` with one of ``suffixes``, or None; raise TableError on more than one."""
+    """Return the file ``name`` of ``folder`` with one of ``suffixes``, or None.
+
+    Raises
+    ------
+    TableError
+        There is more than one, or none but one of another format.
+    """
     with _naming(folder):
         found = [path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()]
+        other = [] if found else [found for found in _tables_in(folder) if found.lower().startswith(f"{name}.")]
+    if other:
+        raise TableError(
+            f"{folder} holds {other[0]}, which is not read: unpack, convert or rename it to {name} with "
+            f"{' or '.join(suffixes)}"
+        )
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise TableError(f"{folder} holds {names}: keep one of them, it is not clear which to read")
     return found[0] if found else None
+
+
+def tell_unread(folder: AnyPath, names: Iterable[str]) -> None:
+    """Log which tables of ``folder`` are read by nobody, as they have other ``names``."""
+    with _naming(folder):
+        unread = sorted(file for file in _tables_in(folder) if file.split(".")[0] not in names)
+    if unread:
+        logger.warning(
+            "%s: files not read: %s; the names that are read are %s",
+            redacted(str(folder)),
+            ", ".join(unread),
+            ", ".join(names),
+        )
+
+
+def _tables_in(folder: AnyPath) -> list[str]:
+    """Return the names of the files of a folder that hold a table."""
+    return [path.name for path in folder.iterdir() if OF_TABLES.search(path.name)] if folder.is_dir() else []
 
 
 @contextlib.contextmanager

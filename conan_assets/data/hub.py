@@ -1,7 +1,10 @@
 """Datasets of the Hugging Face Hub, or local folders in hub layout: judged in BEIR layout, or examples by split."""
 
+import contextlib
 import re
 import tempfile
+import traceback
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +12,7 @@ import polars as pl
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.beir import BEIR_CORPUS, BEIR_JUDGEMENTS, BEIR_QUERIES, BeirTable, assemble
+from conan_assets.data.columns import Cells
 from conan_assets.data.digests import Digest
 from conan_assets.data.examples import (
     SUFFIXES,
@@ -21,12 +25,15 @@ from conan_assets.data.intake import Intake
 from conan_assets.data.readers import read_table
 from conan_assets.data.settings import HubSource, HubTable
 from conan_assets.data.tables import Table, TableError
+from conan_assets.strict_json import decode
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets import BuilderConfig, DatasetBuilder
 
 COMMIT = re.compile("[0-9a-f]{40}")
 ROWS_PER_READ = 10_000
+CELLS_AS_TEXTS: dict[str, Any] = {"converters": {}, "keep_default_na": False, "na_values": [""]}
+"""How `datasets` reads separated values without taking ``NA`` for nothing and ``007`` for 7."""
 
 
 def read_hub(name: str, settings: HubSource) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -90,34 +97,71 @@ def _commit(name: str, path: str, revision: str | None) -> str:
             f"source {name}: {path!r} is neither a local folder nor, at revision {revision or 'main'}, a dataset that "
             f"the hub can be asked about now; correct the path, or set its revision to a commit to read the local "
             f"cache without a network ({error})"
-        ) from error
+        ) from None
 
 
 def _load(name: str, settings: HubSource | HubOfExamples, table: HubTable, schema: Table) -> BeirTable:
     """Return one table with its columns under their names here."""
     path, revision = _place(settings, table)
+    folder = Path(path).expanduser()
     origin = f"{path} (config {table.config or 'default'}, split {table.split})"
-    if files := _files_of_our_formats(path, table):
-        parts = [read_table(file, schema, table.columns, settings.max_text_bytes) for file in files]
-        return BeirTable(pl.concat(parts).head(table.max_rows or sum(map(len, parts))), origin)
     intake = Intake(schema, f"source {name}: {origin}", table.columns, settings.max_text_bytes)
-    try:
-        _take_rows(path, revision, table, intake)
-    except TableError:
-        raise
-    except Exception as error:
-        # Whatever it is that `datasets` raises, the reader needs to know the source it was raised for.
-        raise TableError(f"source {name}: {origin} cannot be loaded: {_causes(error)}") from None
+    files: list[str] = []
+    with contextlib.ExitStack() as opened:
+        # `datasets` finds a local folder's cached copy without looking at the files again: give it a cache of its own.
+        cache = opened.enter_context(tempfile.TemporaryDirectory(prefix="conan_")) if folder.is_dir() else None
+        try:
+            builder = _builder(str(folder) if cache else path, revision, table, intake, cache)
+            files = list((builder.config.data_files or {}).get(table.split, []))
+            if _are_read_here(builder.config, files):
+                limit = settings.max_text_bytes
+                parts = [read_table(Path(file), schema, table.columns, limit, origin) for file in files]
+                return BeirTable(pl.concat(parts).head(table.max_rows or sum(map(len, parts))), origin)
+            _take_blocks(builder, table, intake)
+        except TableError:
+            raise
+        except Exception as error:
+            # Whatever it is that `datasets` raises, the reader needs to know the source it was raised for.
+            told = f"{_file_of(error, files)}{_causes(error)}"
+            raise TableError(f"source {name}: {origin} cannot be loaded: {told}") from None
     return BeirTable(intake.frame(), origin)
 
 
-def _files_of_our_formats(path: str, table: HubTable) -> list[Path]:
-    """Return the local files that a table names, if they are read here: `datasets` takes the types of the first one."""
-    folder = Path(path).expanduser()
-    if table.data_files is None or table.split != "train" or not folder.is_dir():
-        return []
-    files = sorted(folder.glob(table.data_files))
-    return files if all(file.suffix in SUFFIXES for file in files) else []
+def _builder(path: str, revision: str | None, table: HubTable, intake: Intake, cache: str | None) -> "DatasetBuilder":
+    """Return what reads a table; of comma-separated values every cell that is wanted as the text that it is."""
+    from datasets import load_dataset_builder
+
+    options: dict[str, Any] = {"revision": revision, "data_files": table.data_files, "cache_dir": cache}
+    builder = load_dataset_builder(path, table.config, **options)
+    if hasattr(builder.config, "converters"):
+        options |= CELLS_AS_TEXTS | {"converters": dict.fromkeys(intake.places, _filled)}
+        builder = load_dataset_builder(path, table.config, **options)
+    return builder
+
+
+def _filled(cell: str) -> str | None:
+    return cell or None
+
+
+def _are_read_here(config: "BuilderConfig", files: list[str]) -> bool:
+    """Return whether all files of a split are local ones that we read: `datasets` takes the types of the first one."""
+    free = {"name", "version", "data_dir", "data_files", "description", "features", "sep", *CELLS_AS_TEXTS}
+    is_plain = all(getattr(config, item.name) == item.default for item in fields(config) if item.name not in free)
+    local = [Path(file) for file in files if "://" not in file]
+    return is_plain and len(local) == len(files) > 0 and all(file.suffix in SUFFIXES for file in local)
+
+
+def _file_of(error: BaseException | None, files: list[str]) -> str:
+    """Return which file a builder was reading, by the variables of its loop, when ``error`` was raised; "" if none."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            read, number = frame.f_locals, frame.f_locals.get("file_idx", frame.f_locals.get("shard_idx"))
+            if frame.f_code.co_name == "_generate_tables" and number is not None:
+                given = read.get("original_files") or read.get("base_files") or read.get("files") or []
+                names = files if len(given) == len(files) else given
+                return f"{names[number]}: " if number < len(names) else ""
+        error = error.__cause__
+    return ""
 
 
 def _causes(error: BaseException | None) -> str:
@@ -129,26 +173,24 @@ def _causes(error: BaseException | None) -> str:
     return "; ".join(dict.fromkeys(told))
 
 
-def _take_rows(path: str, revision: str | None, table: HubTable, intake: Intake) -> None:
-    from datasets import load_dataset
+def _take_blocks(builder: "DatasetBuilder", table: HubTable, intake: Intake) -> None:
+    from datasets import Json
 
-    options: dict[str, Any] = {"split": table.split, "data_files": table.data_files, "streaming": table.streaming}
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        _take_blocks(load_dataset(path, table.config, revision=revision, **options), table.max_rows, intake)
-        return
-    # `datasets` finds a local folder's cached copy without looking at the files again: give it a cache of its own.
-    with tempfile.TemporaryDirectory(prefix="conan_assets_hub_") as cache:
-        _take_blocks(load_dataset(str(folder), table.config, cache_dir=cache, **options), table.max_rows, intake)
-
-
-def _take_blocks(rows: "Dataset | IterableDataset", max_rows: int | None, intake: Intake) -> None:
-    limited = rows if max_rows is None else rows.take(max_rows)
+    if table.streaming:
+        rows = builder.as_streaming_dataset(split=table.split)
+    else:
+        builder.download_and_prepare()
+        rows = builder.as_dataset(split=table.split)
+    limited = rows if table.max_rows is None else rows.take(table.max_rows)
+    mixed = {name for name, kind in (rows.features or {}).items() if isinstance(kind, Json)}
     empty = True
     for block in limited.with_format("arrow").iter(batch_size=ROWS_PER_READ):
         intake.see(block.column_names)
         wanted = pl.DataFrame(block.select(intake.wanted(block.column_names)))
-        intake.add(wanted.to_dict(), wanted.height)
+        cells: dict[str, Cells] = {**wanted.to_dict()}
+        for name in mixed & set(cells):
+            cells[name] = [None if cell is None else decode(cell) for cell in cells[name]]
+        intake.add(cells, wanted.height)
         empty = False
     if empty:
         raise ValueError("it has no rows")

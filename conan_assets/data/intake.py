@@ -47,6 +47,11 @@ class Intake:
         """Return those of the columns there that the table takes, each once."""
         return [name for name in dict.fromkeys(columns) if name in self._places.values() or self._further(name)]
 
+    @property
+    def places(self) -> list[str]:
+        """What the columns are called there."""
+        return list(self._places.values())
+
     def takes_lists(self, column: str) -> bool:
         """Return whether a column there becomes lists of texts."""
         places = [name for name, place in self._places.items() if place == column]
@@ -87,7 +92,8 @@ class Intake:
 
     @property
     def _has(self) -> str:
-        return ", ".join(self._seen) or "no columns"
+        shown = [name if name == name.strip() and name else repr(name) for name in self._seen]
+        return ", ".join(shown) or "no columns"
 
     def _tell_unused(self) -> None:
         used = self.wanted(self._seen)

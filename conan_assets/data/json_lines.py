@@ -2,13 +2,16 @@
 
 import itertools
 import json
+import re
 from typing import Any, BinaryIO
-
-from pydantic_core import from_json
 
 from conan_assets.data.intake import Intake
 from conan_assets.data.lines import batched, lines
 from conan_assets.data.tables import TableError
+from conan_assets.strict_json import decode
+
+LIKE_A_LIST = re.compile(r"""\["|\['.*'\]$""", re.DOTALL)
+"""JSON that is broken, or what Python and numpy print of a list."""
 
 
 def take_jsonl(file: BinaryIO, intake: Intake) -> None:
@@ -23,47 +26,33 @@ def take_jsonl(file: BinaryIO, intake: Intake) -> None:
 
 def _json_row(line: bytes, number: int, source: str) -> dict[str, Any]:
     try:
-        row = from_json(line, allow_inf_nan=True)
-    except ValueError:
-        row = _json_row_of_half_characters(line, number, source)
+        row = decode(line.decode().strip())
+    except UnicodeDecodeError:
+        raise TableError(f"{source}: line {number} is not UTF-8; save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise TableError(
+            f"{source}: line {number} is not JSON ({error.msg} at character {error.pos + 1}); write one object a line"
+        ) from None
+    except RecursionError:
+        raise TableError(f"{source}: line {number} is nested too deep; take that value out") from None
     if not isinstance(row, dict):
         raise TableError(f"{source}: line {number} is not a JSON object; write one object a line, or remove it")
     return row
 
 
-def _json_row_of_half_characters(line: bytes, number: int, source: str) -> object:
-    r"""Return what a line holds that only Python reads: half a surrogate pair, ``\ud83d``, which becomes U+FFFD."""
-    try:
-        return _whole_characters(json.loads(line.decode()))
-    except UnicodeDecodeError:
-        raise TableError(f"{source}: line {number} is not UTF-8; save the file as UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"{source}: line {number} is not JSON ({error}); correct or remove it") from None
-
-
-def _whole_characters(value: object) -> object:
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case list():
-            return [_whole_characters(item) for item in value]
-        case dict():
-            return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
-    return value
-
-
 def texts_of_cell(cell: str | None, row: int, name: str, intake: Intake) -> str | list[str] | None:
     """Return the texts of a cell that is a JSON list, in a format without lists; another cell is one text."""
-    if cell is None or not cell.startswith("["):
+    written = (cell or "").strip()
+    if not written.startswith("["):
         return cell
     try:
-        texts = json.loads(cell)
+        texts = json.loads(written)
     except (ValueError, RecursionError):
-        if not cell.startswith('["'):
+        if not LIKE_A_LIST.match(written):
             return cell
         texts = None
     if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
         return texts
     raise TableError(
-        f'{intake.source}: row {row}: column {name} ({cell[:80]!r}) is not a JSON list of texts, such as ["a", "b"]'
+        f'{intake.source}: row {row}: column {name} ({written[:80]!r}) is not a JSON list of texts, such as ["a", "b"]'
     )

@@ -20,13 +20,28 @@ BYTE_ORDER_MARKS = {
 }
 """Encodings by the mark; that of UTF-32 begins with that of UTF-16."""
 
+OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+}
+"""What is not text, by its first bytes."""
+
 
 Item = TypeVar("Item")
 
 
 def lines(file: BinaryIO, intake: Intake) -> Iterator[bytes]:
     """Yield the lines of a text file as UTF-8, without its byte-order mark."""
-    head = file.read(4)
+    head = file.read(8)
+    for start, name in OTHER_FORMATS.items():
+        if head.startswith(start):
+            raise TableError(f"{intake.source} is {name} and no text: unpack or convert it, or correct its suffix")
     mark = next((mark for mark in BYTE_ORDER_MARKS if head.startswith(mark)), b"")
     encoding = BYTE_ORDER_MARKS.get(mark, "utf-8")
     if not mark and b"\0" in head:
@@ -40,6 +55,10 @@ def lines(file: BinaryIO, intake: Intake) -> Iterator[bytes]:
                 raise TableError(
                     f"{intake.source}: line {number} has more than {limit:,} bytes; cut its texts, drop it, or raise "
                     "max_text_bytes"
+                )
+            if number == 1 and b"\r" in line.strip() and not line.endswith(b"\n"):
+                raise TableError(
+                    f"{intake.source}: a carriage return stands alone where a line ends; save the file with line feeds"
                 )
             yield line
     except UnicodeError:

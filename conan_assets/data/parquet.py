@@ -1,4 +1,4 @@
-"""Tables out of Parquet files."""
+"""Tables out of Parquet files, a batch of rows at a time."""
 
 from typing import BinaryIO
 
@@ -8,14 +8,23 @@ import pyarrow.parquet as pq
 from conan_assets.data.intake import Intake
 from conan_assets.data.tables import TableError
 
+ROWS_PER_BATCH = 8_192
+
 
 def take_parquet(file: BinaryIO, intake: Intake) -> None:
     """Take in the columns that are wanted, and no others."""
     try:
         parquet = pq.ParquetFile(file)
         columns = parquet.schema_arrow.names
-        _refuse_long_cells(parquet, set(intake.wanted(columns)), intake)
-        frame = pl.DataFrame(parquet.read(columns=intake.wanted(columns)))
+        wanted = intake.wanted(columns)
+        _refuse_long_cells(parquet, set(wanted), intake)
+        intake.see(columns)
+        for name in wanted:
+            if columns.count(name) > 1:
+                raise TableError(f"{intake.source} holds the column {name!r} twice; rename one of them")
+        for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=wanted):
+            frame = pl.DataFrame(batch)
+            intake.add(frame.to_dict(), frame.height)
     except TableError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
@@ -24,8 +33,6 @@ def take_parquet(file: BinaryIO, intake: Intake) -> None:
         raise TableError(
             f"{intake.source} is not readable Parquet, it is damaged or cut off: write it again ({error})"
         ) from error
-    intake.see(columns)
-    intake.add(frame.to_dict(), frame.height)
 
 
 def _refuse_long_cells(parquet: pq.ParquetFile, wanted: set[str], intake: Intake) -> None:

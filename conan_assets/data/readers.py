@@ -26,7 +26,11 @@ TAKE = {
 
 
 def read_table(
-    path: AnyPath, table: Table, names: Mapping[str, str] | None = None, max_text_bytes: int = MAX_TEXT_BYTES
+    path: AnyPath,
+    table: Table,
+    names: Mapping[str, str] | None = None,
+    max_text_bytes: int = MAX_TEXT_BYTES,
+    part_of: str = "",
 ) -> pl.DataFrame:
     """Return the columns of ``table`` from a ``.parquet``, ``.jsonl``, ``.csv`` or ``.tsv`` file.
 
@@ -36,6 +40,8 @@ def read_table(
         What a column is called in the file, by its name here.
     max_text_bytes
         The longest text, and the longest line of a text file, in bytes.
+    part_of
+        What the file belongs to, for the errors.
 
     Raises
     ------
@@ -43,10 +49,14 @@ def read_table(
         The file is not what its suffix says, a required column is missing, or a cell does not fit its column; the
         message names the file, and the row or line.
     """
-    intake = Intake(table, str(path), names, max_text_bytes)
+    source = f"{path} of {part_of}" if part_of else str(path)
+    intake = Intake(table, source, names, max_text_bytes)
     with opened(path) as file:
         if not file.read(1):
-            raise TableError(f"{path} is empty: write it again")
+            raise TableError(f"{source} is empty: write it again")
         file.seek(0)
         TAKE[path.suffix](file, intake)
-    return intake.frame()
+    frame = intake.frame()
+    if frame.is_empty():
+        raise TableError(f"{source} has columns and no row: write it again, or remove it")
+    return frame

@@ -9,6 +9,9 @@ from conan_assets.data.json_lines import texts_of_cell
 from conan_assets.data.lines import batched, decoded, lines
 from conan_assets.data.tables import TableError
 
+SEPARATORS = (";", "\t", "|", ",")
+"""What stands between the cells of files that are called otherwise."""
+
 
 class QuoteError(TableError):
     """The double quotes of separated values do not match."""
@@ -22,9 +25,15 @@ def take_comma_separated(file: BinaryIO, intake: Intake) -> None:
 def take_rows(rows: Iterator[tuple[int, list[str]]], intake: Intake) -> None:
     """Take in rows of cells, each with the number of its line, the header first; an empty cell is null."""
     _, header = next(rows, (1, []))
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise TableError(f"{intake.source}: the header names the column {repeated[0]!r} twice; rename one of them")
+    for name in intake.wanted(header):
+        if header.count(name) > 1:
+            raise TableError(f"{intake.source}: the header names the column {name!r} twice; rename one of them")
+    other = next((sign for sign in SEPARATORS if len(header) == 1 and sign in header[0]), None)
+    if other is not None:
+        raise TableError(
+            f"{intake.source}: the header {header[0][:80]!r} is one cell and holds {other!r}; save the file with "
+            "commas between its cells as .csv, or with tabs as .tsv"
+        )
     intake.see(header)
     places = {name: header.index(name) for name in intake.wanted(header)}
     first = 1

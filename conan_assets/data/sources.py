@@ -22,7 +22,7 @@ from conan_assets.data.settings import (
 from conan_assets.data.tables import TableError
 from conan_assets.redaction import redacted
 
-SOURCES_VERSION = 2
+SOURCES_VERSION = 3
 """Of all readers: to be raised with the corpus or the pairs that the same source becomes."""
 
 logger = logging.getLogger("conan_assets")

@@ -170,7 +170,7 @@ def check_table(frame: pl.DataFrame, table: Table, source: str) -> pl.DataFrame:
     for name, allowed in table.choices.items():
         _reject(frame, ~pl.col(name).is_in(allowed), source, name, f"must be one of {', '.join(allowed)}")
     for name in (name for name in table.key if table.columns[name] == pl.String):
-        controls = pl.col(name).str.contains(r"[\x00-\x1f\x7f]")
+        controls = pl.col(name).str.contains(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
         _reject(frame, controls, source, name, "is an id with control characters in it; take them out")
     if table.key:
         repeated = pl.struct(table.key).is_first_distinct().not_()

@@ -73,14 +73,19 @@ def _limit_tokens(model: SentenceTransformer, settings: EncoderSettings) -> None
     """Set the limit of tokens; raise TokenLimitError if the model has fewer positions."""
     positions = positions_of(model)
     if settings.max_tokens is not None:
-        if positions is not None and settings.max_tokens > positions:
-            raise TokenLimitError(
-                f"max_tokens is {settings.max_tokens}, above the {positions} positions of {settings.model!r}: "
-                f"give {positions} or less"
-            )
+        require_positions(model, settings.max_tokens, settings.model)
         model.max_seq_length = settings.max_tokens
     elif positions is not None and (model.max_seq_length or positions + 1) > positions:
         model.max_seq_length = positions
+
+
+def require_positions(model: torch.nn.Module, max_tokens: int, name: str) -> None:
+    """Raise TokenLimitError if the model of that name has fewer positions than ``max_tokens``."""
+    positions = positions_of(model)
+    if positions is not None and max_tokens > positions:
+        raise TokenLimitError(
+            f"max_tokens is {max_tokens}, above the {positions} positions of {name!r}: give {positions} or less"
+        )
 
 
 def positions_of(model: torch.nn.Module) -> int | None:

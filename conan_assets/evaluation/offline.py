@@ -7,22 +7,34 @@ for every type of task. A folder holds ``corpus.parquet`` (``_id, title, text``)
 has more than one subset, such as a language, each has a folder of its own in the task's.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
+from conan_assets.data.beir import BEIR_CORPUS, BEIR_JUDGEMENTS, BEIR_QUERIES
+from conan_assets.data.columns import TEXTS
+from conan_assets.data.readers import read_table
+from conan_assets.data.tables import Table, TableError, check_table
+from conan_assets.evaluation.local_tasks import whole_grades
 
+READING_VERSION = 2
+"""To be raised with what the same files become."""
+
+TOP_RANKED = Table("candidates", {"query-id": pl.String, "corpus-ids": TEXTS}, ("query-id", "corpus-ids"), ())
 TABLE_SUFFIXES = (".parquet", ".jsonl", ".tsv")
 
 
 def folder_fingerprint(folder: Path) -> str:
     """Return 16 hex digits that change with the name or the content of any table below ``folder``."""
     files = sorted(file for file in folder.rglob("*") if file.suffix in TABLE_SUFFIXES)
-    return fingerprint([(str(file.relative_to(folder)), fingerprint_file(file)) for file in files])
+    return fingerprint(READING_VERSION, [(str(file.relative_to(folder)), fingerprint_file(file)) for file in files])
 
 
 def read_from_folder(task: AbsTask, folder: Path) -> None:
@@ -59,7 +71,7 @@ def _subset(task: AbsTask, folder: Path) -> dict[str, Any]:
     if isinstance(task, AbsTaskRetrieval):
         return {split: _retrieval_split(task, folder, split) for split in task.eval_splits}
     tables: dict[str, Any] = DatasetDict(
-        {file.stem: _table(pl.read_parquet(file)) for file in sorted(folder.glob("*.parquet"))}
+        {file.stem: _table(_read_whole(file)) for file in sorted(folder.glob("*.parquet"))}
     )
     for split in task.eval_splits:
         if split not in tables:
@@ -68,25 +80,33 @@ def _subset(task: AbsTask, folder: Path) -> dict[str, Any]:
 
 
 def _retrieval_split(task: AbsTask, folder: Path, split: str) -> dict[str, Any]:
-    corpus = pl.read_parquet(folder / "corpus.parquet").rename({"_id": "id"})
-    judged = pl.read_parquet(folder / "qrels" / f"{split}.parquet")
-    queries = pl.read_parquet(folder / "queries.parquet").rename({"_id": "id"})
+    corpus = read_table(folder / "corpus.parquet", BEIR_CORPUS).rename({"_id": "id"})
+    queries = read_table(folder / "queries.parquet", BEIR_QUERIES).rename({"_id": "id"})
+    path = folder / "qrels" / f"{split}.parquet"
+    judged = check_table(read_table(path, BEIR_JUDGEMENTS), replace(BEIR_JUDGEMENTS, key=()), str(path))
     qrels: dict[str, dict[str, int]] = {}
-    for query_id, document_id, score in judged.select("query-id", "corpus-id", "score").iter_rows():
-        qrels.setdefault(str(query_id), {})[str(document_id)] = int(score)
+    grades = whole_grades(judged["score"].to_list())
+    for (query_id, document_id), grade in zip(judged.select("query-id", "corpus-id").iter_rows(), grades, strict=True):
+        qrels.setdefault(query_id, {})[document_id] = grade
     return {
-        "corpus": _table(corpus.with_columns(pl.col("id").cast(pl.String))),
-        "queries": _table(queries.with_columns(pl.col("id").cast(pl.String)).filter(pl.col("id").is_in(list(qrels)))),
+        "corpus": _table(corpus.with_columns(pl.col("title", "text").fill_null(""))),
+        "queries": _table(queries.filter(pl.col("id").is_in(list(qrels)))),
         "relevant_docs": qrels,
         "top_ranked": _top_ranked(folder, split) if task.metadata.type == "Reranking" else None,
     }
 
 
 def _top_ranked(folder: Path, split: str) -> dict[str, list[str]]:
-    listed = pl.read_parquet(folder / "top_ranked" / f"{split}.parquet")
-    return dict(
-        listed.select(pl.col("query-id").cast(pl.String), pl.col("corpus-ids").cast(pl.List(pl.String))).iter_rows()
-    )
+    return dict(read_table(folder / "top_ranked" / f"{split}.parquet", TOP_RANKED).iter_rows())
+
+
+def _read_whole(file: Path) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(pq.read_table(file))
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        raise TableError(
+            f"{file} is not readable Parquet, it is damaged or cut off: write it again ({error})"
+        ) from error
 
 
 def _table(frame: pl.DataFrame) -> Dataset:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from conan_assets.data.tables import NEGATIVES, check_table
 from conan_assets.encoding.settings import EncoderSettings
@@ -219,14 +219,24 @@ def _open(
         teacher = BM25Teacher() if teacher == "bm25" else BiEncoderTeacher(encoder=EncoderSettings(teacher))
     elif callable(teacher):
         return teacher(texts)
+    elif not isinstance(teacher, BaseModel):
+        raise MiningError(f"teacher is a {type(teacher).__name__}: give a name, settings of one, or embeddings")
     return open_teacher(teacher, texts, EmbeddingStore(cache / "embeddings"), cache / "search")
 
 
 def _open_embedded(teacher: Embedded, collection: Collection, queries: pl.DataFrame) -> VectorRetriever:
-    left, right = open_vectors(teacher.queries), open_vectors(teacher.documents)
+    try:
+        left, right = open_vectors(teacher.queries), open_vectors(teacher.documents)
+    except ValueError as error:
+        raise MiningError(str(error)) from error
     if (left.shape[0], right.shape[0]) != (queries.height, collection.corpus_size):
         raise MiningError(
             f"there are embeddings of {left.shape[0]} queries and {right.shape[0]} documents for "
             f"{queries.height} queries and {collection.corpus_size} documents: give one row for each, in their order"
+        )
+    if left.shape[1] != right.shape[1]:
+        raise MiningError(
+            f"the embeddings of queries have {left.shape[1]} components, those of documents {right.shape[1]}: encode "
+            "both with one model"
         )
     return VectorRetriever(queries["text"].to_list(), left, right, SearchSettings())

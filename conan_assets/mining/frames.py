@@ -32,11 +32,27 @@ def as_frame(frame: FrameLike, name: str) -> pl.DataFrame:
         return frame.collect()
     if hasattr(frame, "with_format"):
         frame = frame.with_format("arrow")[:]
+    if hasattr(frame, "iloc"):
+        return _of_pandas(frame, name)
     if hasattr(frame, "__arrow_c_stream__"):
         return pl.DataFrame(frame)
     raise MiningError(
         f"{name} is a {type(frame).__name__}: give a frame of polars or pandas, a datasets.Dataset or an Arrow table"
     )
+
+
+def _of_pandas(frame: FrameLike, name: str) -> pl.DataFrame:
+    """Return a frame of pandas, whose columns may hold anything: what is no column of one type is read as texts."""
+    columns = {}
+    for place, column in enumerate(frame.columns):
+        if column in columns:
+            raise MiningError(f"{name}: the column {column!r} is there twice; rename one of them")
+        cells = frame.iloc[:, place]
+        try:
+            columns[column] = pl.Series(cells)
+        except Exception:  # whatever Arrow raises about cells of several types
+            columns[column] = pl.Series(cells.tolist(), dtype=pl.Object)
+    return pl.DataFrame({str(column): cells for column, cells in columns.items()})
 
 
 def tables_of(
@@ -62,5 +78,8 @@ def tables_of(
 def _checked(frame: pl.DataFrame, table: Table, name: str) -> pl.DataFrame:
     intake = Intake(table, name, max_text_bytes=LONGEST_TEXT_BYTES)
     intake.see(frame.columns)
-    intake.add(frame.select(intake.wanted(frame.columns)).to_dict(), frame.height)
+    wanted = frame.select(intake.wanted(frame.columns)).to_dict()
+    intake.add(
+        {name: cells.to_list() if cells.dtype == pl.Object else cells for name, cells in wanted.items()}, frame.height
+    )
     return check_table(intake.frame(), table, name)

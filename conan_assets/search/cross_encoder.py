@@ -12,6 +12,7 @@ import torch
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
+from conan_assets.encoding.loading import require_positions
 from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.rows import KEY, StoredRows
@@ -38,6 +39,11 @@ class CrossEncoderRetriever:
         Whose best documents :meth:`search` re-scores.
     root
         Directory of stored embeddings; the scores are kept beside them, by content.
+
+    Raises
+    ------
+    TokenLimitError
+        ``max_tokens`` is above the model's positions; raised when it is loaded to score pairs.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class CrossEncoderRetriever:
             max_length=self._settings.max_tokens,
             model_kwargs={"dtype": self._dtype, "use_safetensors": True},
         )
+        require_positions(model, self._settings.max_tokens, self._settings.model)
         return model
 
     def _namespace(self) -> str:

@@ -83,6 +83,8 @@ class ArrayVectors:
     """Rows of an array in memory, float32 or float16 of shape (rows, dim)."""
 
     def __init__(self, values: np.ndarray) -> None:
+        if values.ndim != 2:
+            raise ValueError(f"embeddings are rows of numbers, and the array has the shape {values.shape}")
         self._values = values
         self.shape = (values.shape[0], values.shape[1])
 
@@ -102,11 +104,16 @@ class FileVectors:
     Raises
     ------
     ValueError
-        The file does not hold a two-dimensional C-ordered array of floats.
+        The file is damaged, or does not hold a two-dimensional C-ordered array of floats.
     """
 
     def __init__(self, path: Path) -> None:
-        mapped = np.load(path, mmap_mode="r")
+        try:
+            mapped = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"{path} is no .npy file of numbers that can be read ({error}); write it again with numpy.save"
+            ) from error
         if mapped.ndim != 2 or mapped.dtype.kind != "f" or not mapped.flags.c_contiguous:
             raise ValueError(
                 f"{path} holds {mapped.dtype} of shape {mapped.shape}; embeddings are float rows, C-ordered"

@@ -1,6 +1,6 @@
 """Columns of the training data in memory, read from Parquet with errors that name file, column and row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -114,13 +114,10 @@ def lists_of(kind: Kind) -> Kind:
 
 def read_table(path: Path, columns: Mapping[str, Kind], optional: Mapping[str, Kind] = MappingProxyType({})) -> Columns:
     """Return ``columns`` of the file, and those of ``optional`` that it has, each read as its kind; none has nulls."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise TrainingDataError(f"{path} cannot be read as Parquet: {error}") from error
+    table = _read_once(path, {**columns, **optional})
     for name in columns:
         if name not in table.column_names:
-            raise TrainingDataError(f"{path} lacks the column {name!r}; it has {', '.join(table.column_names)}")
+            raise TrainingDataError(f"{path} lacks the column {name!r}; it has {', '.join(pq.read_schema(path).names)}")
     found = {}
     for name, kind in {**columns, **optional}.items():
         if name not in table.column_names:
@@ -132,6 +129,19 @@ def read_table(path: Path, columns: Mapping[str, Kind], optional: Mapping[str, K
         except (ValueError, pa.ArrowException) as error:
             raise TrainingDataError(f"{path}: column {name}: {error}") from error
     return found
+
+
+def _read_once(path: Path, columns: Collection[str]) -> pa.Table:
+    """Return those of ``columns`` that the file has; raise TrainingDataError if it has one twice, or is none."""
+    try:
+        there = pq.read_schema(path).names
+        wanted = [name for name in columns if name in there]
+        for name in wanted:
+            if there.count(name) > 1:
+                raise TrainingDataError(f"{path} holds the column {name!r} twice; rename one of them")
+        return pq.read_table(path, columns=wanted)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TrainingDataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _decode(column: pa.Array) -> pa.Array:
@@ -170,7 +180,13 @@ def read_score_lists(samples: Columns, column: str, of: Lists, where: Path) -> L
         raise TrainingDataError(
             f"{name_row(samples, row, where)}: column {column} holds {lengths[row]} scores for {of.lengths[row]} texts"
         )
-    return Lists.of(lengths, lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32))
+    scores = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    for place in np.flatnonzero(np.isinf(scores))[:1]:
+        row = int(np.searchsorted(np.cumsum(lengths), place, side="right"))
+        raise TrainingDataError(
+            f"{name_row(samples, row, where)}: column {column} holds {scores[place]}; give a number, or NaN for none"
+        )
+    return Lists.of(lengths, scores)
 
 
 def join_chunks(column: pa.ChunkedArray) -> pa.Array:

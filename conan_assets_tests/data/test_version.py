@@ -23,7 +23,7 @@ from conan_assets.data.training_files import TRAINING_FILES_VERSION, write_train
 from conan_assets_tests.data.frames import make_corpus, make_pairs
 
 GOLDEN: dict[tuple[str, int], dict[str, str] | str] = {
-    ("sources", 2): {
+    ("sources", 3): {
         "beir": "8db0d6d2b9a3f633",
         "pairs": "ac097e6dfb244286",
         "sts": "a6b347124ca6f364",

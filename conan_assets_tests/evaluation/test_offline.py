@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from conan_assets.data.files import SAMPLES
+from conan_assets.data.tables import TableError
 from conan_assets.evaluation import offline
 from conan_assets.evaluation.report import NO_EMBEDDINGS
 from conan_assets.evaluation.run import evaluate_baseline, evaluate_encoder
@@ -107,6 +108,22 @@ def test_candidates_of_other_queries_or_documents_are_an_error(
         evaluate_encoder(encoder, store, suites, corpus, pairs, work, finished)
     with pytest.raises(EvaluationError, match=message):
         evaluate_baseline(bm25(), suites, corpus, pairs, work, finished)
+
+
+def test_grades_below_one_keep_their_order_and_what_is_wrong_is_named(mirror):
+    (task,) = mteb.get_tasks(tasks=["SciFact"])
+    offline.read_from_folder(task, mirror / "SciFact")
+    path = mirror / "SciFact" / "qrels" / "test.parquet"
+    judged = {"query-id": ["q0", "q0"], "corpus-id": ["d0", "d1"], "score": [0.1, 1.0]}
+    pl.DataFrame(judged).write_parquet(path)
+    task.load_data()
+    assert task.dataset["default"]["test"]["relevant_docs"] == {"q0": {"d0": 1, "d1": 10}}
+    pl.DataFrame(judged | {"score": [None, 1.0]}).write_parquet(path)
+    with pytest.raises(TableError, match=r"test\.parquet: row 1 .*column score is empty"):
+        task.load_data()
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(TableError, match=r"test\.parquet is not readable Parquet"):
+        task.load_data()
 
 
 def write_search_set(folder: Path, texts: list[str], query: str) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from datasets import Dataset
@@ -232,3 +233,54 @@ def test_examples_that_cannot_be_made_are_refused(frames):
         training_examples(negatives, *frames, layout="n_tuple", count=50)
     with pytest.raises(ValueError, match="layouts are triplet"):
         training_examples(negatives, *frames, layout="csv")
+
+
+def test_cells_of_several_types_in_a_frame_of_pandas_are_texts(frames):
+    queries, corpus, positives = (frame.to_pandas().astype(object) for frame in frames)
+    queries.loc[0, "query_id"], positives.loc[0, "query_id"] = 7, 7
+    corpus["note"] = [[1], "two", *[None] * 5]
+    found = mine(queries, corpus, positives)
+    assert set(found["query_id"]) == {"7", "b"}
+    assert found.height == mine(*frames).height
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([["red"], "blue", "sky"], "queries: row 1: column text holds a list, not a text"),
+        (["red", b"blue", "sky"], "queries: row 2: column text holds bytes, not a text"),
+    ],
+)
+def test_what_is_no_text_in_a_frame_of_pandas_is_named_with_its_row(frames, cells, message):
+    queries = frames[0].to_pandas().astype(object).assign(text=pd.Series(cells, dtype=object))
+    with pytest.raises(TableError, match=message):
+        mine(queries, *frames[1:])
+
+
+def test_a_column_that_a_frame_of_pandas_has_twice_is_named(frames):
+    queries = pd.concat([frames[0].to_pandas(), frames[0].to_pandas()["text"]], axis=1)
+    with pytest.raises(MiningError, match="queries: the column 'text' is there twice"):
+        mine(queries, *frames[1:])
+
+
+@pytest.mark.parametrize("teacher", [None, 3, {"kind": "bm25"}])
+def test_what_is_no_teacher_is_named(frames, teacher):
+    with pytest.raises(MiningError, match=f"teacher is a {type(teacher).__name__}: give"):
+        mine(*frames, teacher=teacher)
+
+
+def test_embeddings_that_do_not_fit_are_refused(frames, tmp_path):
+    def refused(queries: object, documents: object, message: str) -> None:
+        with pytest.raises(MiningError, match=message):
+            mine(*frames, teacher=Embedded(queries, documents))
+
+    rows = np.ones((7, 4), np.float32)
+    refused(rows[:3], rows[:, :3], "of queries have 4 components, those of documents 3: encode both with one model")
+    refused(rows[:3, 0], rows, r"embeddings are rows of numbers, and the array has the shape \(3,\)")
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    np.savez(tmp_path / "several.npz", rows)
+    np.save(tmp_path / "cut.npy", rows)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-4])
+    (tmp_path / "empty.npy").touch()
+    for name in ("objects.npy", "several.npz", "cut.npy", "empty.npy", "missing.npy"):
+        refused(rows[:3], tmp_path / name, f"{name} is no .npy file of numbers that can be read")

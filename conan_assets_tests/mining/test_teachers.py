@@ -9,6 +9,7 @@ from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from conan_assets.data.tables import CANDIDATES, check_table
+from conan_assets.encoding.loading import TokenLimitError
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.lexical import BM25
 from conan_assets.mining.collection import MiningError, collections
@@ -41,6 +42,12 @@ def teachers(tiny_model: str, cross_encoder: str) -> dict:
         "bi_encoder": BiEncoderTeacher(depth=10, encoder=EncoderSettings(tiny_model, dtype="float32")),
         "cross_encoder": CrossEncoderTeacher(depth=10, model=cross_encoder, max_tokens=64, dtype="float32"),
     }
+
+
+def test_a_pair_longer_than_the_cross_encoders_positions_is_refused(cross_encoder, corpus, pairs, store, tmp_path):
+    teacher = CrossEncoderTeacher(depth=10, model=cross_encoder, max_tokens=512, dtype="float32")
+    with pytest.raises(TokenLimitError, match=r"max_tokens is 512, above the 64 positions of .*: give 64 or less"):
+        score_with_teacher(teacher, "cross_encoder", corpus, pairs, store, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["bm25", "bi_encoder", "cross_encoder"])

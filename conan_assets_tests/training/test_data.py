@@ -117,6 +117,26 @@ def test_teacher_scores_are_read_beside_their_lists(tmp_path: Path):
         read_training_data(tmp_path, TASKS)
 
 
+def test_an_infinite_score_is_refused_and_nan_is_none(tmp_path: Path):
+    write_texts(tmp_path, TEXTS)
+    columns = {"sample_id": ["s"], "query": ["q"], "positives": [["b"]], "candidates": [["c", "a"]]}
+    scores = {"positive_scores": [[float("nan")]], "candidate_scores": [[0.5, float("inf")]]}
+    pq.write_table(pa.table(columns | scores), tmp_path / "retrieval.parquet")
+    with pytest.raises(TrainingDataError, match=r"row 1 \(sample_id 's'\): column candidate_scores holds inf"):
+        read_training_data(tmp_path, TASKS)
+
+
+def test_a_column_that_is_there_twice_is_refused_where_it_is_read(tmp_path: Path):
+    write_texts(tmp_path, TEXTS)
+    values = [["s"], ["q"], [["b"]], [["c"]], ["x"], ["y"]]
+    names = ["sample_id", "query", "positives", "candidates", "unused", "unused"]
+    pq.write_table(pa.table(values, names=names), tmp_path / "retrieval.parquet")
+    assert len(read_training_data(tmp_path, TASKS).retrieval) == 1
+    pq.write_table(pa.table(values, names=[*names[:5], "query"]), tmp_path / "retrieval.parquet")
+    with pytest.raises(TrainingDataError, match=r"retrieval\.parquet holds the column 'query' twice"):
+        read_training_data(tmp_path, TASKS)
+
+
 def write_classification(folder: Path, rows: list[tuple[str, str]]) -> None:
     pq.write_table(
         pa.table({"text": [t for t, _ in rows], "label": [label for _, label in rows]}),
