@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from conan_assets.llm.completions import Messages, record, request_body, to_answer
+from conan_assets.llm.completions import Messages, is_same_model, record, request_body, to_answer
 from conan_assets.llm.endpoint import (
+    MAX_FAILURES_IN_A_ROW,
     CallError,
     Endpoint,
     EndpointError,
@@ -41,7 +42,6 @@ NAME = "conan_assets"
 
 ENDED = {"completed", "expired", "cancelled", "failed"}
 GATHERING_SECONDS = 0.05
-MAX_FAILURES_IN_A_ROW = 20
 
 Failures = dict[str, CallError | EndpointError]
 Result = TypeVar("Result")
@@ -148,7 +148,8 @@ class BatchCalls:
                 file=(f"{NAME}.jsonl", b"".join(lines.values())), purpose="batch"
             )
         file_id = _text_of(file, "id")
-        submission = Submission(uuid.uuid4().hex, self.endpoint.name, tuple(lines))
+        name, model = uuid.uuid4().hex, self._settings.answering_model
+        submission = Submission(name, self.endpoint.name, tuple(lines), model=model)
         self._journal.note(submission)
         batch = await self._create(submission.name, file_id)
         self._journal.note(replace(submission, batch_id=batch.id))
@@ -213,7 +214,7 @@ class BatchCalls:
             if file_id is not None:
                 with self.endpoint.errors():
                     content = await self.endpoint.client.files.content(file_id)
-                failures |= self._record(content.content.splitlines(), prompts)
+                failures |= self._record(content.content.splitlines(), submission, prompts)
         self._journal.note(replace(submission, batch_id=batch_id, collected=True))
         if batch.status == "failed":
             reasons = "; ".join(problem.message or "" for problem in (batch.errors and batch.errors.data) or [])
@@ -242,23 +243,30 @@ class BatchCalls:
                 logger.info("batch %s: %s, %s prompts answered", batch_id, batch.status, f"{done:,}")
             await asyncio.sleep(self._settings.batch.poll_seconds)
 
-    def _record(self, lines: Iterable[bytes], prompts: dict[str, Messages]) -> Failures:
+    def _record(self, lines: Iterable[bytes], submission: Submission, prompts: dict[str, Messages]) -> Failures:
         """Record the answers in the lines of an output or error file; return the failures among them by key."""
         failures: Failures = {}
-        for line in lines:
+        known = set(submission.keys)
+        for line in filter(bytes.strip, lines):
             try:
-                result = dict(json.loads(line))
+                result = json.loads(line)
                 key = str(result["custom_id"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 logger.warning("a batch's result cannot be read: %.80r", line)
                 continue
+            if key not in known:
+                logger.warning("a batch's result answers no prompt of it: %.80r", line)
+                continue
             try:
-                self._take(key, result, prompts)
+                self._take(key, result, submission, prompts)
             except (CallError, EndpointError) as error:
                 failures[key] = error
+        lost = [error for key, error in failures.items() if key not in prompts]
+        if lost:
+            logger.warning("%s prompts of another run have no answer, the last one since: %s", len(lost), lost[-1])
         return failures
 
-    def _take(self, key: str, result: dict[str, Any], prompts: dict[str, Messages]) -> None:
+    def _take(self, key: str, result: dict[str, Any], submission: Submission, prompts: dict[str, Messages]) -> None:
         """Record the answer in one line of a batch's results; raise CallError or EndpointError when it is none."""
         from openai.types.chat import ChatCompletion
 
@@ -279,8 +287,12 @@ class BatchCalls:
             raise NoCompletionError(str(invalid)[:300]) from None
         if key in prompts:
             record(self._journal, self._settings, prompts[key], to_answer(completion, prompts[key]))
-        else:  # asked by a run with other prompts, which will look for it
-            self._journal.record(key, to_answer(completion, []))
+            return
+        answer = to_answer(completion, [])  # asked by a run with other prompts, which will look for it
+        asked = submission.model or self._settings.answering_model
+        if answer.model and not is_same_model(asked, answer.model):
+            raise EndpointError(f"the model {asked!r} was asked by another run and {answer.model!r} answers")
+        self._journal.record(key, answer)
 
 
 async def _all(batches: Iterable[Coroutine[None, None, Result]]) -> list[Result]:

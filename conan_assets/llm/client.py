@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from conan_assets.llm.batch import BatchCalls
 from conan_assets.llm.chat import ChatCalls
 from conan_assets.llm.completions import Messages, estimate_tokens, journal_key
-from conan_assets.llm.endpoint import CallError
+from conan_assets.llm.endpoint import MAX_FAILURES_IN_A_ROW, CallError, EndpointError
 from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
 from conan_assets.llm.limits import BudgetSpentError, Spending
 from conan_assets.llm.settings import LanguageModel
@@ -23,6 +23,7 @@ from conan_assets.llm.settings import LanguageModel
 logger = logging.getLogger("conan_assets")
 
 SECONDS_TO_SEE_A_SIGNAL = 0.1
+
 
 Result = TypeVar("Result")
 
@@ -138,12 +139,13 @@ class Asker:
         self._settings = settings
         self._journal = journal_folder / JOURNAL
         self._unanswered: Counter[str] = Counter()
+        self._failures_in_a_row = 0
         self._prompt_tokens, self._completion_tokens = spent
 
     def __call__(self, prompts: Sequence[Messages]) -> list[Answer | None]:
         """Return the answers, None where a call failed or the budget was spent.
 
-        Raises EndpointError if the endpoint refuses all.
+        Raises EndpointError if the endpoint refuses all, or if none of many calls succeeds.
         """
         with AnswerJournal(self._journal, self._settings.most_bytes_in_flight) as journal:
             return run_in_order(self._answers(journal, prompts))
@@ -167,11 +169,20 @@ class Asker:
 
     async def _answer(self, client: Client, messages: Messages) -> Answer | None:
         try:
-            return await client.answer(messages)
+            answer = await client.answer(messages)
         except CallError as error:
             self._unanswered[error.reason] += 1
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW and self._settings.mode == "chat":
+                raise EndpointError(
+                    f"the last {MAX_FAILURES_IN_A_ROW} calls failed, the last one with {error.reason}: {error}; the "
+                    "answers so far are kept: run again when the endpoint works"
+                ) from error
         except BudgetSpentError:
             self._unanswered["budget_spent"] += 1
+        else:
+            self._failures_in_a_row = 0
+            return answer
         return None
 
 

@@ -7,6 +7,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.llm.endpoint import EndpointError, NoCompletionError
 from conan_assets.llm.journal import Answer, AnswerJournal
 from conan_assets.llm.settings import LanguageModel
+from conan_assets.strict_json import whole_characters
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
@@ -28,7 +29,7 @@ def journal_key(settings: LanguageModel, messages: Messages) -> str:
 
 def record(journal: AnswerJournal, settings: LanguageModel, messages: Messages, answer: Answer) -> Answer:
     """Record an answer under the model that gave it, and return it; raise EndpointError if another one was asked."""
-    if answer.model and not _is_same_model(settings.answering_model, answer.model):
+    if answer.model and not is_same_model(settings.answering_model, answer.model):
         journal.record(journal_key(settings.model_copy(update={"answers_as": answer.model}), messages), answer)
         raise EndpointError(
             f"the model {settings.model!r} was asked and {answer.model!r} answers: set generation.model to it, or "
@@ -38,7 +39,7 @@ def record(journal: AnswerJournal, settings: LanguageModel, messages: Messages, 
     return answer
 
 
-def _is_same_model(asked: str, answered: str) -> bool:
+def is_same_model(asked: str, answered: str) -> bool:
     """Return whether two names differ in an organization, a date, a version's tag or a revision at most."""
     one, other = (name.lower().rsplit("/", 1)[-1] for name in (asked, answered))
     one = _LATEST.sub("", one)
@@ -64,7 +65,7 @@ def to_answer(completion: "ChatCompletion", messages: Messages) -> Answer:
     choices = getattr(completion, "choices", None)
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = getattr(choice, "message", None)
-    if choice is None or message is None:
+    if choice is None or message is None or not hasattr(message, "content"):
         raise NoCompletionError(f"the answer is no completion with a message: {str(completion)[:200]!r}")
     content, usage = _text(message.content), getattr(completion, "usage", None)
     return Answer(
@@ -81,10 +82,9 @@ def _text(content: object) -> str:
     """Return a message's content, a string or a list of parts, as text that can be written to a file."""
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    joined = "".join(text for text in texts if isinstance(text, str))
-    return joined.encode("utf-8", "replace").decode()
+    return str(whole_characters("".join(text for text in texts if isinstance(text, str))))
 
 
 def _count(usage: object, name: str, estimate: int) -> int:
     count = getattr(usage, name, None)
-    return count if isinstance(count, int) and count >= 0 else estimate
+    return count if type(count) is int and count >= 0 else estimate

@@ -4,16 +4,34 @@ import contextlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from conan_assets.llm.settings import LanguageModel
 from conan_assets.redaction import HIDDEN, redacted
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 API_KEY = "OPENAI_API_KEY"
 BASE_URL = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+MAX_FAILURES_IN_A_ROW = 20
+"""So many, one after the other, mean that none will succeed, whatever the single ones say."""
+
+RATE_LIMITED, NO_MONEY = 429, 402
+NO_MONEY_CODES = {
+    "insufficient_quota",
+    "billing_not_active",
+    "billing_hard_limit_reached",
+    "insufficient_user_quota",
+    "Arrearage",
+}
+"""Of statuses that otherwise mean something else: such a 429 does not go away."""
+
+LONGEST_BODY = 300
 _NAME = r"['\"`]?(temperature|max_tokens|max_completion_tokens)['\"`]?"
 _NOT_TAKEN = (
     r"(?:not (?:supported|permitted|allowed)|do(?:es)?(?:n't| not) support|un(?:supported|known|recognized|expected))"
@@ -28,10 +46,16 @@ BeforeRequest = Callable[[object], Awaitable[None]]
 
 
 class EndpointError(RuntimeError):
-    """The endpoint refuses every call: no key, a wrong key, no such model."""
+    """No call can succeed: the endpoint refuses all, or is not there."""
 
 
-class ParameterRefusedError(EndpointError):
+class RefusedError(EndpointError):
+    """The endpoint refuses every call, now and later: no key, a wrong key, no such model, no money."""
+
+    is_transient = False
+
+
+class ParameterRefusedError(RefusedError):
     """The endpoint refuses a parameter that every call has, or its value."""
 
     def __init__(self, parameter: str, message: str) -> None:
@@ -39,7 +63,7 @@ class ParameterRefusedError(EndpointError):
         self.parameter = parameter
 
 
-class UnknownError(EndpointError):
+class UnknownError(RefusedError):
     """The endpoint does not know what was named: the model, or a batch."""
 
 
@@ -98,7 +122,12 @@ class Endpoint:
             base_url=self._base_url or OPENAI,
             timeout=settings.calls.timeout_seconds,
             max_retries=settings.calls.max_retries,
-            http_client=DefaultAsyncHttpxClient(event_hooks={"request": [before_request] if before_request else []}),
+            http_client=DefaultAsyncHttpxClient(
+                event_hooks={
+                    "request": [before_request] if before_request else [],
+                    "response": [_no_hope_without_money],
+                }
+            ),
         )
 
     @property
@@ -123,21 +152,27 @@ class Endpoint:
         except openai.NotFoundError as error:
             raise UnknownError(self._refusal(error)) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise EndpointError(self._refusal(error)) from None
+            raise RefusedError(self._refusal(error)) from None
         except openai.APIStatusError as error:
-            raise self.error_of_status(error.status_code, error.body, str(error)) from None
+            told = str(error)
+            if not isinstance(error.body, dict) or "message" not in error.body:
+                told = f"{told}: {error.response.text[:LONGEST_BODY]}"
+            raise self.error_of_status(error.status_code, error.body, told) from None
         except openai.APITimeoutError as error:
             raise CallError("timeout", self.without_key(str(error))) from None
         except openai.APIError as error:
             raise CallError("connection", self.without_key(str(error))) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NoCompletionError(self.without_key(f"the answer is no JSON: {error}")) from None
 
     def error_of_status(self, status: int | None, body: object, message: str) -> CallError | EndpointError:
         """Return what a status and the error in the body of a reply mean."""
         about = body if isinstance(body, dict) else {}
-        if about.get("code") == "insufficient_quota":
-            return EndpointError(self._refusal(message))
+        if status == NO_MONEY or not NO_MONEY_CODES.isdisjoint(map(str, (about.get("code"), about.get("type")))):
+            return RefusedError(
+                f"{self._refusal(message)}; nothing is left to pay with: pay, or set generation to another endpoint, "
+                "then run again; the answers so far are kept"
+            )
         parameter = _refused_parameter(about.get("param"), message) if status in (400, 422) else None
         if parameter is not None:
             setting = "max_completion_tokens" if parameter in TOKEN_LIMITS else parameter
@@ -155,6 +190,14 @@ class Endpoint:
 
     def _refusal(self, error: object) -> str:
         return self.without_key(f"{self.name} refuses the model {self._model!r}: {error}")
+
+
+async def _no_hope_without_money(response: "Response") -> None:
+    """Keep the SDK from trying again, with longer and longer waits, what waiting does not pay for."""
+    if response.status_code == RATE_LIMITED:
+        body = await response.aread()
+        if any(code.encode() in body for code in NO_MONEY_CODES):
+            response.headers["x-should-retry"] = "false"
 
 
 def backoff_seconds(attempt: int) -> float:

@@ -59,6 +59,8 @@ class Submission:
         The provider's id, once it is known.
     collected
         Whether its answers are in the journal.
+    model
+        Name of the model that was asked to answer.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Submission:
     keys: tuple[str, ...]
     batch_id: str | None = None
     collected: bool = False
+    model: str = ""
 
 
 class AnswerJournal:

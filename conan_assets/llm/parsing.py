@@ -5,26 +5,33 @@ servers ignore a response format; what a model thinks before it answers is no pa
 stands in the prompt is a quotation, whatever the passage would like it to be.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import count
-from typing import Any, TypeVar
+from json import JSONDecoder
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.llm.journal import Answer
+from conan_assets.strict_json import LENIENT_DECODER, whole_characters
 
-PARSING_VERSION = 1
+PARSING_VERSION = 2
 """Raise it when another object is read from the same answer, or a text is enclosed otherwise."""
 
 MARK_DIGITS = 8
-_DECODER = json.JSONDecoder()
-_OPENS = r"<(?:think|thinking|thought|reasoning)>"
-_CLOSES = r"</(?:think|thinking|thought|reasoning)>|<\|message\|>"
-_BRACE_OR_MARK = re.compile(rf"\{{|(?P<opens>{_OPENS})|(?P<closes>{_CLOSES})")
+_NAMES = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
+_OPENS = rf"<\s*{_NAMES}\b[^<>]*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>(?!final)\w+[^<]*<\|message\|>"
+_CLOSES = rf"<\s*/\s*{_NAMES}\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|message\|>"
+_END_OF_THOUGHT = re.compile(_CLOSES, re.IGNORECASE)
+_BRACE_OR_MARK = re.compile(rf"\{{|(?P<opens>{_OPENS})|(?P<closes>{_CLOSES})", re.IGNORECASE)
 """Models mark their thoughts in different ways; gpt-oss puts ``<|message|>`` before each part, the answer last."""
+
+
+QUOTATION_DECODERS = [
+    JSONDecoder(object_pairs_hook=hook, strict=False) for hook in (dict, lambda pairs: dict(reversed(pairs)))
+]
 
 
 class AnswerError(ValueError):
@@ -70,8 +77,7 @@ def read_answer(answer: Answer, form: type[AnyForm], prompt: str) -> AnyForm:
     """
     if answer.refusal or answer.finish_reason == "content_filter":
         raise AnswerError("refused", answer.refusal or "it was stopped by a content filter")
-    objects, start = _objects_of_answer(answer.content)
-    words = answer.content[start:].strip()
+    objects, words = _said(answer.content)
     if answer.finish_reason == "length":
         raise _cut_off(answer, words)
     if not words:
@@ -88,36 +94,43 @@ def read_answer(answer: Answer, form: type[AnyForm], prompt: str) -> AnyForm:
     return own[-1]
 
 
-def _objects_of_answer(content: str) -> tuple[list[dict[str, Any]], int]:
-    """Return the outermost objects after the model's thoughts, and where these end."""
+def _said(content: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the outermost objects that stand outside of the model's thoughts, and all words that do.
+
+    What stands before the end of a thought whose beginning is not marked is a thought.
+    """
     objects: list[dict[str, Any]] = []
-    start = position = 0
+    words: list[str] = []
+    said = position = 0
     while (found := _BRACE_OR_MARK.search(content, position)) is not None:
         position = found.end()
         if found["opens"]:
-            closes = re.compile(_CLOSES).search(content, position)
-            start = position = closes.start() if closes else len(content)
+            words.append(content[said : found.start()])
+            end = _END_OF_THOUGHT.search(content, position)
+            said = position = end.end() if end else len(content)
         elif found["closes"]:
-            objects, start = [], position
+            objects, words, said = [], [], position
         elif (decoded := _decode(content, found.start())) is not None:
             value, position = decoded
             objects.append(value)
-    return objects, start
+    return objects, "".join([*words, content[said:]]).strip()
 
 
 def _objects_in(prompt: str) -> Iterator[dict[str, Any]]:
-    """Yield every object in a prompt, those within others too."""
+    """Yield every object in a prompt, those within others too; of a key that stands twice each value counts."""
     for brace in re.finditer(r"\{", prompt):
-        if (decoded := _decode(prompt, brace.start())) is not None:
-            yield decoded[0]
+        for decoder in QUOTATION_DECODERS:
+            if (decoded := _decode(prompt, brace.start(), decoder)) is not None:
+                yield decoded[0]
 
 
-def _decode(text: str, start: int) -> tuple[dict[str, Any], int] | None:
+def _decode(text: str, start: int, decoder: JSONDecoder = LENIENT_DECODER) -> tuple[dict[str, Any], int] | None:
     """Return the object that begins at ``start`` and where it ends; None when no complete one does."""
     try:
-        return _DECODER.raw_decode(text, start)
+        value, end = decoder.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
+    return cast(dict[str, Any], whole_characters(value)), end
 
 
 def _fit(form: type[AnyForm], value: dict[str, Any]) -> AnyForm | None:
@@ -142,7 +155,7 @@ def _what_is_no_json(words: str) -> str:
     if start < 0:
         return "it holds no JSON object"
     try:
-        _DECODER.raw_decode(words, start)
+        LENIENT_DECODER.raw_decode(words, start)
     except (ValueError, RecursionError) as error:
         return f"it holds no complete JSON object: {error}"
     raise AssertionError("unreachable: there would be an object")

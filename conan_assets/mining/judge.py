@@ -6,10 +6,11 @@ import polars as pl
 from conan_assets.data.tables import PAIRS, check_table
 from conan_assets.llm.client import Ask
 from conan_assets.llm.completions import Messages
+from conan_assets.llm.endpoint import MAX_FAILURES_IN_A_ROW
 from conan_assets.llm.journal import Answer
 from conan_assets.llm.parsing import AnswerError, Form, enclose, read_answer
 from conan_assets.mining.candidates import Candidates, ranks_within
-from conan_assets.mining.collection import Collection
+from conan_assets.mining.collection import Collection, MiningError
 from conan_assets.mining.settings import JudgeSettings
 
 JUDGE_VERSION = 1
@@ -37,6 +38,11 @@ def judge_negatives(
     """Remove the judged-relevant ones among each query's first kept negatives; return counts by verdict.
 
     The others move up, so a query's order stays without gaps. An answer that cannot be read removes nothing.
+
+    Raises
+    ------
+    MiningError
+        Of many answers none can be read.
     """
     shown = candidates.verdicts.kept & ~candidates.exempt & (candidates.order <= settings.per_query)
     rows = np.flatnonzero(shown)
@@ -48,7 +54,14 @@ def judge_negatives(
             strict=True,
         )
     ]
-    verdicts = [read_verdict(answer, prompt) for answer, prompt in zip(ask(prompts), prompts, strict=True)]
+    answers = ask(prompts)
+    verdicts = [read_verdict(answer, prompt) for answer, prompt in zip(answers, prompts, strict=True)]
+    answered = len(answers) - list(answers).count(None)
+    if answered >= MAX_FAILURES_IN_A_ROW and set(verdicts) == {None}:
+        raise MiningError(
+            f"the judge gave {answered:,} answers and no verdict in any: ask another model, or raise "
+            "generation.max_completion_tokens where it uses them up by reasoning; they are kept in the journal"
+        )
     relevant = np.zeros(len(shown), bool)
     relevant[rows] = [verdict is True for verdict in verdicts]
     candidates.verdicts.remove(relevant, DROPPED_REASON if settings.relevant == "drop" else RELABELLED_REASON)

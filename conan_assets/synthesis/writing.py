@@ -13,7 +13,7 @@ import polars as pl
 from conan_assets.data.tables import PAIRS, check_table
 from conan_assets.llm.client import Client, run_in_order
 from conan_assets.llm.completions import Messages, journal_key
-from conan_assets.llm.endpoint import CallError, EndpointError
+from conan_assets.llm.endpoint import MAX_FAILURES_IN_A_ROW, CallError, EndpointError
 from conan_assets.llm.journal import AnswerJournal, JournalError
 from conan_assets.llm.limits import BudgetSpentError
 from conan_assets.llm.parsing import AnswerError
@@ -27,8 +27,6 @@ logger = logging.getLogger("conan_assets")
 WRITING_VERSION = 1
 """Raise it when other pairs are written for the same prompts and answers."""
 
-MAX_FAILURES_IN_A_ROW = 20
-"""So many passages without a pair, one after the other, mean that none will come, whatever the single ones say."""
 
 EXAMPLES = 5
 

@@ -56,6 +56,12 @@ def read(content: str, prompt: str = "", **changes) -> bool:
         '<reasoning>one</reasoning><think>{"relevant": false}</think>{"relevant": true}',
         '{"relevant": true, "why": "the passage is about </think> and <think>"}',
         '<|channel|>analysis<|message|>{"relevant": false}<|end|><|channel|>final<|message|>{"relevant": true}',
+        '{"relevant": true}<think>or {"relevant": false}?</think>',
+        '{"relevant": true}<think>or {"relevant": false}',
+        '<think>a<think>{"relevant": false}</think>{"relevant": false}</think>{"relevant": true}',
+        '[THINK]{"relevant": false}[/THINK]{"relevant": true}',
+        '<THINK type="x">{"relevant": false}</ think >{"relevant": true}',
+        '{"relevant": true, "why": "over\ntwo\tlines", "much": ' + "9" * 5_000 + "}",
     ],
 )
 def test_the_last_complete_object_of_the_form_is_the_answer_whatever_stands_around_it(content):
@@ -67,6 +73,15 @@ def test_the_last_complete_object_of_the_form_is_the_answer_whatever_stands_arou
     [
         ("", {}, "empty"),
         ("<think>Hm.</think>\n", {}, "empty"),
+        ('<think\n>{"relevant": true}', {}, "empty"),
+        ('[THINK]{"relevant": true}', {}, "empty"),
+        ('◁think▷{"relevant": true}', {}, "empty"),
+        ('<seed:think>{"relevant": true}', {}, "empty"),
+        ('<scratchpad>{"relevant": true}', {}, "empty"),
+        ('<|begin_of_thought|>{"relevant": true}', {}, "empty"),
+        ('<|channel|>analysis<|message|>{"relevant": true}', {}, "empty"),
+        ('{"relevant": true, "relevant": true}', {}, "wrong_schema"),
+        ('{"relevant": true, "relevant": false}', {}, "wrong_schema"),
         ("", {"refusal": "I cannot help with that"}, "refused"),
         ('{"relevant": true}', {"refusal": "I cannot help with that"}, "refused"),
         ('{"relevant": true}', {"finish_reason": "content_filter"}, "refused"),
@@ -130,3 +145,12 @@ def test_any_text_is_a_verdict_or_an_answer_error(prompt, content):
     else:
         reason = ""
     assert reason in {"", "empty", "invalid_json", "wrong_schema", "quotation"}
+
+
+class Words(Form):
+    word: str
+
+
+def test_half_a_surrogate_pair_in_an_answer_becomes_the_replacement_character():
+    half = Answer('{"word": "a\\ud83d"}', "stop", 1, 1)
+    assert read_answer(half, Words, "").word == "a\ufffd"

@@ -71,6 +71,13 @@ def test_a_judge_that_gives_no_verdict_removes_nothing(mine):
     assert report["judge_gave_no_verdict"] == 90
 
 
+def test_a_judge_whose_answers_hold_no_verdict_ends_the_round(mine):
+    with pytest.raises(
+        MiningError, match="the judge gave 90 answers and no verdict in any: ask another model, or raise"
+    ):
+        mine(lambda prompts: [Answer("<think>Is it", "length", 1, 800)] * len(prompts))
+
+
 def test_texts_are_cut_to_what_the_judge_may_see(mine):
     judge = Judge("zzz")
     mine(judge, max_chars=100)

@@ -3,13 +3,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conan_assets.llm.client import Asker
 from conan_assets.llm.endpoint import EndpointError
-from conan_assets.llm.journal import JOURNAL
+from conan_assets.llm.journal import JOURNAL, AnswerJournal
 from conan_assets.llm.settings import BatchLimits, Budget, CallLimits
 from conan_assets.synthesis.generation import generate_pairs
 from conan_assets.synthesis.settings import OpenAIGeneration
@@ -201,3 +202,14 @@ def test_a_batch_that_the_provider_has_deleted_is_sent_again(killed_while_pollin
     server.batches["batch-0"] = server.batches.pop("batch-1")
     pairs, _ = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
     assert (pairs.height, sorted(server.batches)) == (20, ["batch-0", "batch-2"])
+
+
+@pytest.mark.slow
+def test_answers_by_another_model_are_kept_under_no_prompt_of_another_run(killed_while_polling, tmp_path, caplog):
+    server = killed_while_polling
+    server.script = lambda number, body: replace(two_questions(number, body), model="huge")
+    with pytest.raises(EndpointError, match="the model 'tiny' was asked and 'huge' answers"):
+        generate_pairs(settings(server, max_pairs=2), CORPUS, PAIRS, tmp_path)
+    assert "9 prompts of another run have no answer, the last one since: the model 'tiny' was asked" in caplog.text
+    sent = {json.loads(line)["custom_id"] for line in server.files["file-1"].splitlines()}
+    assert sent.isdisjoint(AnswerJournal.answers_in(tmp_path / JOURNAL))

@@ -3,10 +3,13 @@
 import json
 import logging
 import random
+import time
 from collections import Counter
 
 import pytest
 
+from conan_assets.failures import is_transient
+from conan_assets.llm.client import Asker
 from conan_assets.llm.endpoint import EndpointError
 from conan_assets.llm.journal import JOURNAL
 from conan_assets.synthesis.generation import generate_pairs
@@ -34,6 +37,9 @@ ENVELOPES = {
     "broken JSON": b'{"choices": [',
     "a list": b"[]",
     "no message": b'{"choices": [{"index": 0, "message": null}]}',
+    "a message that is a text": b'{"choices": [{"index": 0, "message": "hello"}]}',
+    "a choice that is a text": b'{"choices": ["hello"]}',
+    "lists without an end": b"[" * 20_000,
     "an error of status 200": b'{"error": {"message": "overloaded"}}',
 }
 
@@ -67,7 +73,7 @@ def test_odd_parts_of_a_completion_are_read_as_far_as_they_can_be(tmp_path):
         answer = completion(two_questions(number, request), "tiny")
         message = answer["choices"][0]["message"]
         message["content"] = [{"type": "text", "text": "<think>{a thought}</think>"}, {"text": message["content"]}]
-        answer["usage"] = [{}, None, {"prompt_tokens": None}][number % 3]
+        answer["usage"] = [{}, None, {"prompt_tokens": None}, {"prompt_tokens": True}, "none"][number % 5]
         return Reply(body=json.dumps(answer).replace("story", "st\\ud800ory").encode())
 
     with ChatServer(odd) as server:
@@ -177,3 +183,48 @@ def test_no_key_and_no_endpoint_is_an_error_that_names_the_variable(tmp_path, mo
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(EndpointError, match=r"set \$OPENAI_API_KEY"):
         generate_pairs(OpenAIGeneration(kind="openai", model="tiny"), CORPUS, PAIRS, tmp_path)
+
+
+NO_MONEY = {
+    "OpenAI": Reply(status=429, error={"code": "insufficient_quota"}),
+    "a server that names the type": Reply(status=429, error={"type": "insufficient_quota"}),
+    "a hard limit": Reply(status=400, error={"code": "billing_hard_limit_reached"}),
+    "payment required": Reply(status=402, body=b"<html>Insufficient balance</html>"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", NO_MONEY.values(), ids=NO_MONEY)
+def test_without_money_the_run_ends_at_once_and_what_was_paid_is_kept(tmp_path, reply):
+    def poor(number, body):
+        return two_questions(number, body) if number <= 3 else reply
+
+    started = time.monotonic()
+    with ChatServer(poor) as server:
+        chosen = settings(server, {"concurrency": 1, "max_retries": 5})
+        with pytest.raises(EndpointError, match=r"nothing is left to pay with: pay, .*run again") as error:
+            generate_pairs(chosen, CORPUS, PAIRS, tmp_path)
+        assert len(server.requests) == 4
+        assert time.monotonic() - started < 5
+        assert not is_transient(error.value)
+        server.script = two_questions
+        assert generate_pairs(chosen, CORPUS, PAIRS, tmp_path)[0].height == 10
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(("status", "again"), [(401, False), (404, False), (500, True), (529, True), (429, True)])
+def test_a_run_that_an_endpoint_ended_is_tried_again_only_where_that_may_help(tmp_path, status, again):
+    with (
+        ChatServer(lambda *_: Reply(status=status, body=b"<html>down</html>")) as server,
+        pytest.raises(EndpointError) as error,
+    ):
+        generate_pairs(settings(server, {"max_retries": 0}, max_pairs=40), CORPUS, PAIRS, tmp_path)
+    assert is_transient(error.value) is again
+    assert "<html>down" in str(error.value) or status in (401, 404)
+
+
+def test_a_judge_whose_endpoint_is_down_ends_the_run(tmp_path):
+    prompts = [[{"role": "user", "content": f"is it {number}?"}] for number in range(30)]
+    with ChatServer(lambda *_: Reply(status=500)) as server:
+        asker = Asker(settings(server, {"max_retries": 0}), tmp_path)
+        with pytest.raises(EndpointError, match="the last 20 calls failed, the last one with status_500"):
+            asker(prompts)

@@ -85,7 +85,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
     "written pairs": (write, writing.WRITING_VERSION, 1, "18fea4d1efe3ceb0"),
     "gates": (gate, gates.GATES_VERSION, 1, "e954068062273ed1"),
     "grades": (grade, grading.GRADING_VERSION, 1, "9a94fad340385c5f"),
-    "answers": (parse, parsing.PARSING_VERSION, 1, "c52b3d8df233a3fb"),
+    "answers": (parse, parsing.PARSING_VERSION, 2, "e0be5468cfcb7f37"),
     "the judge's prompt": (judge_prompt, judge.JUDGE_VERSION, 1, "07c91f7ed340e29f"),
 }
 """What runs, its version, and the version and the fingerprint that were set together."""
