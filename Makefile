@@ -46,6 +46,7 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 
 ui: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Open the graph on http://127.0.0.1:3000
+	@$(BIN)/python -m conan_assets.settings --alone
 	@$(BIN)/python -m conan_assets.defs.dead_runs
 	@echo "The graph:       http://127.0.0.1:$(UI_PORT)/asset-groups"
 	@echo "The leaderboard: http://127.0.0.1:$(UI_PORT)/assets/leaderboard"

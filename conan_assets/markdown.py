@@ -19,6 +19,14 @@ def shortened(text: str, longest: int) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
+def as_code(text: str) -> str:
+    """Return ``text`` as a code span of one line, which no backtick in it ends."""
+    line = re.sub(r"\s*[\r\n]\s*", " ", text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    edge = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{edge}{line}{edge}{fence}"
+
+
 def escaped(text: str) -> str:
     """Return ``text`` on one line with character references for markup: CommonMark never takes those for structure."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))

@@ -1,6 +1,7 @@
 """Credentials of URLs are printed, logged and kept nowhere."""
 
 import logging
+import traceback
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +9,7 @@ import fsspec
 import pytest
 from fsspec import AbstractFileSystem
 
-from conan_assets.redaction import redacted, redacted_of
+from conan_assets.redaction import redacted, redacted_of, without_credentials
 from conan_assets.settings import SettingsError, load_settings
 from conan_assets_tests.defs.conftest import programme, run
 
@@ -63,6 +64,59 @@ def test_a_failing_run_keeps_no_credentials(tmp_path: Path, tiny_model, caplog, 
     for secret in SECRETS:
         assert secret.decode() not in printed
         assert [path for path, content in kept.items() if secret in content] == []
+
+
+SECRET_URL = "https://key:s3cr3t@host.invalid/docs?sig=t0k3n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "asset"),
+    [
+        ({"sources": {"animals": {"kind": "hub", "path": SECRET_URL}}}, "raw_corpus"),
+        ({"sources": {"animals": {"kind": "hub", "path": "x/y", "revision": SECRET_URL}}}, "raw_corpus"),
+        ({"base_model": {"model": SECRET_URL}}, "round_0/checkpoint"),
+    ],
+)
+def test_no_setting_and_no_cause_of_an_error_shows_credentials(tmp_path, tiny_model, changes, asset, caplog, capfd):
+    scored = {
+        "suites": {"beir": {"animals": {"kind": "local", "dataset": "animals", "splits": ["test"]}}},
+        "dev_metric": {"suite": "animals", "split": "test"},
+    }
+    settings = programme(tmp_path, tiny_model, tmp_path / "home", **scored, **changes)
+    with caplog.at_level(logging.DEBUG), dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        assert not run(settings, f'key:"{asset}"', raise_on_error=False, instance=instance).success
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    told = kept.decode(errors="replace") + "".join(capfd.readouterr()) + caplog.text
+    assert "s3cr3t" not in told
+    assert "t0k3n" not in told
+    assert "https://***@host.invalid/docs?***" in told
+
+
+class WordedError(Exception):
+    """Words itself anew each time."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"{self.url} refuses"
+
+
+def fail_with(error: Exception, cause: Exception) -> None:
+    with without_credentials():
+        raise error from cause
+
+
+def test_errors_and_their_causes_lose_their_credentials_and_keep_their_type():
+    with pytest.raises(KeyError) as error:
+        fail_with(KeyError(SECRET_URL), FileNotFoundError(2, "gone", SECRET_URL))
+    assert "***" in str(error.value.__cause__)
+    with pytest.raises(RuntimeError, match=r"WordedError: https://\*\*\*@host"):
+        fail_with(WordedError(SECRET_URL), ValueError("plain"))
+    with pytest.raises(ValueError, match="plain") as error:
+        fail_with(ValueError("plain"), WordedError(SECRET_URL))
+    assert "s3cr3t" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_wrong_profile_shows_no_credentials(tmp_path: Path):

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from conan_assets.settings import PROFILES, Settings, SettingsError, load_settings
+from conan_assets_tests.processes import ROOT, make
 
 DEMO = yaml.safe_load((PROFILES / "demo.yaml").read_text())
 STS = {"kind": "folder", "path": "/data/sts", "task": "sts"}
@@ -97,6 +99,18 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
             {"architecture": {"head_dim": 256}, "training": {"matryoshka_dims": [64, 512]}},
             r"matryoshka_dims names 512, and the model's embeddings have 256 components",
         ),
+        (
+            {"suites": {"cmteb": {"graded": {**STS, "path": "s3://key:secret@bucket/x"}}}},
+            r"graded\.folder\.path: is a URL; give a folder of this machine.*, not 's3://\*\*\*@bucket/x'",
+        ),
+        (
+            {"suites": {"beir": {"x": {"kind": "mteb", "benchmark": "BEIR", "folder": "https://host/x?sig=secret"}}}},
+            r"x\.mteb\.folder: is a URL; .*, not 'https://host/x\?\*\*\*'",
+        ),
+        (
+            {"catalogue": {"repository": "https://host/a?private_token=secret"}},
+            r"catalogue\.repository: String should match .*, not 'https://host/a\?\*\*\*'",
+        ),
         ({"home": "s3://bucket/home"}, r"home: is a URL; give a folder of this machine.*, not 's3://bucket/home'"),
         (
             {"base_model": {"model": "m", "max_tokens": 64, "max_query_tokens": 96}},
@@ -136,6 +150,22 @@ def test_a_profile_that_is_not_yaml_is_named(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("text", ["name: a\nrounds: 1\nrounds: 2\n", "name: a\nsources: {x: {}, y: {}, x: {}}\n"])
+def test_a_key_that_a_profile_gives_twice_is_named_with_its_line(tmp_path: Path, text: str):
+    (tmp_path / "mine.yaml").write_text(text)
+    key, line = ("rounds", 3) if "rounds" in text else ("x", 2)
+    with pytest.raises(SettingsError, match=f"the key '{key}' is there twice\n.*line {line}"):
+        load_settings(str(tmp_path / "mine.yaml"), {})
+
+
+def test_a_ui_of_a_profile_that_is_not_there_is_not_served(tmp_path: Path):
+    environment = {**os.environ, "CONAN_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(tmp_path / "dagster")}
+    done = subprocess.run(make("ui", PROFILE="nope.yaml"), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "there is no profile 'nope.yaml'" in done.stderr
+    assert "The graph" not in done.stdout
+
+
 def test_the_schema_and_a_check_are_printed_on_the_command_line(tmp_path: Path):
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "conan_assets.settings", *arguments]

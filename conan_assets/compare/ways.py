@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from conan_assets.schema import Section
-from conan_assets.settings import Settings, SettingsError, load_settings
+from conan_assets.settings import Settings, SettingsError, load_settings, read_yaml
 
 WAYS = Path(__file__).parent / "ways"
 MANY_VERSIONS = 10_000
@@ -52,7 +52,7 @@ def load_comparison(source: str, changes: Overrides) -> Comparison:
     shipped = WAYS / f"{source}.yaml"
     path = shipped if shipped.is_file() else Path(source).expanduser()
     try:
-        return Comparison.model_validate(overridden(yaml.safe_load(path.read_text(encoding="utf-8")), changes))
+        return Comparison.model_validate(overridden(read_yaml(path), changes))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         names = ", ".join(sorted(file.stem for file in WAYS.glob("*.yaml")))
         raise SettingsError(f"the ways {source!r} cannot be read ({error}); shipped are {names}") from error

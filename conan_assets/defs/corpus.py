@@ -18,6 +18,7 @@ from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.files import temporary_path
+from conan_assets.redaction import without_credentials
 from conan_assets.settings import Settings
 from conan_assets.settings.inputs import check_data
 
@@ -28,7 +29,7 @@ DIGESTS = "source_digests.json"
 
 def source_fingerprints(settings: Settings, storage: Storage) -> dict[str, str]:
     """Return the fingerprint of every source as it is now, by name; local files are read if they have changed."""
-    with remembered_digests(storage.root / DIGESTS) as digest:
+    with without_credentials(), remembered_digests(storage.root / DIGESTS) as digest:
         return {name: source_fingerprint(name, source, digest) for name, source in settings.sources.items()}
 
 

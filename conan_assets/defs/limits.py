@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 import dagster as dg
 
 from conan_assets.failures import is_transient
+from conan_assets.redaction import without_credentials
 
 MAX_RETRIES = 2
 SECONDS_BETWEEN_ATTEMPTS = 30.0
@@ -40,7 +41,8 @@ def retried(body: Callable[P, R]) -> Callable[P, R]:
 @contextlib.contextmanager
 def _retrying() -> Iterator[None]:
     try:
-        yield
+        with without_credentials():
+            yield
     except Exception as error:
         if isinstance(error, dg.Failure | dg.RetryRequested) or not is_transient(error):
             raise

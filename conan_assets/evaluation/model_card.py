@@ -13,6 +13,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.choice import Choice
 from conan_assets.evaluation.report import BASE_MODEL, LeaderboardEntry
 from conan_assets.files import atomic_path
+from conan_assets.markdown import as_code, escaped
 from conan_assets.redaction import redacted
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
@@ -95,7 +96,7 @@ def write_model_card(path: Path, choice: Choice, origin: Origin) -> None:
     )
     report = best.report
     body = BODY.format(
-        name=origin.name,
+        name=escaped(origin.name),
         made=_made(choice, base_name),
         outcome=choice.outcome(),
         scores=_score_table(best),
@@ -104,7 +105,7 @@ def write_model_card(path: Path, choice: Choice, origin: Origin) -> None:
         licence=_licence_text(base_name, licence),
         mteb_version=report.mteb_version,
         prompts=", ".join(
-            f"{role} prompt `{prompt}`" if prompt else f"no {role} prompt"
+            f"{role} prompt {as_code(prompt)}" if prompt else f"no {role} prompt"
             for role, prompt in (("query", report.query_prompt), ("document", report.document_prompt))
         ),
         max_tokens=report.max_tokens,
@@ -123,8 +124,10 @@ def body_of(card: Path) -> str:
 def _made(choice: Choice, base_name: str) -> str:
     checkpoint = f"the checkpoint of {choice.best.round} (`{choice.best.report.checkpoint_fingerprint}`)"
     if choice.best.model == BASE_MODEL:
-        return f"The text-embedding model `{base_name}` as it is, none of it trained by Conan Assets: {checkpoint}."
-    return f"A text-embedding model trained by Conan Assets from `{base_name}`: {checkpoint}."
+        return (
+            f"The text-embedding model {as_code(base_name)} as it is, none of it trained by Conan Assets: {checkpoint}."
+        )
+    return f"A text-embedding model trained by Conan Assets from {as_code(base_name)}: {checkpoint}."
 
 
 def is_local(place: str) -> bool:
@@ -179,7 +182,8 @@ def _score_table(best: LeaderboardEntry) -> str:
 
 
 def _licence_text(base_model: str, licence: Mapping[str, Any]) -> str:
+    base = f"the base model {as_code(base_model)}"
     if not licence:
-        return f"The card of the base model `{base_model}` names no licence; find out before you pass this model on."
-    name = licence.get("license_name", licence.get("license"))
-    return f"{name}, the licence of the base model `{base_model}`. The training data may have terms of its own."
+        return f"The card of {base} names no licence; find out before you pass this model on."
+    name = escaped(str(licence.get("license_name", licence.get("license"))))
+    return f"{name}, the licence of {base}. The training data may have terms of its own."

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from conan_assets.data.settings import Split
 from conan_assets.schema import Section
@@ -13,6 +13,13 @@ class EvaluationError(ValueError):
     """A suite cannot be evaluated; the message names the suite, what was found and what to do."""
 
 
+def refuse_url(value: object) -> object:
+    """Refuse a URL, which a path would take for the name of a folder."""
+    if "://" in str(value):
+        raise ValueError("is a URL; give a folder of this machine, such as one where the store is mounted")
+    return value
+
+
 def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
@@ -20,7 +27,7 @@ def _expanded(path: Path) -> Path:
         raise ValueError(f"{path}: {error}") from error
 
 
-Folder = Annotated[Path, AfterValidator(_expanded)]
+Folder = Annotated[Path, BeforeValidator(refuse_url), AfterValidator(_expanded)]
 
 CANDIDATES = Field(
     default=100,

@@ -14,7 +14,14 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from conan_assets.data.settings import SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
-from conan_assets.evaluation.settings import DevMetric, LocalSuite, MtebSuite, ReleaseSettings, SuiteSettings
+from conan_assets.evaluation.settings import (
+    DevMetric,
+    LocalSuite,
+    MtebSuite,
+    ReleaseSettings,
+    SuiteSettings,
+    refuse_url,
+)
 from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.redaction import redacted
 from conan_assets.schema import Section, explain
@@ -46,13 +53,6 @@ class SettingsError(ValueError):
 def _as_stages(value: object) -> object:
     """Return the settings of a single stage as a list of one."""
     return [value] if isinstance(value, dict | TrainingSettings) else value
-
-
-def _refuse_url(value: object) -> object:
-    """Refuse a URL, which a path would take for the name of a folder."""
-    if isinstance(value, str) and "://" in value:
-        raise ValueError("is a URL; give a folder of this machine, such as one where the store is mounted")
-    return value
 
 
 class Settings(Section):
@@ -110,7 +110,7 @@ class Settings(Section):
     catalogue: CatalogueSettings = Field(
         default=CatalogueSettings(), description="Owners of the assets, and links to their code."
     )
-    home: Annotated[Path, BeforeValidator(_refuse_url)] = Field(
+    home: Annotated[Path, BeforeValidator(refuse_url)] = Field(
         default=Path("conan_home"), description="Storage root, a folder; $CONAN_HOME overrides it."
     )
     keep_versions: int = Field(default=3, strict=True, ge=1, description="Finished versions of an asset kept on disk.")
@@ -270,6 +270,28 @@ def _require_known(what: str, name: str, kind: str, known: Collection[str]) -> N
         raise ValueError(f"{what} {name!r}; the {kind} are {', '.join(sorted(known)) or 'none'}")
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses a mapping that gives a key twice, of which the last would win."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """Return a mapping as it is written; raise yaml.YAMLError, which names key and line, on a second one."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return node
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; raise OSError, UnicodeDecodeError or yaml.YAMLError where there is none."""
+    values = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
+    if not isinstance(values, dict):
+        raise yaml.YAMLError("it must be a mapping of settings; run with --json-schema to see them")
+    return values
+
+
 def load_settings(
     profile: str | None = None,
     environment: Mapping[str, str] = os.environ,
@@ -287,13 +309,9 @@ def load_settings(
     profile = profile or environment.get("CONAN_PROFILE") or DEFAULT_PROFILE
     path = _profile_path(profile)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"profile {profile!r} ({path}) cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(
-            f"profile {profile!r} ({path}) must be a mapping of settings; run with --json-schema to see them"
-        )
     if home := environment.get("CONAN_HOME"):
         values["home"] = home
     values = change(values)

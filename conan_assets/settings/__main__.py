@@ -13,13 +13,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m conan_assets.settings", description="Check a profile.")
     parser.add_argument("profile", nargs="?", help="a shipped name or a path; default $CONAN_PROFILE")
     parser.add_argument("--json-schema", action="store_true", help="print the schema of a profile and exit")
+    parser.add_argument("--alone", action="store_true", help="check the profile without looking for what it names")
     arguments = parser.parse_args()
     if arguments.json_schema:
         print(json.dumps(Settings.model_json_schema(), indent=2))
         return
     try:
         settings = load_settings(arguments.profile)
-        check_inputs(settings)
+        if not arguments.alone:
+            check_inputs(settings)
     except SettingsError as error:
         sys.exit(str(error))
     print(f"profile {settings.name!r} is valid: {settings.rounds} rounds, {len(settings.sources)} sources")

@@ -37,7 +37,7 @@ class CatalogueSettings(Section):
     )
     repository: str | None = Field(
         default=None,
-        pattern=r"^https?://[^@\s]+$",
+        pattern=r"^https?://[^@?#\s]+$",
         description="Address of the repository on GitHub or GitLab that asset pages link to; null links to files here.",
     )
     branch: str = Field(default="main", min_length=1, description="Branch or commit of the repository.")

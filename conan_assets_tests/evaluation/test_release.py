@@ -15,10 +15,11 @@ from conan_assets.encoding.models import DEMO_MODEL, DEMO_PACKAGE
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.choice import choose
 from conan_assets.evaluation.folder_tasks import folder_task
-from conan_assets.evaluation.model_card import Origin, base_licence, public_name
+from conan_assets.evaluation.model_card import Origin, base_licence, body_of, public_name
 from conan_assets.evaluation.models import EncoderModel
 from conan_assets.evaluation.release import publish, write_release
 from conan_assets.evaluation.settings import FolderSuite
+from conan_assets.markdown import as_code
 from conan_assets_tests.evaluation.plain import plain_scores
 
 LINEAGE = {"training_pairs": "0123", "round_1/hard_negatives": "4567"}
@@ -175,6 +176,23 @@ def test_the_licence_is_the_one_in_the_base_models_card(entries, tiny_model, tmp
     card = ModelCard.load(tmp_path / "model" / "README.md")
     assert {name: card.data.get(name) for name in named} == named
     assert "research-only, the licence of the base model" in card.text
+
+
+def test_the_base_models_own_words_are_no_markup_in_the_card(entries, tiny_model, tmp_path):
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    hostile = "![x](http://evil.example/p.png) <img src=x> [y](javascript:z)"
+    (base / "README.md").write_text(f"---\n{yaml.safe_dump({'license': 'other', 'license_name': hostile})}---\n")
+    origin = Origin(hostile, EncoderSettings(str(base)), LINEAGE, SETTINGS)
+    write_release(chosen(entries), EncoderSettings(tiny_model), origin, tmp_path)
+    card = body_of(tmp_path / "model" / "README.md")
+    assert "evil.example" in card
+    assert not any(mark in card for mark in ("![x]", "<img", "[y]", "http://evil"))
+
+
+def test_no_backtick_ends_a_span_of_code():
+    assert as_code("plain ") == "`plain `"
+    assert as_code("a`` ![x](y)\n\n![z](y)") == "```a`` ![x](y) ![z](y)```"
+    assert as_code("`a") == "`` `a ``"
 
 
 def test_an_unknown_licence_is_said_to_be_unknown(release):
