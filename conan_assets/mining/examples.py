@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import polars as pl
 
 from conan_assets.markdown import as_table, escaped, shortened
@@ -13,6 +12,8 @@ from conan_assets.mining.shown import POSITIVE, SCORE, Asked, Shown
 PER_KIND = 3
 SHOWN_OF_A_KIND = 3
 LONGEST_TEXT = 240
+MOST_QUERIES = 10_000
+"""Queries among which examples are looked for, so that memory does not grow with them."""
 
 HARDEST = "Among the hardest that are kept for training"
 LIKELY_FALSE = "Kept, and the most likely to be relevant after all"
@@ -33,19 +34,21 @@ def choose_examples(settings: MiningSettings, negatives: pl.DataFrame, positives
         ``query_id``, ``doc_id`` and the score of each positive by every scorer of ``negatives``.
     """
     scores = [name for name in positives.columns if name.endswith(SCORE)]
-    reference = positives.lazy().group_by("query_id").agg(getattr(pl.col(scores), settings.positive_score)())
+    looked_at = positives.select(pl.col("query_id").unique(maintain_order=True).gather_every(_step(positives)))
+    known = positives.lazy().join(looked_at.lazy(), on="query_id", how="semi")
+    reference = known.group_by("query_id").agg(getattr(pl.col(scores), settings.positive_score)())
     compared = negatives.lazy().join(reference, on="query_id", suffix="_of_positive")
     above = {name.removesuffix(SCORE): (pl.col(name) - pl.col(f"{name}_of_positive")) / pl.std(name) for name in scores}
     vetoing = [veto.teacher for veto in settings.veto] or list(settings.teachers_used) or [STUDENT]
     vetoed_by = {name: pl.col("reason").str.starts_with(f"{name}:") for name in above}
     by_its_veto = pl.coalesce(pl.when(vetoed).then(-above[name]) for name, vetoed in vetoed_by.items())
     needed = pl.col("order") <= settings.negatives_per_query
-    drawn = np.random.default_rng(settings.seed).random(negatives.height, np.float32)
+    drawn = pl.struct("query_id", "doc_id").hash(settings.seed).cast(pl.Float64)
     values = {
         HARDEST: pl.when(needed).then(above[STUDENT]),
         LIKELY_FALSE: pl.when(KEPT).then(pl.max_horizontal(above[name] for name in vetoing)),
         BARELY_REMOVED: pl.when(~KEPT).then(by_its_veto),
-        RANDOM: pl.when(KEPT).then(pl.lit(pl.Series(drawn))),
+        RANDOM: pl.when(KEPT).then(drawn),
     }
     chosen: list[dict[str, str]] = []
     for why, value in values.items():
@@ -53,6 +56,10 @@ def choose_examples(settings: MiningSettings, negatives: pl.DataFrame, positives
         for query_id, doc_id in _best_of_each_query(compared, value, seen).head(PER_KIND).iter_rows():
             chosen.append({"why": why, "query_id": query_id, "doc_id": doc_id})
     return chosen
+
+
+def _step(positives: pl.DataFrame) -> int:
+    return -(-positives["query_id"].n_unique() // MOST_QUERIES)
 
 
 def _best_of_each_query(compared: pl.LazyFrame, value: pl.Expr, seen: Sequence[str]) -> pl.DataFrame:
