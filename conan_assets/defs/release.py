@@ -117,8 +117,8 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
         in_use = _put_in_place(built.path / RELEASE_FOLDER, release, storage.root, choice.outcome())
         clean_storage(storage.root, settings.keep_releases, settings.keep_embeddings_days)
         seen = {
-            **(result.metadata or {}),
             **choice.figures(),
+            **(result.metadata or {}),
             "model_card": dg.MetadataValue.md(body_of(release / "README.md")),
             "checks": dg.MetadataValue.md(markdown_table(verdicts)),
         }

@@ -128,20 +128,6 @@ def test_after_a_kill_the_bare_command_goes_on_at_once(terminal: Terminal, optio
     assert list((terminal.home / "assets" / "teacher_scores" / "tiny").glob("*/manifest.json"))
 
 
-def test_ctrl_c_ends_with_what_is_kept_and_how_to_go_on(terminal: Terminal):
-    with terminal.start("--config-json", IN_PROCESS) as process:
-        deadline = time.monotonic() + SECONDS_TO_REACH_A_STAGE
-        while terminal.on_the_gpu() is None and time.monotonic() < deadline:
-            assert process.poll() is None, process.stdout.read()
-        os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=SECONDS_TO_REACH_A_STAGE)
-    assert process.returncode != 0
-    # A library that is interrupted while it is imported may print a trace of its own; the run's is not shown.
-    assert "DagsterExecutionInterruptedError" not in told
-    last = told.strip().splitlines()[-3:]
-    assert last[0].startswith("Interrupted: what is finished is kept"), told
-
-
 def test_an_error_that_is_meant_for_the_user_ends_the_terminal_without_a_traceback(terminal: Terminal):
     (table,) = (terminal.home / "assets" / "raw_corpus").glob("*/table.parquet")
     table.write_bytes(table.read_bytes()[:-1])

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser
 
-from conan_assets_tests.defs.conftest import programme, write_beir_folder
+from conan_assets_tests.defs.conftest import LEARNS, programme, write_beir_folder
 from conan_assets_tests.processes import ROOT, make
 from conan_assets_tests.ui.browser import Ui, chromium, served
 
@@ -20,7 +20,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[
     folder = tmp_path_factory.mktemp("ui")
     write_beir_folder(folder / "animals")
     settings = programme(folder / "animals", tiny_model, folder / "home")
-    (folder / "profile.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    values = settings.model_dump(mode="json")
+    values["training"][0] |= LEARNS
+    (folder / "profile.yaml").write_text(yaml.safe_dump(values))
     places = {"PROFILE": "profile.yaml", "CONAN_HOME": "home", "DAGSTER_HOME": "dagster"}
     environment = {**os.environ, **{name: str(folder / place) for name, place in places.items()}}
     result = subprocess.run(make("demo"), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

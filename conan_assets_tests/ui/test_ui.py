@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from playwright.sync_api import Browser, expect
 
+from conan_assets.artifacts import ArtifactStore
 from conan_assets.definitions import build_defs
 from conan_assets.defs.metadata import markdown_table
 from conan_assets.settings import load_settings
@@ -51,6 +53,30 @@ def test_the_ui_starts_without_a_warning_and_says_where_to_look(address: str, lo
 def test_the_lineage_shows_every_asset_of_the_finished_graph_in_green(ui: Ui, definitions: dg.Definitions):
     assets = definitions.resolve_asset_graph().get_all_asset_keys()
     expect(ui.open_lineage()).to_have_count(len(assets))
+
+
+def test_three_clicks_lead_from_the_first_screen_to_what_the_release_gained(ui: Ui, instance: dg.DagsterInstance):
+    figures = latest_metadata(instance, dg.AssetKey("released_model"))
+    assert figures["best_round"] != "round_0"
+    ui.page.goto("/")
+    ui.page.get_by_role("link", name="Lineage").click()
+    for name in ("outcome", "released_model"):
+        ui.page.locator("foreignObject").get_by_text(name, exact=True).click()
+    for name in ("best_round", "dev_gain_over_base_model", "test_gain_over_base_model"):
+        row = ui.page.get_by_role("row").filter(has=ui.page.get_by_text(name, exact=True)).first
+        expect(row).to_have_text(f"{name}{figures[name]}")
+
+
+def test_a_mined_negative_is_read_on_the_page_of_its_round(ui: Ui, finished: dict[str, str]):
+    key, home = "round_1/hard_negatives", Path(finished["CONAN_HOME"])
+    artifacts = ArtifactStore(home / "assets")
+    example = artifacts.current(key).report["examples"][0]
+    corpus = pl.read_parquet(artifacts.current("raw_corpus").path / "table.parquet")
+    negative = corpus.row(by_predicate=pl.col("doc_id") == example["doc_id"], named=True)
+    ui.open_asset(key)
+    page = ui.open_markdown("examples")
+    expect(page.get_by_role("heading", name=f"1. {example['why']}")).to_be_visible()
+    expect(page.get_by_role("cell", name=f"{negative['title']} {negative['text']}").first).to_be_visible()
 
 
 def test_a_rounds_group_shows_its_assets_as_materialized(ui: Ui):
