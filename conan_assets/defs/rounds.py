@@ -93,7 +93,7 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
 
 def _examples(mined: Artifact, corpus: pl.LazyFrame, pairs: pl.LazyFrame) -> str:
     """Return the page of a round's candidates that are worth reading."""
-    from conan_assets.mining.examples import examples_page
+    from conan_assets.mining.examples_page import examples_page
     from conan_assets.mining.shown import read_mined
 
     examples = mined.report["examples"]

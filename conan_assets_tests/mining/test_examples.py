@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from conan_assets.mining import examples
-from conan_assets.mining.examples import BARELY_REMOVED, HARDEST, LIKELY_FALSE, RANDOM, choose_examples, examples_page
+from conan_assets.mining.examples import BARELY_REMOVED, HARDEST, LIKELY_FALSE, RANDOM, choose_examples
+from conan_assets.mining.examples_page import examples_page
 from conan_assets.mining.settings import MiningSettings
 from conan_assets.mining.shown import Asked, Shown
 
