@@ -203,6 +203,8 @@ class ArtifactStore:
                     path.write_text(seal(manifest.model_dump()), encoding="utf-8")
             current = self.root / artifact.key / "current"
             if _read_pointer(current) != artifact.fingerprint:
+                if current.is_dir():
+                    logger.warning("%s is no file: %s", current, set_aside(current, self.root.parent))
                 with atomic_path(current) as pointer:
                     pointer.write_text(artifact.fingerprint)
             self._note(artifact)
@@ -327,10 +329,10 @@ _check_in_run = lru_cache(maxsize=None)(_check)
 def read_manifest(directory: Path) -> Manifest:
     """Return the manifest of a finished version; raise DamagedError, which names the file, if it is none."""
     path = directory / MANIFEST
+    if not path.is_file():
+        raise DamagedError(f"{path} is missing")
     try:
         return Manifest.model_validate(unseal(path))
-    except FileNotFoundError as error:
-        raise DamagedError(f"{path} is missing") from error
     except ValidationError as error:
         raise DamagedError(f"{path} is damaged: it is no manifest of this version of the programme") from error
 
@@ -338,8 +340,8 @@ def read_manifest(directory: Path) -> Manifest:
 def _read_pointer(path: Path) -> str:
     """Return the fingerprint that a pointer names, "" if it names none."""
     try:
-        name = path.read_text(encoding="ascii").strip()
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        name = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    except (FileNotFoundError, UnicodeDecodeError):
         return ""
     return name if FINISHED.fullmatch(name) else ""
 

@@ -55,6 +55,8 @@ def seal(document: Mapping[str, Any]) -> str:
 
 def unseal(path: Path) -> dict[str, Any]:
     """Return the document that was sealed into a file; raise DamagedError, which names it, if it is another one."""
+    if path.exists() and not path.is_file():
+        raise DamagedError(f"{path} is damaged: it is no file")
     try:
         document: dict[str, Any] = json.loads(path.read_bytes())
         digest = document.pop(_DIGEST)

@@ -67,7 +67,7 @@ def _set_aside(paths: Iterable[Path], home: Path) -> None:
 
 def _artifacts(root: Path) -> Iterator[Problem]:
     for pointer in sorted(root.rglob("current")):
-        named = pointer.read_bytes().decode(errors="replace").strip()
+        named = pointer.read_bytes().decode(errors="replace").strip() if pointer.is_file() else "no version"
         for folder in sorted(path for path in pointer.parent.iterdir() if path.is_dir()):
             if FINISHED.fullmatch(folder.name):
                 with_it = (pointer,) if folder.name == named else ()

@@ -9,6 +9,7 @@ from conan_assets.artifacts import ArtifactStore, fingerprint
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.files import ArtifactError, atomic_path, remove_leftovers, temporary_path
 from conan_assets.integrity import seal, unseal
+from conan_assets.verification import verify
 
 
 def build(store: ArtifactStore, key: str, version: str, content: str = "x") -> None:
@@ -109,8 +110,22 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
+def replace_by_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_a_link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 @pytest.mark.parametrize("name", ["content", "manifest.json"])
-@pytest.mark.parametrize("harm", [damage, lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink])
+@pytest.mark.parametrize("harm", [damage, cut, Path.unlink, replace_by_a_folder, replace_by_a_link_to_itself])
 def test_a_damaged_output_is_never_read_and_set_aside_to_be_made_again(
     tmp_path: Path, name: str, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ):
@@ -126,6 +141,20 @@ def test_a_damaged_output_is_never_read_and_set_aside_to_be_made_again(
     assert (tmp_path / "damaged" / "assets" / "pairs" / "aa").is_dir()
     build(store, "pairs", "aa", "a text that was written")
     assert store.reusable("pairs", "aa") == store.current("pairs")
+
+
+@pytest.mark.parametrize("harm", [replace_by_a_folder, replace_by_a_link_to_itself, Path.unlink])
+def test_a_pointer_that_is_no_file_is_written_again(tmp_path: Path, harm: Callable[[Path], None]):
+    store = ArtifactStore(tmp_path / "assets")
+    build(store, "pairs", "aa")
+    harm(tmp_path / "assets" / "pairs" / "current")
+    assert [problem.message for problem in verify(tmp_path)] == [] or harm is replace_by_a_folder
+    with pytest.raises(ArtifactError, match="pairs has not been materialized"):
+        store.current("pairs")
+    artifact = store.reusable("pairs", "aa")
+    assert artifact is not None
+    store.select(artifact)
+    assert store.current("pairs") == artifact
 
 
 @pytest.mark.parametrize(
