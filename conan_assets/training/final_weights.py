@@ -1,5 +1,6 @@
 """The weights that a stage ends with: the mean of its last steps', or the best, where it stops early."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.texts import DOCUMENT, QUERY, TextNumbers
 
 CUTOFF = 10
-MEASUREMENTS = 10
+MEASUREMENTS = 5
 
 
 class WeightAverage:
@@ -62,7 +63,7 @@ class EarlyStop:
 
     def __init__(self, settings: EarlyStopSettings, samples: RetrievalSamples, steps: int) -> None:
         self.settings = settings
-        self.every_steps = settings.every_steps or max(1, steps // MEASUREMENTS)
+        self.every_steps = settings.every_steps or max(1, math.ceil(steps / MEASUREMENTS))
         self.samples = samples
         self.best = -1.0
         self.waited = 0

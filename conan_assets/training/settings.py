@@ -72,7 +72,7 @@ class EarlyStopSettings:
     every_steps: int | None = Field(
         default=None,
         ge=1,
-        description="Steps between two measurements, the last is measured too; null for a tenth of the stage.",
+        description="Steps between two measurements, the last is measured too; null for a fifth of the stage.",
     )
     patience: int = Field(
         default=3,
