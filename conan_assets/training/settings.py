@@ -206,7 +206,7 @@ class TrainingSettings:
     tokens_per_mini_batch: int | None = Field(
         default=None,
         ge=1,
-        description="Padded tokens that go through the model at once; null for 2,048 on a CPU and 32,768 on a GPU.",
+        description="Padded tokens that go through the model at once; null for 1,024 on a CPU and 32,768 on a GPU.",
     )
     tokens_in_memory: Annotated[int, Field(ge=0)] | Literal["auto", "all"] = Field(
         default="auto",

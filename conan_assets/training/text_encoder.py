@@ -15,7 +15,7 @@ from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
 from conan_assets.training.texts import Preparation, Text, count_tokens, split_into_mini_batches
 
-TOKENS_PER_MINI_BATCH = {"cpu": 2_048, "cuda": 32_768}
+TOKENS_PER_MINI_BATCH = {"cpu": 1_024, "cuda": 32_768}
 
 
 class EncodedTexts:
