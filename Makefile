@@ -13,7 +13,7 @@ LOOK := $(if $(filter-out demo,$(PROFILE)),CONAN_PROFILE=$(PROFILE) )$(if $(filt
 QUIET := PYTHONWARNINGS=ignore:Function,ignore:Parameter
 IN_PROCESS := {"execution": {"config": {"in_process": {}}}}
 
-.PHONY: demo test quick lint ui screenshots docs format
+.PHONY: demo init test quick lint ui screenshots docs format
 
 demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph and print the leaderboard
 	@$(BIN)/python -m conan_assets.settings
@@ -26,6 +26,9 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 	@echo "Reports:        $(CONAN_HOME)/assets/round_*/*_report"
 	@echo "The negatives:  $(LOOK)"
 	@echo "The graph:      $(UI)"
+
+init: $(INSTALLED) ## Write a profile for the documents in FOLDER; ARGS="--endpoint URL --model NAME"
+	@$(BIN)/python -m conan_assets init '$(FOLDER)' $(ARGS)
 
 test: $(INSTALLED) ## Run the tests, two files at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -1,5 +1,6 @@
-"""What a programme would cost, whether what it wrote is intact, what is in it, and which way of training helps.
+"""A profile for documents, what it would cost, whether what it wrote is intact, what is in it, which training helps.
 
+``python -m conan_assets init FOLDER`` writes a profile for a folder of documents;
 ``python -m conan_assets --estimate [PROFILE]`` prints what writing a profile's pairs would send and cost;
 ``python -m conan_assets verify [PROFILE]`` checks every file below its storage root;
 ``python -m conan_assets look ...`` shows what was mined for a query, what curation did to it, or what was found for it;
@@ -18,6 +19,7 @@ from conan_assets.files import ArtifactError
 from conan_assets.llm.journal import JournalError
 from conan_assets.look.command import main as look
 from conan_assets.look.home import LookError
+from conan_assets.profile_writer import main as set_up
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.settings import OpenAIGeneration
@@ -25,10 +27,12 @@ from conan_assets.verification import verify
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print an estimate, what is damaged or made in a home, or a comparison; exit with a message on failure."""
+    """Write a profile, print an estimate, what is damaged or made in a home, or a comparison; exit on failure."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments[:1] == ["compare"]:
+        if arguments[:1] == ["init"]:
+            set_up(arguments[1:])
+        elif arguments[:1] == ["compare"]:
             compare(arguments[1:])
         elif arguments[:1] == ["look"]:
             look(arguments[1:])
@@ -78,7 +82,7 @@ def _print_estimate(settings: Settings) -> None:
         return
     loaded = [load_source(name, source) for name, source in settings.sources.items()]
     corpus, pairs = (pl.concat(tables) for tables in zip(*loaded, strict=True))
-    estimate = estimate_generation(generation, corpus, pairs, settings.home / "journal")
+    estimate = estimate_generation(generation, corpus, pairs, settings.home / "journal", settings.documents)
     width = max(map(len, estimate))
     for name, value in estimate.items():
         print(f"{name.replace('_', ' '):{width}}  {value if isinstance(value, str) else format(value, ',')}")

@@ -64,7 +64,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     checks = [asset for asset in assets if isinstance(asset, dg.AssetChecksDefinition)]
     rounds = [asset for asset in assets if not isinstance(asset, dg.AssetChecksDefinition)]
     return dg.Definitions(
-        assets=describe(automate([*rounds, *build_release_assets(settings, checks)]), settings.catalogue),
+        assets=describe(automate([*rounds, *build_release_assets(settings, checks)], settings), settings.catalogue),
         asset_checks=checks,
         jobs=[train_job],
         schedules=[build_schedule(settings)],

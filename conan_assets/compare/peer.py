@@ -12,6 +12,7 @@ import polars as pl
 from conan_assets.artifacts import ArtifactStore, fingerprint
 from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import DOCUMENT_TEXT
+from conan_assets.defs.corpus import judged_key
 from conan_assets.files import atomic_path
 from conan_assets.settings import Settings, SettingsError
 
@@ -33,7 +34,7 @@ def train_sentence_transformers(settings: Settings) -> tuple[Path, float]:
 
     home = settings.home.expanduser().absolute()
     assets = ArtifactStore(home / "assets")
-    tables = [assets.current(name) for name in ("raw_corpus", "raw_pairs", "training_pairs")]
+    tables = [assets.current(name) for name in ("raw_corpus", judged_key(settings).to_user_string(), "training_pairs")]
     corpus, raw_pairs, pairs = (pl.read_parquet(table.path / TABLE) for table in tables)
     recipe = (settings.base_model, settings.training, settings.suites, *(table.content for table in tables))
     folder = home / "sentence_transformers" / fingerprint(*recipe)

@@ -66,7 +66,7 @@ def find_table(folder: AnyPath, name: str, suffixes: tuple[str, ...]) -> AnyPath
     TableError
         There is more than one, or none but one of another format.
     """
-    with _naming(folder):
+    with naming(folder):
         found = [path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()]
         other = [] if found else [found for found in _tables_in(folder) if found.lower().startswith(f"{name}.")]
     if other:
@@ -82,7 +82,7 @@ def find_table(folder: AnyPath, name: str, suffixes: tuple[str, ...]) -> AnyPath
 
 def tell_unread(folder: AnyPath, names: Iterable[str]) -> None:
     """Log which tables of ``folder`` are read by nobody, as they have other ``names``."""
-    with _naming(folder):
+    with naming(folder):
         unread = sorted(file for file in _tables_in(folder) if file.split(".")[0] not in names)
     if unread:
         logger.warning(
@@ -101,7 +101,7 @@ def _tables_in(folder: AnyPath) -> list[str]:
 @contextlib.contextmanager
 def opened(path: AnyPath) -> Iterator[BinaryIO]:
     """Yield a file to read, a remote one fetched whole; raise TableError where that is not possible."""
-    with _naming(path):
+    with naming(path):
         file = path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes())
     with file:
         yield file
@@ -111,12 +111,12 @@ def fingerprint_content(path: AnyPath, digest: Digest) -> str:
     """Return a fingerprint of a file: the ``digest`` of its bytes, or of what a remote store says of its version."""
     if isinstance(path, Path):
         return digest(path)
-    with _naming(path):
+    with naming(path):
         return f"{path.fs.checksum(path.path):x}"
 
 
 @contextlib.contextmanager
-def _naming(path: AnyPath) -> Iterator[None]:
+def naming(path: AnyPath) -> Iterator[None]:
     """Turn whatever a file system raises about ``path`` into a TableError: each has exceptions of its own."""
     try:
         yield

@@ -216,8 +216,46 @@ class HubClassificationSource(_HubTables):
     kind: Literal["hub_classification"] = Field(description="A Hugging Face dataset of labelled texts.")
 
 
+class DocumentsSource(_Source):
+    """Documents without queries: files cut into passages, of which whole groups are held out for dev and test.
+
+    ``.txt``, ``.md``, ``.html`` and ``.rst``; ``.pdf``, ``.docx`` and ``.pptx`` with the extra ``documents``; tables of
+    long texts (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
+    """
+
+    kind: Literal["documents"] = Field(description="Documents without queries, which are written for them.")
+    path: Location = Field(
+        description="A folder, a file or a glob (docs/**/*.html): a path, or a URL that fsspec opens (s3://, ...)."
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="What a table of documents calls a column, by the name here."
+    )
+    passage_chars: int = Field(
+        default=1_000, ge=50, le=100_000, description="Longest passage, in characters; 350 suits Chinese."
+    )
+    overlap_chars: int = Field(
+        default=0, ge=0, description="Characters at the end of a passage that the next one repeats at most."
+    )
+    min_passage_chars: int = Field(default=40, ge=1, description="Shorter passages are left out, headings aside.")
+    dev_percent: float = Field(
+        default=10, gt=0, le=45, description="Share of the document groups whose questions choose the checkpoint."
+    )
+    test_percent: float = Field(
+        default=15, gt=0, le=45, description="Share of the document groups whose questions are the test."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "DocumentsSource":
+        if self.overlap_chars >= self.passage_chars:
+            raise ValueError(f"overlap_chars {self.overlap_chars} must stay below passage_chars {self.passage_chars}")
+        if self.max_train_queries is not None:
+            raise ValueError("max_train_queries counts queries that a source has; generation.max_pairs says how many")
+        return self
+
+
 SourceSettings = Annotated[
     PythonDocsSource
+    | DocumentsSource
     | BeirSource
     | HubSource
     | PairsSource

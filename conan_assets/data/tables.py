@@ -90,6 +90,39 @@ PAIRS = Table(
 """One row a judged pair. A retrieval pair names its document by ``doc_id``, or holds a ``text`` outside the corpus;
 an STS pair holds the second sentence in ``text``; a classification pair holds the label there."""
 
+WRITTEN_PAIRS_VERSION = 1
+"""Raise it with the columns of WRITTEN_PAIRS."""
+
+WRITTEN_PAIRS = Table(
+    name="written pairs",
+    columns={
+        **PAIRS.columns,
+        "passage_id": pl.String,
+        "document_group": pl.String,
+        "generator": pl.String,
+        "asked_for": pl.String,
+        "answer_key": pl.String,
+        "rank": pl.Int64,
+        "teacher_score": pl.Float32,
+        "grade": pl.Float32,
+    },
+    required=(*PAIRS.required, "passage_id", "generator"),
+    key=PAIRS.key,
+    choices=PAIRS.choices,
+    descriptions={
+        **PAIRS.descriptions,
+        "passage_id": "The passage that it was written from, in the corpus.",
+        "document_group": "One of the documents that say the same as the passage's; all of them are in one split.",
+        "generator": "What wrote it: the model, or extractive.",
+        "asked_for": "The template of its prompt, and the persona, kind and length that were drawn for it.",
+        "answer_key": "The answer's key in the journal: a fingerprint of prompt, model and parameters.",
+        "rank": "Where the gates' teacher finds the passage for the query, from 1.",
+        "teacher_score": "The cosine that the gates' teacher gives the two texts.",
+        "grade": "The lowest of the model's grades for the query, from 1 to 5.",
+    },
+)
+"""A pair that was written, and how it came to be; WRITTEN_PAIRS has the columns of PAIRS first."""
+
 CANDIDATES = Table(
     name="candidates",
     columns={
@@ -146,7 +179,9 @@ QUERY_DROPPED = "query_dropped_for_shortage"
 
 def describe_columns(columns: Sequence[str]) -> dict[str, str]:
     """Return what stands in each of ``columns``, which are those of a table here and more."""
-    held = [table for table in (CORPUS, PAIRS, CANDIDATES, NEGATIVES) if set(table.columns) <= set(columns)]
+    held = [
+        table for table in (CORPUS, PAIRS, WRITTEN_PAIRS, CANDIDATES, NEGATIVES) if set(table.columns) <= set(columns)
+    ]
     if not held:
         return {}
     scores = {name: f"Score under the teacher {name.removesuffix('_score')}." for name in columns if "_score" in name}

@@ -10,12 +10,13 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 
 from conan_assets.artifacts import Artifact, fingerprint
 from conan_assets.defs.checkpoints import round_key
-from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, source_fingerprints
+from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, judged_key, source_fingerprints
 from conan_assets.defs.dagster_internals import SerializableErrorInfo
 from conan_assets.defs.storage import Storage
 from conan_assets.files import ArtifactError
@@ -31,13 +32,6 @@ SENSOR_SECONDS = 15 * 60
 FRESH_RELEASE = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=15), fail_window=timedelta(days=35))
 """Two missed weeks are worth a look, a month without a release is a fault, whether or not a source changed."""
 
-FOLLOW_UPSTREAM = (
-    dg.AutomationCondition.eager()
-    .ignore(dg.AssetSelection.assets(CORPUS_KEY, PAIRS_KEY))
-    .with_label("follows the checkpoint that it is made from")
-)
-"""Sources that were read again call for training, not for scores of the old checkpoints on them."""
-
 train_job = dg.define_asset_job(
     "train_job",
     selection=dg.AssetSelection.all(),
@@ -45,16 +39,22 @@ train_job = dg.define_asset_job(
 )
 
 
-def automate(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+def automate(assets: Sequence[dg.AssetsDefinition], settings: Settings) -> list[dg.AssetsDefinition]:
     """Return the assets with what is expected of them over time: a fresh release, reports of every checkpoint."""
-    return list(dg.map_asset_specs(_automate, assets))
+    return list(
+        dg.map_asset_specs(
+            partial(_automate, tables=dg.AssetSelection.assets(CORPUS_KEY, judged_key(settings))), assets
+        )
+    )
 
 
-def _automate(spec: dg.AssetSpec) -> dg.AssetSpec:
+def _automate(spec: dg.AssetSpec, tables: dg.AssetSelection) -> dg.AssetSpec:
     if spec.key == RELEASE_KEY:
         return spec.replace_attributes(freshness_policy=FRESH_RELEASE)
     if spec.key.path[-1].endswith("_report") or spec.key == dg.AssetKey("leaderboard"):
-        return spec.replace_attributes(automation_condition=FOLLOW_UPSTREAM)
+        # Sources that were read again call for training, not for scores of the old checkpoints on them.
+        follow = dg.AutomationCondition.eager().ignore(tables).with_label("follows the checkpoint that it is made from")
+        return spec.replace_attributes(automation_condition=follow)
     return spec
 
 

@@ -11,8 +11,9 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
-from conan_assets.data.tables import DOCUMENT_TEXT
+from conan_assets.data.tables import DOCUMENT_TEXT, PAIRS
 from conan_assets.data.training_files import TRAINING_FILES_VERSION, judgements_of, write_training_files
+from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.launchers import Launcher
 from conan_assets.defs.limits import retried
@@ -65,6 +66,7 @@ def build_pretrained(settings: Settings, pretraining: TrainingSettings) -> dg.As
 
     @dg.asset(
         key=round_key(0, "checkpoint"),
+        ins={"raw_pairs": dg.AssetIn(judged_key(settings))},
         group_name="round_0",
         kinds={"pytorch"},
         code_version=code_version(
@@ -113,7 +115,10 @@ def build_checkpoint(settings: Settings, number: int) -> dg.AssetsDefinition:
     """Return the checkpoint of round ``number`` (from 1)."""
     start = round_key(0 if settings.start_from == "base_model" else number - 1, "checkpoint")
     stages = stages_of(settings, number)
-    inputs = {"hard_negatives": dg.AssetIn(round_key(number, "hard_negatives"))}
+    inputs = {
+        "hard_negatives": dg.AssetIn(round_key(number, "hard_negatives")),
+        "raw_pairs": dg.AssetIn(judged_key(settings)),
+    }
     if settings.distillation_teacher is not None:
         inputs["teacher_scores"] = dg.AssetIn(teacher_key(settings.distillation_teacher))
 
@@ -207,7 +212,7 @@ def _dev_pairs(
     if all(stage.early_stop is None for stage in stages):
         return None
     suite = settings.all_suites[settings.dev_metric.suite]
-    pairs = raw_pairs.filter(pl.col("task") == "retrieval")
+    pairs = raw_pairs.filter(pl.col("task") == "retrieval").select(*PAIRS.columns)
     if isinstance(suite, LocalSuite):
         pairs = pairs.filter(pl.col("split") == settings.dev_metric.split, pl.col("dataset") == suite.dataset)
     else:

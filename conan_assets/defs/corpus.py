@@ -1,6 +1,7 @@
 """Stage 1, the raw data: `raw_corpus` and `raw_pairs` from every source of the programme."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -12,7 +13,7 @@ import polars as pl
 from conan_assets.cleaning import TABLE
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks, write_blocks
 from conan_assets.data.digests import remembered_digests
-from conan_assets.data.sources import SOURCES_VERSION, load_source, source_fingerprint
+from conan_assets.data.sources import SOURCES_VERSION, read_source, source_fingerprint
 from conan_assets.data.tables import CORPUS, PAIRS, Table
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
@@ -24,13 +25,24 @@ from conan_assets.settings.inputs import check_data
 
 CORPUS_KEY = dg.AssetKey("raw_corpus")
 PAIRS_KEY = dg.AssetKey("raw_pairs")
+JUDGED_KEY = dg.AssetKey("judged_pairs")
 DIGESTS = "source_digests.json"
+READING = "reading.json"
+"""What there is to say about the reading of the sources, beside the tables that were read."""
 
 
 def source_fingerprints(settings: Settings, storage: Storage) -> dict[str, str]:
     """Return the fingerprint of every source as it is now, by name; local files are read if they have changed."""
     with without_credentials(), remembered_digests(storage.root / DIGESTS) as digest:
         return {name: source_fingerprint(name, source, digest) for name, source in settings.sources.items()}
+
+
+def judged_key(settings: Settings) -> dg.AssetKey:
+    """Return the asset of all pairs that models are judged by and mined with.
+
+    It is `raw_pairs`, or `judged_pairs` where a source has no queries and those of dev and test are written for it.
+    """
+    return JUDGED_KEY if settings.documents else PAIRS_KEY
 
 
 def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -61,7 +73,8 @@ def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
             def build_corpus(directory: Path) -> Report:
                 corpus = _join(load(), settings, CORPUS, directory)
-                return {"documents_by_dataset": _count(corpus, "dataset"), **made_from}
+                read = json.loads((load() / READING).read_text(encoding="utf-8"))
+                return {"documents_by_dataset": _count(corpus, "dataset"), **read, **made_from}
 
             def build_pairs(directory: Path) -> Report:
                 pairs = _join(load(), settings, PAIRS, directory)
@@ -87,9 +100,14 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
 
 def _read_sources(settings: Settings, folder: Path) -> Path:
     """Read the sources one after the other into files of ``folder``, so that memory holds one of them at a time."""
+    reading: dict[str, list[object]] = {}
     for name, source in settings.sources.items():
-        for table, frame in zip((CORPUS, PAIRS), load_source(name, source), strict=True):
+        corpus, pairs, report = read_source(name, source)
+        for table, frame in ((CORPUS, corpus), (PAIRS, pairs)):
             frame.write_parquet(folder / f"{name}.{table.name}", row_group_size=BLOCK_ROWS)
+        for about, rows in report.items():
+            reading.setdefault(about, []).extend(rows)
+    (folder / READING).write_text(json.dumps(reading), encoding="utf-8")
     return folder
 
 

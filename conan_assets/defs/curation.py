@@ -9,7 +9,9 @@ import polars as pl
 
 from conan_assets.cleaning import TABLE
 from conan_assets.data.curation import CURATION_VERSION, TeacherFloor, curate
+from conan_assets.data.tables import PAIRS
 from conan_assets.data.text import cleaned, text_key
+from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
@@ -31,6 +33,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
     scored = settings.curation.teacher_score
 
     @dg.asset(
+        ins={"raw_pairs": dg.AssetIn(judged_key(settings))},
         group_name="data",
         kinds={"polars"},
         code_version=code_version(curation=CURATION_VERSION, encoding=ENCODING_VERSION),
@@ -53,8 +56,8 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         def build(directory: Path) -> Report:
             scores = None if scored is None else _Cosines(scored, storage)
             report = curate(
-                raw_pairs,
-                prompt_response_pairs,
+                raw_pairs.select(*PAIRS.columns),
+                prompt_response_pairs.filter(pl.col("split") == "train").select(*PAIRS.columns),
                 raw_corpus,
                 _evaluation_queries(settings, raw_pairs),
                 settings.curation,
@@ -81,7 +84,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
 def _check_leaks(settings: Settings, training_pairs: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=training_pairs,
-        additional_ins={"raw_pairs": dg.AssetIn("raw_pairs")},
+        additional_ins={"raw_pairs": dg.AssetIn(judged_key(settings))},
         blocking=True,
         description="No query of an evaluation split is trained on, nor as a sentence of a graded pair.",
     )

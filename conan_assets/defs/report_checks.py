@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.cleaning import EVALUATIONS, RELEASES
-from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY
+from conan_assets.defs.corpus import CORPUS_KEY, judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
 from conan_assets.defs.release import choice_of
@@ -133,7 +133,7 @@ def _score_again(settings: Settings, storage: Storage, release: Path) -> "Scores
     )
     name = settings.dev_metric.suite
     suites = {name: settings.all_suites[name]}
-    corpus, pairs = (storage.table(key).collect() for key in (CORPUS_KEY, PAIRS_KEY))
+    corpus, pairs = (storage.table(key).collect() for key in (CORPUS_KEY, judged_key(settings)))
     with tempfile.TemporaryDirectory() as folder:
         report = evaluate_encoder(
             encoder, storage.embeddings, suites, corpus, pairs, Path(folder), storage.root / EVALUATIONS

@@ -9,6 +9,7 @@ import polars as pl
 
 from conan_assets.cleaning import EVALUATIONS
 from conan_assets.defs.checkpoints import SCRATCH_NOTE, base_model_of, checkpoint_encoder, round_key
+from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
@@ -55,6 +56,7 @@ def _build_report(
 
     @dg.asset(
         key=key,
+        ins={"raw_pairs": dg.AssetIn(judged_key(settings))},
         deps=[checkpoint, *earlier],
         group_name=f"round_{number}",
         kinds={"mteb"},

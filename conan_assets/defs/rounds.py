@@ -9,6 +9,7 @@ import polars as pl
 from conan_assets.artifacts import Artifact
 from conan_assets.data.training_files import judgements_of
 from conan_assets.defs.checkpoints import build_checkpoint, checkpoint_encoder, round_key
+from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
 from conan_assets.defs.negatives_checks import check_negatives
@@ -34,6 +35,7 @@ def build_round(settings: Settings, number: int) -> list[dg.AssetsDefinition | d
 def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinition:
     student = round_key(number - 1, "checkpoint")
     tables = {f"teacher_{name}": dg.AssetIn(teacher_key(name)) for name in settings.mining.teachers_used}
+    tables["raw_pairs"] = dg.AssetIn(judged_key(settings))
     if number > 1:
         tables["previous_negatives"] = dg.AssetIn(round_key(number - 1, "hard_negatives"))
 

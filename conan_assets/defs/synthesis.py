@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from conan_assets.data.sources import SOURCES_VERSION
+from conan_assets.data.tables import PAIRS, WRITTEN_PAIRS_VERSION
+from conan_assets.defs.corpus import JUDGED_KEY
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
@@ -28,7 +31,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     @dg.asset(
         group_name="data",
         kinds={"polars", *(["openai"] if isinstance(settings.generation, OpenAIGeneration) else [])},
-        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION),
+        code_version=code_version(encoding=ENCODING_VERSION, search=SEARCH_VERSION, columns=WRITTEN_PAIRS_VERSION),
     )
     @retried
     @(on_the_gpu if gate is not None and needs_gpu(gate) else unlimited)
@@ -46,6 +49,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 storage.root / "journal",
                 languages,
                 _open_gate(gate, storage) if gate is not None else None,
+                settings.documents,
             )
             write_table(pairs, directory)
             return report
@@ -54,10 +58,40 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             "generation": generation_recipe(settings.generation),
             "languages": languages,
             "gate": gate and teacher_recipe(gate),
+            **({"documents": settings.documents} if settings.documents else {}),
         }
         return reuse_or_build(context, storage, recipe, build)
 
-    return [prompt_response_pairs]
+    return [prompt_response_pairs, *([_build_judged_pairs()] if settings.documents else [])]
+
+
+def _build_judged_pairs() -> dg.AssetsDefinition:
+    @dg.asset(key=JUDGED_KEY, group_name="data", kinds={"polars"}, code_version=code_version(sources=SOURCES_VERSION))
+    @retried
+    def judged_pairs(
+        context: dg.AssetExecutionContext,
+        storage: Storage,
+        raw_pairs: pl.LazyFrame,
+        prompt_response_pairs: pl.LazyFrame,
+    ) -> dg.MaterializeResult[None]:
+        """Put the questions that are written for dev and test beside the judged pairs of sources that have queries."""
+
+        def build(directory: Path) -> Report:
+            written = prompt_response_pairs.filter(pl.col("split") != "train")
+            columns = list(PAIRS.columns)
+            judged = pl.concat(
+                [
+                    raw_pairs.select(*columns, written_by=pl.lit(None, pl.String)),
+                    written.select(*columns, written_by="generator"),
+                ]
+            ).collect()
+            write_table(judged, directory)
+            counts = judged.group_by("dataset", "split", "written_by").len("pairs")
+            return {"pairs_by_split": counts.sort("dataset", "split").to_dicts()}
+
+        return reuse_or_build(context, storage, {}, build)
+
+    return judged_pairs
 
 
 def _gate_teacher(settings: Settings) -> TeacherSettings | None:

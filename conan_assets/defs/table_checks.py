@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 import dagster as dg
 import polars as pl
 
-from conan_assets.data.tables import CANDIDATES, CORPUS, PAIRS, Table, TableError, check_table
-from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY
+from conan_assets.data.tables import CANDIDATES, CORPUS, PAIRS, WRITTEN_PAIRS, Table, TableError, check_table
+from conan_assets.defs.corpus import CORPUS_KEY, JUDGED_KEY, PAIRS_KEY
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.settings import Settings
@@ -35,9 +35,15 @@ def build_table_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ),
         check_asset(
             WRITTEN_KEY,
-            {"schema": has_schema(PAIRS), "documents_exist": _documents_exist, "only_for_training": _only_for_training},
+            {
+                "schema": has_schema(WRITTEN_PAIRS),
+                "documents_exist": _documents_exist,
+                "only_for_training": _only_for_training(settings),
+                **({"splits_apart": _splits_apart} if settings.documents else {}),
+            },
             [CORPUS_KEY],
         ),
+        *([check_asset(JUDGED_KEY, {"schema": has_schema(PAIRS)})] if settings.documents else []),
         check_asset(TRAINING_KEY, {"schema": has_schema(PAIRS), "not_empty": _has_rows}),
         *(
             check_asset(
@@ -102,10 +108,34 @@ def _same_sources(storage: Storage, key: dg.AssetKey) -> Finding:
     return here == there, {"way_out": "materialize raw_corpus and raw_pairs together"}
 
 
-def _only_for_training(storage: Storage, key: dg.AssetKey) -> Finding:
-    """Find no written pair in a split that models are evaluated on."""
-    wrong = _count(storage.table(key).filter(pl.col("split") != "train"))
-    return wrong == 0, {"pairs_of_other_splits": wrong}
+def _only_for_training(settings: Settings) -> Look:
+    def look(storage: Storage, key: dg.AssetKey) -> Finding:
+        """Find no written pair in a split that models are evaluated on, but of sources that have documents alone."""
+        queried = pl.col("dataset").is_in(list(settings.documents)).not_()
+        wrong = _count(storage.table(key).filter(pl.col("split") != "train", queried))
+        return wrong == 0, {"pairs_of_other_splits": wrong}
+
+    return look
+
+
+def _splits_apart(storage: Storage, key: dg.AssetKey) -> Finding:
+    """Find no held-out question about a passage, a near-equal one or a group of documents that is trained on."""
+    from conan_assets.data.document_groups import near_between
+
+    pairs = storage.table(key).drop_nulls("document_group").collect()
+    texts = storage.table(CORPUS_KEY).select("doc_id", passage="text").collect()
+    train, held_out = (
+        pairs.filter((pl.col("split") == "train") == trains).join(texts, on="doc_id") for trains in (True, False)
+    )
+    group = pl.struct("dataset", "document_group")
+    splits = pairs.group_by(group).agg(pl.col("split").n_unique())
+    near, _ = near_between(train["passage"].unique(), held_out["passage"].unique())
+    seen = {
+        "passages_in_both": held_out.join(train, on="doc_id", how="semi").height,
+        "near_equal_passages": len(near),
+        "document_groups_in_several_splits": splits.filter(pl.col("split") > 1).height,
+    }
+    return not any(seen.values()), seen
 
 
 def _covers(storage: Storage, key: dg.AssetKey) -> Finding:

@@ -71,6 +71,9 @@ def leaderboard_rows(
             "best": choice is not None and (entry.round, entry.model) == (choice.best.round, choice.best.model),
             "checkpoint_fingerprint": entry.report.checkpoint_fingerprint,
             **asdict(row),
+            "written_by": next(
+                (d.written_by for d in entry.report.data if d.suite == row.suite and d.written_by), None
+            ),
             "seconds": entry.report.seconds,
             "texts_encoded": entry.report.texts_encoded,
             "llm_tokens": _tokens_until(entry.round, rounds, costs),

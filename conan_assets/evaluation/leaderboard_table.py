@@ -12,6 +12,7 @@ NONE = "–"
 PLACE = ("task", "split", "metric")
 INTERVALS = "Points, with the 95 % bootstrap interval over queries where there are queries."
 PUBLISHED = "Published lines were not measured here. A mean is given only where every task that belongs to it has run."
+WRITTEN = "Its questions were written about the documents: the figures compare models, and are no human judgements."
 CUT = "Points of vectors cut to their first components, of length 1 again; whole vectors are above."
 PAIRED = "Points; paired by query, which tells more than two intervals side by side. * marks what is beyond chance."
 
@@ -77,7 +78,13 @@ def _suite(entries: Sequence[LeaderboardEntry], suite: str) -> Section:
     ]
     places = dict.fromkeys(place for rows in scores for place in rows)
     lines = [[*place, *(_score(rows.get(place)) for rows in scores)] for place in places]
-    return Section(suite, [[*PLACE, *(entry.model for entry in entries)], *lines], INTERVALS)
+    writers = sorted(
+        {data.written_by for e in entries for data in e.report.data if data.suite == suite and data.written_by}
+    )
+    title, note = suite, INTERVALS
+    if writers:
+        title, note = f"{suite} (written by {', '.join(writers)})", f"{INTERVALS} {WRITTEN}"
+    return Section(title, [[*PLACE, *(entry.model for entry in entries)], *lines], note)
 
 
 def _place(row: Measure) -> tuple[str, ...]:

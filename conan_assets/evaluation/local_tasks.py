@@ -48,6 +48,14 @@ def judged_pairs(suite_name: str, suite: LocalSuite, pairs: pl.DataFrame) -> pl.
     return judged.filter(pl.col("split").is_in(suite.splits))
 
 
+def written_by(suite: LocalSuite, pairs: pl.DataFrame) -> str | None:
+    """Return what wrote the questions of a suite's splits, None where people asked them: the column ``written_by``."""
+    if "written_by" not in pairs.columns:
+        return None
+    asked = pairs.filter(pl.col("dataset") == suite.dataset, pl.col("split").is_in(suite.splits))
+    return ", ".join(asked["written_by"].drop_nulls().unique().sort()) or None
+
+
 def local_task(suite_name: str, suite: LocalSuite, corpus: pl.DataFrame, pairs: pl.DataFrame) -> AbsTaskRetrieval:
     """Return the mteb task of a local suite; the revision of its data is a hash of all texts and judgements."""
     documents = corpus.filter(pl.col("dataset") == suite.dataset).select("doc_id", "title", "text").sort("doc_id")

@@ -178,6 +178,9 @@ def _score_table(best: LeaderboardEntry) -> str:
         interval = "" if row.low is None or row.high is None else f"{100 * row.low:.2f} to {100 * row.high:.2f}"
         place = " | ".join((row.suite, row.label, row.split, row.metric))
         lines.append(f"| {place} | {100 * row.value:.2f} | {interval} |")
+    written = sorted({f"`{data.suite}` by {data.written_by}" for data in best.report.data if data.written_by})
+    if written:
+        lines += ["", f"Questions written by a model, not by people: {', '.join(written)}."]
     return "\n".join(lines)
 
 

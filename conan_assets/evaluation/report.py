@@ -14,7 +14,7 @@ from conan_assets.evaluation.settings import EvaluationError
 
 EVALUATION_VERSION = 8
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
-LEADERBOARD_VERSION = 4
+LEADERBOARD_VERSION = 5
 RELEASE_VERSION = 4
 """Raise them when the same reports give another leaderboard, the same checkpoint another release."""
 
@@ -155,7 +155,10 @@ class TaskNotRun:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """Which data a task was scored on, and what it took when it ran: seconds, texts that had to be encoded."""
+    """Which data a task was scored on, and what it took when it ran: seconds, texts that had to be encoded.
+
+    ``written_by`` names what wrote its questions: such figures are no human judgements.
+    """
 
     suite: str
     task: str
@@ -163,6 +166,7 @@ class TaskData:
     revision: str
     seconds: float
     texts_encoded: int
+    written_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

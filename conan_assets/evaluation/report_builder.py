@@ -53,6 +53,7 @@ class ReportBuilder:
                 revision=finished.result.dataset_revision,
                 seconds=round(finished.cost.seconds, 2),
                 texts_encoded=finished.cost.texts_encoded,
+                written_by=part.written_by,
             )
         )
 

@@ -14,7 +14,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.data.files import locate
 from conan_assets.evaluation.conventions import ADDED_TO_CMTEB_31, CMTEB_31, CMTEB_35
 from conan_assets.evaluation.folder_tasks import folder_task, search_task
-from conan_assets.evaluation.local_tasks import judged_pairs, local_task
+from conan_assets.evaluation.local_tasks import judged_pairs, local_task, written_by
 from conan_assets.evaluation.metrics import listed_by_split, reported_metrics
 from conan_assets.evaluation.offline import folder_fingerprint, read_from_folder
 from conan_assets.evaluation.settings import EvaluationError, FolderSuite, LocalSuite, MtebSuite, SuiteSettings
@@ -23,12 +23,13 @@ from conan_assets.progress import logger
 
 @dataclass(frozen=True)
 class SuiteTask:
-    """A task of a suite: its name in reports, and the larger task of which its score is a part, if any."""
+    """A task of a suite: its name in reports, the larger task of which its score is a part, who wrote its questions."""
 
     suite: str
     name: str
     task: AbsTask
     part_of: str | None = None
+    written_by: str | None = None
 
 
 def suite_tasks(suites: Mapping[str, SuiteSettings], corpus: pl.DataFrame, pairs: pl.DataFrame) -> list[SuiteTask]:
@@ -36,7 +37,8 @@ def suite_tasks(suites: Mapping[str, SuiteSettings], corpus: pl.DataFrame, pairs
     tasks: list[SuiteTask] = []
     for name, suite in suites.items():
         if isinstance(suite, LocalSuite):
-            tasks.append(SuiteTask(name, suite.dataset, local_task(name, suite, corpus, pairs)))
+            task = local_task(name, suite, corpus, pairs)
+            tasks.append(SuiteTask(name, suite.dataset, task, written_by=written_by(suite, pairs)))
         elif isinstance(suite, FolderSuite):
             make = search_task if suite.task in ("retrieval", "reranking") else folder_task
             tasks.append(SuiteTask(name, suite.path.name, make(name, suite)))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from conan_assets.data.settings import SourceSettings
+from conan_assets.data.settings import DocumentsSource, SourceSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import (
@@ -200,6 +200,15 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _documents_are_asked_about(self) -> "Settings":
+        for name in self.documents if isinstance(self.generation, NoGeneration) else ():
+            raise ValueError(
+                f"source {name!r} has documents and no queries: say in `generation` what writes them; kind 'openai' "
+                "asks a model, kind 'extractive' needs none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _starts_once(self) -> "Settings":
         if self.pretraining is not None and self.start_from == "released_model":
             raise ValueError("start_from released_model takes the place of pretraining: set pretraining to null")
@@ -258,6 +267,11 @@ class Settings(Section):
     def has_bm25_baseline(self) -> bool:
         """Whether reports score BM25, alone and together with each round's checkpoint."""
         return any(isinstance(teacher, BM25Teacher) for teacher in self.baseline_teachers.values())
+
+    @property
+    def documents(self) -> dict[str, DocumentsSource]:
+        """The sources without queries of their own, by name."""
+        return {name: source for name, source in self.sources.items() if isinstance(source, DocumentsSource)}
 
     @property
     def all_suites(self) -> dict[str, SuiteSettings]:

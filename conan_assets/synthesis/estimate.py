@@ -1,6 +1,6 @@
 """What a generation would send and cost, before anything is sent."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import islice
 from pathlib import Path
 from statistics import mean
@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from conan_assets.data.settings import DocumentsSource
 from conan_assets.llm.completions import Messages, estimate_tokens, journal_key
 from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
 from conan_assets.synthesis.grading import build_grading_prompt
-from conan_assets.synthesis.passages import Passage, choose_passages, passages_to_ask_about, prompt_about
+from conan_assets.synthesis.passages import NO_DOCUMENTS, Passage, choose_passages, passages_to_ask_about, prompt_about
 from conan_assets.synthesis.settings import OpenAIGeneration
 
 CHARS_PER_TOKEN = 4.0
@@ -23,7 +24,11 @@ FIRST_CHINESE_CHARACTER = "\u2e80"
 
 
 def estimate_generation(
-    settings: OpenAIGeneration, corpus: pl.DataFrame, pairs: pl.DataFrame, journal_folder: Path
+    settings: OpenAIGeneration,
+    corpus: pl.DataFrame,
+    pairs: pl.DataFrame,
+    journal_folder: Path,
+    documents: Mapping[str, DocumentsSource] = NO_DOCUMENTS,
 ) -> dict[str, Any]:
     """Return calls, tokens and cost of writing ``max_pairs`` pairs, if every first answer is valid; sends nothing.
 
@@ -31,7 +36,7 @@ def estimate_generation(
     long as the journal's so far. Grades are counted for what is not written yet. Prompts that the
     journal answers cost nothing. Prices of 0 give a cost of 0.
     """
-    passages = passages_to_ask_about(settings, choose_passages(corpus, pairs, settings.seed))
+    passages = passages_to_ask_about(settings, choose_passages(corpus, pairs, settings.seed, documents))
     needed = -(-settings.max_pairs // settings.pairs_per_passage)
     prompts = {passage: prompt_about(settings, passage) for passage in islice(passages, needed)}
     answers = AnswerJournal.answers_in(journal_folder / JOURNAL)
@@ -59,11 +64,17 @@ def estimate_generation(
 
 
 def _gradings(settings: OpenAIGeneration, passages: Collection[Passage]) -> list[Messages]:
-    """Return the prompts that ask for grades, without the questions that are not written yet."""
-    if settings.gates.min_grade is None:
-        return []
-    questions = [passage for passage in passages if passage.task == "question"]
-    return [build_grading_prompt(settings.prompt_language, passage.text, []) for passage in questions]
+    """Return the prompts that ask for grades, without the questions that are not written yet.
+
+    Other passages that may answer a held-out question are taken to be as long as its own.
+    """
+    gates, prompts = settings.gates, list[Messages]()
+    for passage in passages:
+        is_held_out = passage.split != "train"
+        if passage.task == "question" and (is_held_out or gates.min_grade is not None):
+            others = settings.pairs_per_passage * gates.other_positives if is_held_out else 0
+            prompts += [build_grading_prompt(settings.prompt_language, passage.text, [])] * (1 + others)
+    return prompts
 
 
 def _typical_tokens(messages: Messages) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.data.tables import PAIRS, check_table
+from conan_assets.data.tables import WRITTEN_PAIRS, check_table
 from conan_assets.synthesis.settings import ExtractiveGeneration
 
 logger = logging.getLogger("conan_assets")
@@ -28,21 +28,24 @@ def extract_pairs(settings: ExtractiveGeneration, passages: pl.DataFrame) -> tup
     settings
         Seed, number of pairs and the lengths of a usable sentence.
     passages
-        Columns ``doc_id``, ``dataset`` and ``text``, in the order to take them.
+        Columns ``doc_id``, ``dataset``, ``text``, ``group`` and ``split``, in the order to take them.
     """
     logger.warning("%s", NOTE)
     started = time.monotonic()
     rows: list[dict[str, Any]] = []
     without_sentence = 0
-    for doc_id, dataset, text in passages.select("doc_id", "dataset", "text").iter_rows():
+    for doc_id, dataset, text, group, split in passages.select(
+        "doc_id", "dataset", "text", "group", "split"
+    ).iter_rows():
         if len(rows) == settings.max_pairs:
             break
         sentences = usable_sentences(text, settings)
         if not sentences:
             without_sentence += 1
             continue
-        rows.append(_pair(doc_id, dataset, sentences[_draw(settings.seed, doc_id, len(sentences))]))
-    pairs = check_table(pl.DataFrame(rows, schema=dict(PAIRS.columns)), PAIRS, "extractive generator")
+        sentence = sentences[_draw(settings.seed, doc_id, len(sentences))]
+        rows.append({**_pair(doc_id, dataset, sentence), "split": split, "document_group": group})
+    pairs = check_table(pl.DataFrame(rows, schema=dict(WRITTEN_PAIRS.columns)), WRITTEN_PAIRS, "extractive generator")
     report = {
         "generator": "extractive",
         "note": NOTE,
@@ -77,10 +80,11 @@ def _pair(doc_id: str, dataset: str, sentence: str) -> dict[str, Any]:
         "task": "retrieval",
         "dataset": dataset,
         "origin": "extractive",
-        "split": "train",
         "query_id": f"{doc_id}|extractive",
         "query": sentence,
         "doc_id": doc_id,
         "text": None,
         "score": 1.0,
+        "passage_id": doc_id,
+        "generator": "extractive",
     }

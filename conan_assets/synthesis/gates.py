@@ -12,7 +12,9 @@ Every pair is looked at once, and the first gate that it fails is the reason it 
 6. ``low_grade``: the model that is asked for grades says that the passage does not answer the question, or that it
    is unclear or unnatural; a question that got no grades passes.
 
-Graded sentence pairs are meant to score low at times: only gates 2 and 3 judge them.
+Graded sentence pairs are meant to score low at times: only gates 2 and 3 judge them. Questions held out for dev and
+test are not judged by gates 4 and 5, for a test of what a teacher finds anyway would measure the teacher; they need
+better grades, and without any they go as ``not_graded``.
 """
 
 import logging
@@ -47,6 +49,7 @@ _CHINESE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 OPEN = pl.col("reason").is_null()
 IS_QUESTION = pl.col("doc_id").is_not_null()
 IS_RETRIEVAL = pl.col("task") == "retrieval"
+IS_HELD_OUT = pl.col("split") != "train"
 
 
 def apply_gates(
@@ -64,7 +67,7 @@ def apply_gates(
     settings
         Thresholds, and how many rejected pairs to show.
     written
-        PAIRS with ``passage_id``, the document that each was written from.
+        WRITTEN_PAIRS; those that are kept get their rank, score and grade.
     corpus
         CORPUS that the passages stand in, and that the round trip searches.
     languages
@@ -72,15 +75,12 @@ def apply_gates(
     teacher
         Searches for the round trip and scores; None leaves both gates out.
     grader
-        Grades the questions that are left; None leaves its gate out.
+        Grades the questions that are left; None leaves its gate out, which questions held out must pass.
     """
     started = time.monotonic()
     passages = corpus.select(passage_id="doc_id", passage=DOCUMENT_TEXT)
     judged = written.join(passages, on="passage_id", how="left", maintain_order="left").with_columns(
-        reason=pl.lit(None, pl.String),
-        rank=pl.lit(None, pl.Int64),
-        teacher_score=pl.lit(None, pl.Float32),
-        grade=pl.lit(None, pl.Float32),
+        reason=pl.lit(None, pl.String)
     )
     gates = ["quotes_passage", "other_language", "near_duplicate"]
     judged = _remove(judged, "quotes_passage", _quoting(judged))
@@ -89,13 +89,17 @@ def apply_gates(
     if teacher is not None:
         gates += ["not_retrieved", "low_teacher_score"]
         judged = _with_ranks(judged, corpus, teacher, settings.top_k)
-        judged = _remove(judged, "not_retrieved", judged["rank"] > settings.top_k)
+        judged = _remove(judged, "not_retrieved", judged["rank"] > settings.top_k, ~IS_HELD_OUT)
         judged = _with_scores(judged, teacher)
-        judged = _remove(judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score)
+        judged = _remove(
+            judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score, ~IS_HELD_OUT
+        )
     if grader is not None:
-        gates.append("low_grade")
-        judged = _with_grades(judged, grader)
-        judged = _remove(judged, "low_grade", judged["grade"] < settings.min_grade)
+        gates += ["low_grade", "not_graded"]
+        judged = _with_grades(judged, grader, settings)
+        judged = _remove(judged, "low_grade", judged["grade"] < settings.held_out_min_grade, IS_HELD_OUT)
+        judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or 0))
+        judged = _remove(judged, "not_graded", judged["grade"].is_null(), IS_HELD_OUT)
     report = _report(judged, gates, settings) | {"gates_seconds": round(time.monotonic() - started, 2)}
     logger.info("written pairs: %s of %s pass the gates", f"{report['pairs']:,}", f"{judged.height:,}")
     return judged.filter(OPEN).select(written.columns), report
@@ -108,9 +112,9 @@ def quotes(query: str, passage: str) -> bool:
     return width >= MIN_QUOTED_WIDTH and words in compare_by(passage)
 
 
-def _remove(judged: pl.DataFrame, reason: str, fails: pl.Series) -> pl.DataFrame:
-    """Set the reason of the rows that fail and have none so far; null passes."""
-    failed = OPEN & pl.lit(fails).fill_null(False)
+def _remove(judged: pl.DataFrame, reason: str, fails: pl.Series, looks_at: pl.Expr | bool = True) -> pl.DataFrame:
+    """Set the reason of the rows that a gate looks at, that fail and have none so far; null passes."""
+    failed = OPEN & looks_at & pl.lit(fails).fill_null(False)
     return judged.with_columns(reason=pl.when(failed).then(pl.lit(reason)).otherwise("reason"))
 
 
@@ -179,9 +183,9 @@ def _with_scores(judged: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
     return judged.with_columns(teacher_score=pl.Series(scores).fill_nan(None))
 
 
-def _with_grades(judged: pl.DataFrame, grader: Grader) -> pl.DataFrame:
-    """Fill in ``grade`` of the questions not removed so far."""
-    rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION)
+def _with_grades(judged: pl.DataFrame, grader: Grader, settings: Gates) -> pl.DataFrame:
+    """Fill in ``grade`` of the questions not removed so far; of those held out alone if no others need one."""
+    rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION, IS_HELD_OUT | (settings.min_grade is not None))
     grades = np.full(judged.height, np.nan, np.float32)
     grades[rows["row"].to_numpy()] = grader.lowest_grades(rows.select("passage_id", "passage", "query"))
     return judged.with_columns(grade=pl.Series(grades).fill_nan(None))

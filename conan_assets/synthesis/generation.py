@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from conan_assets.data.tables import PAIRS
+from conan_assets.data.document_groups import GROUPS_VERSION
+from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.llm import parsing
 from conan_assets.llm.client import Asker
 from conan_assets.llm.journal import JOURNAL, AnswerJournal
-from conan_assets.synthesis import extractive, gates, grading, passages, writing
+from conan_assets.synthesis import extractive, gates, grading, held_out, passages, writing
 from conan_assets.synthesis.grading import Grader
-from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration
+from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.synthesis.tasks import fingerprint_templates
 
 if TYPE_CHECKING:
@@ -26,13 +28,17 @@ def generation_recipe(settings: GenerationSettings) -> dict[str, Any]:
     if isinstance(settings, NoGeneration):
         return settings.recipe()
     if isinstance(settings, ExtractiveGeneration):
-        return settings.recipe() | {"versions": [passages.PASSAGES_VERSION, extractive.EXTRACTIVE_VERSION]}
+        return settings.recipe() | {
+            "versions": [passages.PASSAGES_VERSION, extractive.EXTRACTIVE_VERSION, GROUPS_VERSION]
+        }
     versions = [
         passages.PASSAGES_VERSION,
         writing.WRITING_VERSION,
         parsing.PARSING_VERSION,
         gates.GATES_VERSION,
         grading.GRADING_VERSION,
+        held_out.HELD_OUT_VERSION,
+        GROUPS_VERSION,
     ]
     return settings.recipe() | {"versions": versions, "templates": fingerprint_templates(settings.prompt_language)}
 
@@ -44,8 +50,9 @@ def generate_pairs(
     journal_folder: Path,
     languages: Mapping[str, str] | None = None,
     teacher: "GateTeacher | None" = None,
+    documents: Mapping[str, DocumentsSource] = passages.NO_DOCUMENTS,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return (pairs, report): PAIRS of the train split about passages of ``corpus``.
+    """Return (pairs, report): WRITTEN_PAIRS about passages of ``corpus``, of the train split but for ``documents``.
 
     Parameters
     ----------
@@ -61,6 +68,8 @@ def generate_pairs(
         ISO 639-1 code by dataset, of the datasets that name their language.
     teacher
         Searches for the passages that questions written by a model ask for; None leaves its gates out.
+    documents
+        The datasets without queries of their own, whose dev and test questions are written too.
 
     Raises
     ------
@@ -70,18 +79,47 @@ def generate_pairs(
         The journal is damaged or in use.
     """
     if isinstance(settings, NoGeneration):
-        return pl.DataFrame(schema=dict(PAIRS.columns)), {"generator": "none", "pairs": 0}
-    chosen = passages.choose_passages(corpus, pairs, settings.seed)
+        return pl.DataFrame(schema=dict(WRITTEN_PAIRS.columns)), {"generator": "none", "pairs": 0}
+    chosen = passages.choose_passages(corpus, pairs, settings.seed, documents)
     if isinstance(settings, ExtractiveGeneration):
-        return extractive.extract_pairs(settings, chosen)
+        kept, report = extractive.extract_pairs(settings, chosen)
+    else:
+        kept, report = _write(settings, corpus, chosen, journal_folder, languages or {}, teacher)
+    if not documents:
+        return kept, report
+    kept, near = held_out.without_near_training(kept, corpus)
+    return kept, report | {"pairs": kept.height, "near_a_training_passage": near, **held_out.counts(chosen, kept)}
+
+
+def _write(
+    settings: OpenAIGeneration,
+    corpus: pl.DataFrame,
+    chosen: pl.DataFrame,
+    journal_folder: Path,
+    languages: Mapping[str, str],
+    teacher: "GateTeacher | None",
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the pairs that a model wrote and that passed the gates, with the report of both."""
     with AnswerJournal(journal_folder / JOURNAL, settings.most_bytes_in_flight) as journal:
         written, report = writing.write_pairs(settings, chosen, journal)
     ask = Asker(settings, journal_folder, (report["prompt_tokens"], report["completion_tokens"]))
-    grader = Grader(settings, ask) if settings.gates.min_grade is not None else None
-    kept, gated = gates.apply_gates(settings.gates, written, corpus, languages or {}, teacher, grader)
-    kept = kept.select(*PAIRS.columns)
+    grades = settings.gates.min_grade is not None or (written["split"] != "train").any()
+    grader = Grader(settings, ask) if grades else None
+    kept, gated = gates.apply_gates(settings.gates, written, corpus, languages, teacher, grader)
+    if grader is not None:
+        kept, found = held_out.with_other_positives(settings.gates, kept, corpus, chosen, teacher, grader)
+        gated |= found
     shown = {
         "pairs_by_task": kept.group_by("task").len("pairs").sort("task").to_dicts(),
-        "example_pairs": kept.head(EXAMPLES).select("task", "query", "doc_id", "text", "score").to_dicts(),
+        "example_pairs": kept.head(EXAMPLES)
+        .select("task", "query", "doc_id", "text", "score", "split", "grade", "asked_for", "answer_key")
+        .to_dicts(),
+        "example_prompt": _example_prompt(settings, chosen),
     }
     return kept, report | gated | (ask.report() if grader is not None else {}) | shown
+
+
+def _example_prompt(settings: OpenAIGeneration, chosen: pl.DataFrame) -> str:
+    """Return the first prompt as it is sent; every other differs by its passage and by what ``asked_for`` says."""
+    first = passages.passages_to_ask_about(settings, chosen.head(1))
+    return "\n".join(passages.prompt_about(settings, passage)[0]["content"] for passage in first)

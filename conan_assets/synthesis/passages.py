@@ -1,26 +1,34 @@
 """Which passages a generator may write about, in an order that the seed decides, and what a model is asked of each."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import polars as pl
 
+from conan_assets.data.document_groups import split_passages
+from conan_assets.data.settings import DocumentsSource
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.llm.completions import Messages
 from conan_assets.synthesis.settings import OpenAIGeneration
-from conan_assets.synthesis.tasks import build_prompt
+from conan_assets.synthesis.tasks import build_prompt, draw
 
 PASSAGES_VERSION = 1
 """Raise it when other passages are chosen, or in another order."""
 
+NO_DOCUMENTS: Mapping[str, DocumentsSource] = MappingProxyType({})
 
-def choose_passages(corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Return (doc_id, dataset, text) of the passages that may be written about, in a seeded order.
 
-    Left out are the corpora of datasets that do not train, and every document that answers a dev or test query: a
-    question written from one would come close to the question it is judged by. A changed corpus leaves the order of
-    the passages that stayed as it was.
+def choose_passages(
+    corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int, documents: Mapping[str, DocumentsSource] = NO_DOCUMENTS
+) -> pl.DataFrame:
+    """Return (doc_id, dataset, text, group, split) of the passages that may be written about, in a seeded order.
+
+    Of a dataset with queries of its own, left out are the whole corpus if it does not train, and every document that
+    answers a dev or test query: a question written from one would come close to the question it is judged by. The
+    ``documents`` have no queries: theirs are written for every split, by groups of documents. A changed corpus leaves
+    the order of the passages that stayed as it was.
 
     Parameters
     ----------
@@ -30,40 +38,64 @@ def choose_passages(corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int) -> pl.
         PAIRS of every split.
     seed
         Decides the order.
+    documents
+        The datasets without queries of their own, and how many of their documents are held out.
     """
     trains = pairs.filter(pl.col("split") == "train").select("dataset").unique()
     answers_evaluation = (
         pairs.filter((pl.col("split") != "train") & (pl.col("score") > 0)).select("doc_id").drop_nulls()
     )
     usable = corpus.join(trains, on="dataset", how="semi").join(answers_evaluation, on="doc_id", how="anti")
-    order = [hashlib.sha256(f"{seed}:{doc_id}".encode()).digest() for doc_id in usable["doc_id"]]
+    usable = usable.select("doc_id", group=pl.lit(None, pl.String), split=pl.lit("train"))
+    split = [_of_documents(name, corpus, source) for name, source in documents.items()]
+    chosen = corpus.join(pl.concat([usable, *split]), on="doc_id", how="inner", maintain_order="left")
+    order = [hashlib.sha256(f"{seed}:{doc_id}".encode()).digest() for doc_id in chosen["doc_id"]]
     return (
-        usable.select("doc_id", "dataset", text=DOCUMENT_TEXT)
+        chosen.select("doc_id", "dataset", "group", "split", text=DOCUMENT_TEXT)
         .with_columns(order=pl.Series(order, dtype=pl.Binary))
         .sort("order")
         .drop("order")
     )
 
 
+def _of_documents(name: str, corpus: pl.DataFrame, source: DocumentsSource) -> pl.DataFrame:
+    """Return ``doc_id``, ``group`` and ``split`` of the passages to ask about, those to train on if the source does."""
+    split = split_passages(name, corpus, source).select("doc_id", "group", "split").drop_nulls("split")
+    return split if source.train else split.filter(pl.col("split") != "train")
+
+
 @dataclass(frozen=True)
 class Passage:
-    """What one prompt is about: its place in the order, the document, and the task."""
+    """What one prompt is about: its place in the order, the document, its split and group, and the task."""
 
     number: int
     doc_id: str
     dataset: str
     text: str
     task: str
+    split: str = "train"
+    group: str | None = None
 
 
 def passages_to_ask_about(settings: OpenAIGeneration, passages: pl.DataFrame) -> Iterator[Passage]:
-    """Yield what to write about, in order: the passages cut to length, the tasks in turn."""
-    for number, (doc_id, dataset, text) in enumerate(passages.select("doc_id", "dataset", "text").iter_rows()):
-        task = settings.tasks[number % len(settings.tasks)]
-        yield Passage(number, doc_id, dataset, text[: settings.max_passage_chars], task)
+    """Yield what to write about, in order: the passages cut to length, the tasks in turn, questions if held out."""
+    columns = ("doc_id", "dataset", "text", "split", "group")
+    for number, (doc_id, dataset, text, split, group) in enumerate(passages.select(columns).iter_rows()):
+        task = settings.tasks[number % len(settings.tasks)] if split == "train" else "question"
+        yield Passage(number, doc_id, dataset, text[: settings.max_passage_chars], task, split, group)
 
 
 def prompt_about(settings: OpenAIGeneration, passage: Passage) -> Messages:
     """Return the first prompt about a passage."""
-    seed = f"{settings.seed}:{passage.doc_id}"
+    seed = _seed_of(settings, passage)
     return build_prompt(passage.task, settings.prompt_language, passage.text, settings.pairs_per_passage, seed)
+
+
+def asked_for(settings: OpenAIGeneration, passage: Passage) -> str:
+    """Return what that prompt asks for: the name of its template, and what was drawn for it."""
+    drawn = draw(passage.task, settings.prompt_language, _seed_of(settings, passage))
+    return "; ".join([f"{settings.prompt_language}/{passage.task}", *drawn.values()])
+
+
+def _seed_of(settings: OpenAIGeneration, passage: Passage) -> str:
+    return f"{settings.seed}:{passage.doc_id}"

@@ -68,6 +68,20 @@ class Gates(Section):
         "passage, for being clear without it, and for sounding natural: one more call for each passage. Null asks for "
         "none.",
     )
+    held_out_min_grade: int = Field(
+        default=4,
+        ge=1,
+        le=5,
+        description="Least grade of a dev or test question, of sources whose questions are all written. These need no "
+        "round trip: a test of what the teacher finds anyway would measure the teacher.",
+    )
+    other_positives: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="Further passages that the teacher, or BM25 without one, finds for each dev and test question, and "
+        "that the model grades as answers: those it confirms are positives too. A call for each.",
+    )
     examples_per_reason: int = Field(default=3, ge=0, le=50, description="Rejected pairs of each reason in the report.")
 
 

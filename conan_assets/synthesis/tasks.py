@@ -100,10 +100,17 @@ def build_prompt(task: str, language: str, passage: str, pairs: int, seed: str) 
         task,
         passage=enclose(passage, "passage"),
         pairs=pairs,
-        persona=_choose(language, "personas", seed),
-        kind=_choose(language, f"{task}_kinds", seed),
-        length=_choose(language, "lengths", seed),
+        **draw(task, language, seed),
     )
+
+
+def draw(task: str, language: str, seed: str) -> dict[str, str]:
+    """Return what varies a prompt of ``task``: persona, kind and length."""
+    return {
+        "persona": _choose(language, "personas", seed),
+        "kind": _choose(language, f"{task}_kinds", seed),
+        "length": _choose(language, "lengths", seed),
+    }
 
 
 def fill_template(language: str, name: str, **parts: object) -> Messages:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.data.tables import PAIRS, check_table
+from conan_assets.data.tables import WRITTEN_PAIRS, check_table
 from conan_assets.llm.client import Client, run_in_order
 from conan_assets.llm.completions import Messages, journal_key
 from conan_assets.llm.endpoint import MAX_FAILURES_IN_A_ROW, CallError, EndpointError
@@ -18,7 +18,7 @@ from conan_assets.llm.journal import AnswerJournal, JournalError
 from conan_assets.llm.limits import BudgetSpentError
 from conan_assets.llm.parsing import AnswerError
 from conan_assets.progress import Progress
-from conan_assets.synthesis.passages import Passage, passages_to_ask_about, prompt_about
+from conan_assets.synthesis.passages import Passage, asked_for, passages_to_ask_about, prompt_about
 from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets.synthesis.tasks import Written, build_correction, read_pairs
 
@@ -52,7 +52,7 @@ def write_pairs(
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (pairs, report) written by the model of ``settings`` about ``passages``, until ``max_pairs``.
 
-    The pairs are PAIRS with ``passage_id``, the document each was written from; the report holds no pairs.
+    The pairs are WRITTEN_PAIRS that no gate has looked at; the report holds no pairs.
 
     Answers in the journal are used without a call, so that a killed, repeated or raised run pays only for what is
     new, and the same journal gives the same pairs.
@@ -84,8 +84,9 @@ async def _write_pairs(
     if writing.error:
         raise writing.error
     rows = [row for number in sorted(writing.pairs) for row in writing.pairs[number]][: settings.max_pairs]
-    schema = dict(PAIRS.columns) | {"passage_id": pl.String}
-    pairs = check_table(pl.DataFrame(rows, schema=schema), PAIRS, "pairs written by a model")
+    pairs = check_table(
+        pl.DataFrame(rows, schema=dict(WRITTEN_PAIRS.columns)), WRITTEN_PAIRS, "pairs written by a model"
+    )
     logger.info("%s pairs written; stopped: %s", f"{pairs.height:,}", writing.stopped)
     return pairs, _report(settings, client, writing, progress.seconds)
 
@@ -125,8 +126,13 @@ async def _write_one(settings: OpenAIGeneration, client: Client, passage: Passag
         _count_failure(settings, writing, error)
         return 0
     writing.failures_in_a_row = 0
+    about = {
+        "generator": settings.model,
+        "asked_for": asked_for(settings, passage),
+        "answer_key": key,
+    }
     rows = [
-        _row(passage, item, f"{passage.doc_id}:llm:{key}:{position}")
+        about | _row(passage, item, f"{passage.doc_id}:llm:{key}:{position}")
         for position, item in enumerate(written[: settings.pairs_per_passage])
     ]
     writing.pairs[passage.number] = rows
@@ -170,9 +176,10 @@ def _row(passage: Passage, item: Written, identifier: str) -> dict[str, Any]:
         "pair_id": identifier,
         "dataset": passage.dataset,
         "origin": "llm",
-        "split": "train",
+        "split": passage.split,
         "query_id": identifier,
         "passage_id": passage.doc_id,
+        "document_group": passage.group,
         **item.columns(passage.doc_id),
     }
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from conan_assets.data.tables import CORPUS, PAIRS
+from conan_assets.data.tables import CORPUS, PAIRS, WRITTEN_PAIRS
 
 
 def make_corpus(*texts: str, dataset: str = "wiki", first: int = 1) -> pl.DataFrame:
@@ -30,3 +30,12 @@ def make_pairs(*rows: dict) -> pl.DataFrame:
         }
         filled.append(defaults | row)
     return pl.DataFrame(filled, schema=dict(PAIRS.columns))
+
+
+def as_written(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return WRITTEN_PAIRS of pairs that no gate has looked at; a passage is the pair's document unless it is there."""
+    missing = {name: dtype for name, dtype in WRITTEN_PAIRS.columns.items() if name not in pairs.columns}
+    filled = pairs.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items())
+    return filled.with_columns(
+        passage_id=pl.coalesce("passage_id", "doc_id"), generator=pl.coalesce("generator", pl.lit("tiny"))
+    ).select(*WRITTEN_PAIRS.columns)

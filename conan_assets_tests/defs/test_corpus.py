@@ -14,7 +14,7 @@ from conan_assets_tests.defs.conftest import run
 
 def _die_while_reading(settings: Settings) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(corpus, "load_source", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patched.setattr(corpus, "read_source", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         run(settings, 'key:"raw_corpus"')
 
 

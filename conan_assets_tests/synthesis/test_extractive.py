@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conan_assets.data.tables import PAIRS
+from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.synthesis.extractive import split_sentences
 from conan_assets.synthesis.generation import generate_pairs
 from conan_assets.synthesis.settings import ExtractiveGeneration, NoGeneration
@@ -79,7 +79,7 @@ def test_a_passage_of_one_sentence_gives_no_pair(tmp_path):
 
 def test_the_generator_none_writes_nothing(tmp_path):
     pairs, report = generate_pairs(NoGeneration(kind="none"), CORPUS, PAIRS_OF_CORPUS, tmp_path)
-    assert pairs.schema == dict(PAIRS.columns)
+    assert pairs.schema == dict(WRITTEN_PAIRS.columns)
     assert (pairs.height, report["pairs"]) == (0, 0)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from conan_assets.data.tables import PAIRS
+from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import Neighbours
@@ -12,7 +12,7 @@ from conan_assets.search.retriever import Effort
 from conan_assets.synthesis.gates import apply_gates, quotes
 from conan_assets.synthesis.round_trip import GateTeacher
 from conan_assets.synthesis.settings import Gates
-from conan_assets_tests.data.frames import make_corpus, make_pairs
+from conan_assets_tests.data.frames import as_written, make_corpus, make_pairs
 
 CORPUS = pl.concat(
     [
@@ -34,7 +34,7 @@ def question(query: str, passage: str = "wiki:d1", **changes) -> dict:
 def gate(*rows: dict, teacher=None, **settings) -> tuple[list[str], dict[str, int], dict]:
     """Return the queries kept, what was removed by reason, and the report."""
     passages = [row.pop("passage_id", row["doc_id"]) for row in rows]
-    written = make_pairs(*rows).with_columns(passage_id=pl.Series(passages, dtype=pl.String))
+    written = as_written(make_pairs(*rows).with_columns(passage_id=pl.Series(passages, dtype=pl.String)))
     kept, report = apply_gates(Gates(**settings), written, CORPUS, LANGUAGES, teacher)
     assert kept.columns == written.columns
     assert report["written"] == report["pairs"] + report["rejected"] == len(rows)
@@ -85,7 +85,7 @@ def test_questions_in_another_language_than_their_passage_are_removed():
 
 
 def test_without_a_stated_language_the_passage_tells_it():
-    written = make_pairs(question("猫为什么会打呼噜？")).with_columns(passage_id=pl.lit("wiki:d1"))
+    written = as_written(make_pairs(question("猫为什么会打呼噜？")).with_columns(passage_id=pl.lit("wiki:d1")))
     _, report = apply_gates(Gates(), written, CORPUS, {}, None)
     assert report["rejected_by_reason"][1] == {"reason": "other_language", "pairs": 1}
 
@@ -188,6 +188,6 @@ def test_without_a_teacher_its_gates_are_not_named():
 
 
 def test_no_pair_at_all_gives_a_report_of_zeros():
-    written = pl.DataFrame(schema=dict(PAIRS.columns) | {"passage_id": pl.String})
+    written = pl.DataFrame(schema=dict(WRITTEN_PAIRS.columns))
     kept, report = apply_gates(Gates(), written, CORPUS, LANGUAGES, FIXED)
     assert (kept.height, report["written"], report["rejected"]) == (0, 0, 0)

@@ -13,7 +13,7 @@ from conan_assets.mining import judge
 from conan_assets.synthesis import extractive, gates, grading, passages, writing
 from conan_assets.synthesis.generation import generation_recipe
 from conan_assets.synthesis.settings import ExtractiveGeneration, Gates, OpenAIGeneration
-from conan_assets_tests.data.frames import make_pairs
+from conan_assets_tests.data.frames import as_written, make_pairs
 from conan_assets_tests.llm.server import ChatServer, Reply, questions
 from conan_assets_tests.llm.test_parsing import HOSTILE, Verdict
 from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, settings
@@ -54,7 +54,7 @@ def gate(folder: Path) -> object:
         for number in range(6)
         for opening in ("What was written down", "What was there written down", "tells what happened", "Was geschah")
     ]
-    written = make_pairs(*about).with_columns(passage_id="doc_id")
+    written = as_written(make_pairs(*about))
     kept, report = gates.apply_gates(Gates(), written, CORPUS, {"wiki": "en"}, None)
     return kept.select(CONTENT).rows(), report["rejected_by_reason"]
 

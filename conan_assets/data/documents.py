@@ -1,0 +1,184 @@
+"""A folder of documents as a corpus of passages; files that hold no document are counted and named, not fatal."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from conan_assets.artifacts import fingerprint
+from conan_assets.data.digests import Digest
+from conan_assets.data.document_text import CONVERTED, READABLE, DocumentText, UnreadableError, read_document
+from conan_assets.data.files import AnyPath, fingerprint_content, naming, open_folder, opened
+from conan_assets.data.passages import PASSAGES_VERSION, cut_document
+from conan_assets.data.readers import read_table
+from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.tables import CORPUS, Table, TableError, check_table
+from conan_assets.data.text import cleaned, text_key
+from conan_assets.progress import Progress
+
+logger = logging.getLogger("conan_assets")
+
+TABLES = (".parquet", ".jsonl")
+DOCUMENT_ROWS = Table(
+    "documents", {"_id": pl.String, "title": pl.String, "text": pl.String}, required=("text",), key=()
+)
+CONVERTED_BYTES = 20
+"""How many bytes of a PDF or its like are taken to hold one of text, at most."""
+
+GLOB_CHARACTERS = frozenset("*?[")
+NAMED_FILES = 5
+
+
+def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return (CORPUS of passages in their order, report); ids are ``<name>:<document>#<digest of title and text>``.
+
+    A text that several documents have is a passage of the one with the fewest. The report counts files, documents and
+    passages, and names the files that hold no document by reason.
+
+    Raises
+    ------
+    TableError
+        Nothing is there, or no file holds a document with text.
+    """
+    files, left_out = document_files(name, settings), list[dict[str, str]]()
+    documents, rows = 0, list[dict[str, str]]()
+    progress = Progress("reading documents", len(files))
+    for place, path in files.items():
+        try:
+            for document_place, document in _documents(path, place, settings):
+                documents += 1
+                rows += _rows(name, document_place, document, settings)
+        except (UnreadableError, TableError) as error:
+            reason = error.reason if isinstance(error, UnreadableError) else "not_readable"
+            left_out.append({"file": place, "reason": reason, "problem": str(error)[:200]})
+        progress.advance()
+    if not rows:
+        first = f"; the first: {left_out[0]['file']}: {left_out[0]['problem']}" if left_out else ""
+        raise TableError(f"source {name}: none of {len(files):,} files holds a document with text{first}")
+    corpus = pl.DataFrame(rows, schema=dict(CORPUS.columns)).with_columns(text=cleaned(pl.col("text")))
+    distinct = _distinct(corpus.filter(pl.col("text") != ""))
+    report = {
+        "documents": [
+            {
+                "source": name,
+                "files": len(files),
+                "documents": documents,
+                "passages": distinct.height,
+                "repeated_passages": corpus.height - distinct.height,
+                "files_left_out": len(left_out),
+            }
+        ],
+        "files_left_out": _by_reason(name, left_out),
+    }
+    if left_out:
+        logger.warning("source %s: %d files are left out: %s", name, len(left_out), report["files_left_out"])
+    return check_table(distinct, CORPUS, f"source {name}"), report
+
+
+def _distinct(corpus: pl.DataFrame) -> pl.DataFrame:
+    """Return each text once: where the document has the fewest passages, for a page of a book is more than the book."""
+    size = pl.len().over(document_of(pl.col("doc_id")))
+    rows = corpus.with_row_index("row").with_columns(size=size, key=text_key(pl.col("text")))
+    return rows.sort("size", "row").unique("key", keep="first", maintain_order=True).sort("row").select(corpus.columns)
+
+
+def fingerprint_documents(name: str, settings: DocumentsSource, digest: Digest) -> str:
+    """Return a fingerprint of the names and the content of all files, and of how they are cut."""
+    files = document_files(name, settings)
+    contents = {place: _fingerprint_file(path, digest) for place, path in files.items()}
+    return fingerprint(contents, PASSAGES_VERSION)
+
+
+def document_files(name: str, settings: DocumentsSource) -> dict[str, AnyPath]:
+    """Return the files to read by their place below the folder, sorted; raise TableError if there is none."""
+    base, pattern = _base_and_pattern(settings.path)
+    folder = open_folder(name, base)
+    with naming(folder):
+        found = {path.relative_to(str(folder)).as_posix(): path for path in folder.glob(pattern) if path.is_file()}
+    files = {
+        place: found[place]
+        for place in sorted(found)
+        if found[place].suffix.lower() in (*READABLE, *TABLES) and not any(p.startswith(".") for p in place.split("/"))
+    }
+    if not files:
+        raise TableError(
+            f"source {name}: {settings.path} holds no file {', '.join((*READABLE, *TABLES))}; correct "
+            f"sources.{name}.path"
+        )
+    return files
+
+
+def document_of(doc_id: pl.Expr) -> pl.Expr:
+    """Return the document of a passage, by its id: what stands before the digest."""
+    return doc_id.str.replace(r"#[0-9a-f]+$", "")
+
+
+def _base_and_pattern(path: str) -> tuple[str, str]:
+    """Return the folder above the first part with a wildcard, or above a file, and the pattern of the files below it.
+
+    Of a folder these are all of its files.
+    """
+    parts = path.split("/")
+    names = (number for number, part in enumerate(parts) if GLOB_CHARACTERS & set(part))
+    first = next(names, len(parts) - 1 if PurePosixPath(path).suffix.lower() in (*READABLE, *TABLES) else None)
+    if first is None:
+        return path, "**/*"
+    return "/".join(parts[:first]) or ("/" if path.startswith("/") else "."), "/".join(parts[first:])
+
+
+def _fingerprint_file(path: AnyPath, digest: Digest) -> str:
+    try:
+        return fingerprint_content(path, digest)
+    except (OSError, TableError) as error:
+        return f"not readable: {type(error).__name__}"
+
+
+def _documents(path: AnyPath, place: str, settings: DocumentsSource) -> Iterator[tuple[str, DocumentText]]:
+    """Yield each document of a file and its place: one, or a table's rows."""
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        table = read_table(path, DOCUMENT_ROWS, settings.columns, settings.max_text_bytes)
+        for identifier, title, text in table.select("_id", "title", "text").iter_rows():
+            if text and text.strip():
+                own = identifier or hashlib.sha256(text.encode()).hexdigest()[:12]
+                yield f"{place}/{own}", DocumentText(title or "", text)
+        return
+    with opened(path) as file:
+        limit = settings.max_text_bytes * (CONVERTED_BYTES if suffix in CONVERTED else 1)
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise UnreadableError("too_large", f"it has more than {limit:,} bytes; raise max_text_bytes to read it")
+    yield place, read_document(suffix, content)
+
+
+def _rows(name: str, place: str, document: DocumentText, settings: DocumentsSource) -> list[dict[str, str]]:
+    stem = PurePosixPath(place).stem.replace("_", " ").replace("-", " ")
+    sizes = settings.passage_chars, settings.overlap_chars, settings.min_passage_chars
+    return [
+        {
+            "doc_id": f"{name}:{place}#{passage.digest}".replace("\n", " "),
+            "dataset": name,
+            "title": passage.title,
+            "text": passage.text,
+        }
+        for passage in cut_document(document, stem, *sizes)
+    ]
+
+
+def _by_reason(name: str, left_out: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Return how many files each reason leaves out, and the first of them."""
+    reasons: dict[str, list[dict[str, str]]] = {}
+    for file in left_out:
+        reasons.setdefault(file["reason"], []).append(file)
+    return [
+        {
+            "source": name,
+            "reason": reason,
+            "files": len(files),
+            "first": "; ".join(f"{file['file']}: {file['problem']}" for file in files[:NAMED_FILES]),
+        }
+        for reason, files in reasons.items()
+    ]
