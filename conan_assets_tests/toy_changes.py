@@ -102,11 +102,11 @@ SOURCE = Change(
         ],
         "conan_assets/data/sources.py": [
             (
-                "        case PythonDocsSource():\n            return read_python_docs",
+                "        case PythonDocsSource():\n            return *read_python_docs",
                 "        case _ if settings.kind == 'lines':\n"
                 "            from conan_assets.data.lines_source import read_lines\n\n"
-                "            return read_lines(name, settings)\n"
-                "        case PythonDocsSource():\n            return read_python_docs",
+                "            return *read_lines(name, settings), {}\n"
+                "        case PythonDocsSource():\n            return *read_python_docs",
             ),
             (
                 "        case PythonDocsSource():\n            found",

@@ -217,13 +217,13 @@ class HubClassificationSource(_HubTables):
 
 
 class DocumentsSource(_Source):
-    """Documents without queries: files cut into passages, of which whole groups are held out for dev and test.
+    """Files without queries, cut into passages; whole groups of documents are held out for dev and test.
 
-    ``.txt``, ``.md``, ``.html`` and ``.rst``; ``.pdf``, ``.docx`` and ``.pptx`` with the extra ``documents``; tables of
-    long texts (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
+    ``.txt``, ``.md``, ``.html``, ``.rst``; ``.pdf``, ``.docx``, ``.pptx`` with the extra ``documents``; and long texts
+    in tables (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
     """
 
-    kind: Literal["documents"] = Field(description="Documents without queries, which are written for them.")
+    kind: Literal["documents"] = Field(description="Documents; queries are written for them.")
     path: Location = Field(
         description="A folder, a file or a glob (docs/**/*.html): a path, or a URL that fsspec opens (s3://, ...)."
     )
@@ -233,9 +233,7 @@ class DocumentsSource(_Source):
     passage_chars: int = Field(
         default=1_000, ge=50, le=100_000, description="Longest passage, in characters; 350 suits Chinese."
     )
-    overlap_chars: int = Field(
-        default=0, ge=0, description="Characters at the end of a passage that the next one repeats at most."
-    )
+    overlap_chars: int = Field(default=0, ge=0, description="Most characters that a passage repeats of the one before.")
     min_passage_chars: int = Field(default=40, ge=1, description="Shorter passages are left out, headings aside.")
     dev_percent: float = Field(
         default=10, gt=0, le=45, description="Share of the document groups whose questions choose the checkpoint."

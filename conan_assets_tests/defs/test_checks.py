@@ -70,7 +70,14 @@ def test_every_stage_is_checked_and_what_would_waste_time_further_on_stops_the_g
         ("raw_corpus", lambda t: t.clear(), "not_empty", "0"),
         ("raw_pairs", lambda t: t.with_columns(score=pl.lit(float("nan"))), "schema", "not a finite number"),
         ("raw_pairs", lambda t: t.with_columns(doc_id=pl.lit("animals:gone")), "documents_exist", "64"),
-        ("prompt_response_pairs", lambda t: pl.concat([t, OF_THE_TEST]), "only_for_training", "1"),
+        (
+            "prompt_response_pairs",
+            lambda t: pl.concat([t, OF_THE_TEST], how="diagonal").with_columns(
+                generator=pl.lit("x"), passage_id="doc_id"
+            ),
+            "only_for_training",
+            "1",
+        ),
         ("training_pairs", lambda t: t.drop("query"), "schema", "lacks the column 'query'"),
         ("teacher_scores/bm25", lambda t: t.filter(query_id=t["query_id"][0]), "covers_every_query", ""),
         ("round_1/hard_negatives", lambda t: t.with_columns(verdict=pl.lit("perhaps")), "schema", "kept, removed"),

@@ -7,17 +7,23 @@ import polars as pl
 import pytest
 
 from conan_assets.artifacts import fingerprint
+from conan_assets.data.document_groups import GROUPS_VERSION
+from conan_assets.data.passages import PASSAGES_VERSION
+from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.sources import load_source
 from conan_assets.llm import parsing
 from conan_assets.llm.journal import Answer, AnswerJournal
 from conan_assets.mining import judge
-from conan_assets.synthesis import extractive, gates, grading, passages, writing
-from conan_assets.synthesis.generation import generation_recipe
+from conan_assets.synthesis import extractive, gates, grading, held_out, passages, writing
+from conan_assets.synthesis.generation import generate_pairs, generation_recipe
 from conan_assets.synthesis.settings import ExtractiveGeneration, Gates, OpenAIGeneration
 from conan_assets_tests.data.frames import as_written, make_pairs
+from conan_assets_tests.documents import by_rule, write_documents
 from conan_assets_tests.llm.server import ChatServer, Reply, questions
 from conan_assets_tests.llm.test_parsing import HOSTILE, Verdict
 from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, settings
 
+TO_TRAIN = (pl.lit("train").alias("split"), pl.lit(None, pl.String).alias("group"))
 CONTENT = ("task", "query", "doc_id", "text", "score")
 
 
@@ -27,8 +33,10 @@ def choose(folder: Path) -> object:
 
 def extract(folder: Path) -> object:
     longer = CORPUS.with_columns(pl.col("text") + " It was a year of note. Nothing like it was seen afterwards.")
-    pairs, _ = extractive.extract_pairs(ExtractiveGeneration(kind="extractive", min_sentence_chars=10), longer)
-    return pairs.rows()
+    pairs, _ = extractive.extract_pairs(
+        ExtractiveGeneration(kind="extractive", min_sentence_chars=10), longer.with_columns(TO_TRAIN)
+    )
+    return pairs.select(*PAIRS.columns).rows()
 
 
 def write(folder: Path) -> object:
@@ -44,7 +52,7 @@ def write(folder: Path) -> object:
 
     with ChatServer(by_task) as server, AnswerJournal(folder / "journal") as journal:
         every_task = settings(server, {"concurrency": 1}, tasks=("question", "instruction", "sts"))
-        pairs, _ = writing.write_pairs(every_task, CORPUS, journal)
+        pairs, _ = writing.write_pairs(every_task, CORPUS.with_columns(TO_TRAIN), journal)
     return pairs.select(CONTENT).rows()
 
 
@@ -57,6 +65,16 @@ def gate(folder: Path) -> object:
     written = as_written(make_pairs(*about))
     kept, report = gates.apply_gates(Gates(), written, CORPUS, {"wiki": "en"}, None)
     return kept.select(CONTENT).rows(), report["rejected_by_reason"]
+
+
+def hold_out(folder: Path) -> object:
+    write_documents(folder / "plant")
+    source = DocumentsSource(kind="documents", path=str(folder / "plant"), passage_chars=250)
+    corpus = load_source("plant", source)[0]
+    with ChatServer(by_rule) as server:
+        chosen = settings(server, max_pairs=60, pairs_per_passage=1, gates=Gates(other_positives=1))
+        pairs, _ = generate_pairs(chosen, corpus, PAIRS.clear(), folder, documents={"plant": source})
+    return pairs.select("split", "document_group", "grade", *CONTENT).rows()
 
 
 def parse(folder: Path) -> object:
@@ -84,6 +102,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
     "extractive pairs": (extract, extractive.EXTRACTIVE_VERSION, 1, "5f53c0c21e6b85c2"),
     "written pairs": (write, writing.WRITING_VERSION, 1, "18fea4d1efe3ceb0"),
     "gates": (gate, gates.GATES_VERSION, 1, "e954068062273ed1"),
+    "questions held out": (hold_out, held_out.HELD_OUT_VERSION + GROUPS_VERSION + PASSAGES_VERSION, 3, "df48c29ec4e58041"),
     "grades": (grade, grading.GRADING_VERSION, 1, "9a94fad340385c5f"),
     "answers": (parse, parsing.PARSING_VERSION, 2, "e0be5468cfcb7f37"),
     "the judge's prompt": (judge_prompt, judge.JUDGE_VERSION, 1, "07c91f7ed340e29f"),

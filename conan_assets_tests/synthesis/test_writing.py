@@ -6,6 +6,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
+from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.llm.settings import Budget
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.generation import generate_pairs
@@ -132,7 +133,7 @@ def test_pairs_that_fail_a_gate_are_removed_and_counted_by_reason(tmp_path):
 
     with ChatServer(quoting) as server:
         pairs, report = generate_pairs(settings(server), CORPUS, PAIRS, tmp_path)
-    assert pairs.schema == dict(PAIRS.schema)
+    assert pairs.schema == dict(WRITTEN_PAIRS.columns)
     assert not any("tells" in query for query in pairs["query"])
     assert (report["written"], report["pairs"], pairs.height, len(server.requests)) == (10, 5, 5, 5)
     assert {"reason": "quotes_passage", "pairs": 5} in report["rejected_by_reason"]
