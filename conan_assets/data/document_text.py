@@ -5,6 +5,8 @@ import html
 import io
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 CONVERTED = (".pdf", ".docx", ".pptx")
 """What the converter of the extra ``documents`` reads."""
@@ -145,12 +147,23 @@ def _converted(suffix: str, content: bytes) -> str:
     if not content:
         raise UnreadableError("empty", "it is empty")
     try:
-        from markitdown import MarkItDown
+        return str(_converter().convert_stream(io.BytesIO(content), file_extension=suffix))
     except ImportError:
         way_out = "pip install 'conan-assets[documents]'"
         raise UnreadableError("no_converter", f"{suffix} needs a converter: {way_out}") from None
-    try:
-        return str(MarkItDown(enable_plugins=False).convert_stream(io.BytesIO(content), file_extension=suffix))
     except Exception as error:
         # Behind the converter stand libraries with errors of their own; a broken file may raise any of them.
-        raise UnreadableError("not_converted", f"the converter cannot read it: {str(error)[:200]}") from error
+        problem = " ".join(str(error).split())
+        raise UnreadableError("not_converted", f"the converter cannot read it: {problem[:200]}") from error
+
+
+@cache
+def _converter() -> Any:  # noqa: ANN401 - the type of an optional package
+    """Return what converts these formats alone: by default it takes a broken file for a text."""
+    from markitdown import MarkItDown
+    from markitdown.converters import DocxConverter, PdfConverter, PptxConverter
+
+    converter = MarkItDown(enable_builtins=False)
+    for each in (DocxConverter, PdfConverter, PptxConverter):
+        converter.register_converter(each())
+    return converter

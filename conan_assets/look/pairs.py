@@ -32,7 +32,7 @@ def look_at_pairs(home: Home, wanted: str | None, show: int, longest: int) -> st
         examples = [*report["kept_examples"], *report["rejected_examples"]]
         return f"{_counted(report)}\n\n" + "\n\n".join("\n".join(_lines(row, longest)) for row in examples)
     sources = [home.table(key) for key in ("raw_pairs", "prompt_response_pairs")]
-    pairs = pl.concat(sources).filter(pl.col("split") == "train")
+    pairs = pl.concat(sources, how="diagonal").filter(pl.col("split") == "train")
     trained = home.table("training_pairs").select("pair_id", asked_as="query_id")
     removed = home.table("training_pairs", REMOVED)
     corpus = home.table("raw_corpus").select("doc_id", document=DOCUMENT_TEXT)

@@ -55,7 +55,7 @@ def test_files_become_a_release_and_a_changed_an_added_and_a_deleted_one_make_wh
         second = metadata(run(settings))
         again = table(settings, "prompt_response_pairs")
         asked_later = [body["messages"][0]["content"] for body in server.requests][len(asked) :]
-    for reason in ("empty", "binary", "too_large", "no_converter"):
+    for reason in ("empty", "binary", "too_large", "scan.pdf"):
         assert reason in first["raw_corpus"]["files_left_out"].md_str
     _every_split_is_written_and_apart(corpus, written)
     assert "released_model" in first

@@ -102,7 +102,12 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
     "extractive pairs": (extract, extractive.EXTRACTIVE_VERSION, 1, "5f53c0c21e6b85c2"),
     "written pairs": (write, writing.WRITING_VERSION, 1, "18fea4d1efe3ceb0"),
     "gates": (gate, gates.GATES_VERSION, 1, "e954068062273ed1"),
-    "questions held out": (hold_out, held_out.HELD_OUT_VERSION + GROUPS_VERSION + PASSAGES_VERSION, 3, "df48c29ec4e58041"),
+    "questions held out": (
+        hold_out,
+        held_out.HELD_OUT_VERSION + GROUPS_VERSION + PASSAGES_VERSION,
+        3,
+        "df48c29ec4e58041",
+    ),
     "grades": (grade, grading.GRADING_VERSION, 1, "9a94fad340385c5f"),
     "answers": (parse, parsing.PARSING_VERSION, 2, "e0be5468cfcb7f37"),
     "the judge's prompt": (judge_prompt, judge.JUDGE_VERSION, 1, "07c91f7ed340e29f"),
