@@ -31,18 +31,31 @@ class Home:
         self.settings = settings
         self._artifacts = ArtifactStore(settings.home.expanduser().absolute() / "assets")
 
-    def artifact(self, key: str) -> Artifact:
-        """Return the current version of an asset; raise ArtifactError if there is none or it is damaged."""
-        return self._artifacts.require_intact(self._artifacts.current(key))
+    def artifact(self, key: str, holding: str) -> Artifact:
+        """Return the current version of an asset, which holds a file of that name.
+
+        Raises
+        ------
+        ArtifactError
+            There is none, or it is damaged.
+        LookError
+            An earlier version of the package made it, which did not write that file.
+        """
+        artifact = self._artifacts.require_intact(self._artifacts.current(key))
+        if not (artifact.path / holding).exists():
+            raise LookError(f"{key} was made by an earlier version, which kept less to look at: materialize it again")
+        return artifact
 
     def table(self, key: str, name: str = TABLE) -> pl.LazyFrame:
-        """Scan a table of the current version of an asset; raise ArtifactError as :meth:`artifact` does."""
-        return pl.scan_parquet(self.artifact(key).path / name)
+        """Scan a table of the current version of an asset; raise what :meth:`artifact` does."""
+        return pl.scan_parquet(self.artifact(key, name).path / name)
 
-    def rounds(self, asset: str) -> dict[int, Artifact]:
+    def rounds(self, asset: str, holding: str) -> dict[int, Artifact]:
         """Return the current version of an asset of every round that has one."""
         keys = {number: f"round_{number}/{asset}" for number in range(self.settings.rounds + 1)}
-        return {number: self.artifact(key) for number, key in keys.items() if (self._artifacts.root / key).exists()}
+        return {
+            number: self.artifact(key, holding) for number, key in keys.items() if (self._artifacts.root / key).exists()
+        }
 
     def require_round(self, number: int, first: int) -> None:
         """Raise LookError unless the programme has a round ``number``, from ``first`` on."""

@@ -8,7 +8,7 @@ import polars as pl
 
 from conan_assets.data.training_files import judgements_of
 from conan_assets.look.home import Home, find_query, paragraph
-from conan_assets.mining.shown import POSITIVE, Asked, Shown, read_mined
+from conan_assets.mining.shown import POSITIVE, POSITIVES, Asked, Shown, read_mined
 
 ASSET = "hard_negatives"
 
@@ -31,14 +31,16 @@ def look_at_round(home: Home, number: int, wanted: str | None, show: int, longes
         The round is not mined yet.
     """
     home.require_round(number, first=1)
-    examples = home.artifact(f"round_{number}/{ASSET}").report["examples"]
+    examples = home.artifact(f"round_{number}/{ASSET}", POSITIVES).report["examples"]
     pairs = judgements_of(home.table("training_pairs"), home.table("raw_pairs"))
     if wanted is not None:
         mined_for = pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0)
         examples = [{"query_id": find_query(mined_for, wanted, "queries that negatives are mined for")}]
     query_ids = [example["query_id"] for example in examples]
     corpus = home.table("raw_corpus")
-    rounds = {each: read_mined(mined, corpus, pairs, query_ids) for each, mined in home.rounds(ASSET).items()}
+    rounds = {
+        each: read_mined(mined, corpus, pairs, query_ids) for each, mined in home.rounds(ASSET, POSITIVES).items()
+    }
     told = []
     for query_id, example in zip(query_ids, examples, strict=True):
         reading = _Reading(number, {each: asked[query_id] for each, asked in rounds.items()}, show, longest)

@@ -27,7 +27,7 @@ def look_at_pairs(home: Home, wanted: str | None, show: int, longest: int) -> st
     ArtifactError
         `training_pairs` is not there yet.
     """
-    report = home.artifact("training_pairs").report
+    report = home.artifact("training_pairs", REMOVED).report
     if wanted is None:
         examples = [*report["kept_examples"], *report["rejected_examples"]]
         return f"{_counted(report)}\n\n" + "\n\n".join("\n".join(_lines(row, longest)) for row in examples)

@@ -32,7 +32,9 @@ def look_at_report(home: Home, number: int, wanted: str | None, show: int, longe
     """
     home.require_round(number, first=0)
     names = [f"{name}_report" for name, suites in home.settings.suites.items() if suites]
-    queries = pl.concat(pl.read_parquet(home.artifact(f"round_{number}/{name}").path / PER_QUERY) for name in names)
+    queries = pl.concat(
+        pl.read_parquet(home.artifact(f"round_{number}/{name}", PER_QUERY).path / PER_QUERY) for name in names
+    )
     if wanted is None:
         worst = queries.filter(pl.col("ndcg_at_10") < 1).sort("ndcg_at_10", "recall_at_100", "query_id")
         shown = worst.group_by(MEASURE[:-1], maintain_order=True).head(show)
@@ -49,7 +51,7 @@ def _elsewhere(home: Home, number: int, names: Sequence[str]) -> dict[str, pl.Da
     """Return the scores per query of the baselines and of the other rounds that are evaluated, by name."""
     files: dict[str, list[Path]] = {}
     for name in names:
-        for each, report in home.rounds(name).items():
+        for each, report in home.rounds(name, PER_QUERY).items():
             for baseline in report.report.get("baselines", ()):
                 files.setdefault(baseline, []).append(report.path / baseline_per_query(baseline))
             if each != number:

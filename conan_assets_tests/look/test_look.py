@@ -1,6 +1,7 @@
 """What a user reads of single queries after a run: in the terminal, and on the pages of the assets."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from conan_assets.__main__ import main
 from conan_assets.settings import Settings
-from conan_assets_tests.defs.conftest import metadata, programme, run, table, write_beir_folder
+from conan_assets_tests.defs.conftest import changing, metadata, programme, run, table, write_beir_folder
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +173,21 @@ def test_a_report_shows_what_stands_above_the_relevant_document(look, finished):
 def test_what_is_not_there_is_named_with_what_is(look, arguments: list[str], message: str):
     with pytest.raises(SystemExit, match=message):
         look(*arguments)
+
+
+def test_what_an_earlier_version_made_is_to_be_made_again(
+    look, finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    home = tmp_path / "home"
+    shutil.copytree(finished[0].home, home, symlinks=True)
+    monkeypatch.setenv("CONAN_HOME", str(home))
+    settings = finished[0].model_copy(update={"home": home})
+    for key, file in (("round_1/hard_negatives", "positives.parquet"), ("training_pairs", "removed.parquet")):
+        with changing(settings, key) as folder:
+            (folder / file).unlink()
+    for arguments in (("1", "q16"), ("2", "q16"), ("pairs", "q16")):
+        with pytest.raises(SystemExit, match="was made by an earlier version, which kept less"):
+            look(*arguments)
 
 
 def test_a_home_without_the_round_says_to_materialize_it(look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
