@@ -8,7 +8,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from conan_assets.schema import Section
-from conan_assets.settings import Settings, SettingsError, load_settings, read_yaml
+from conan_assets.settings import Settings, SettingsError, load_settings
+from conan_assets.settings.yaml_files import read_yaml
 
 WAYS = Path(__file__).parent / "ways"
 MANY_VERSIONS = 10_000

@@ -65,18 +65,12 @@ def load_model(
         ) from error
     if model.tokenizer.pad_token is None:
         model.tokenizer.pad_token = model.tokenizer.eos_token
-    _limit_tokens(model, settings)
-    return model
-
-
-def _limit_tokens(model: SentenceTransformer, settings: EncoderSettings) -> None:
-    """Set the limit of tokens; raise TokenLimitError if the model has fewer positions."""
-    positions = positions_of(model)
     if settings.max_tokens is not None:
         require_positions(model, settings.max_tokens, settings.model)
         model.max_seq_length = settings.max_tokens
-    elif positions is not None and (model.max_seq_length or positions + 1) > positions:
+    elif (positions := positions_of(model)) is not None and (model.max_seq_length or positions + 1) > positions:
         model.max_seq_length = positions
+    return model
 
 
 def require_positions(model: torch.nn.Module, max_tokens: int, name: str) -> None:

@@ -27,6 +27,7 @@ from conan_assets.redaction import redacted
 from conan_assets.schema import Section, explain
 from conan_assets.search.settings import BM25Teacher, TeacherSettings
 from conan_assets.settings.sections import CatalogueSettings, LaunchSettings, ProgrammeCuration
+from conan_assets.settings.yaml_files import read_yaml
 from conan_assets.synthesis.settings import GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
@@ -282,28 +283,6 @@ class Settings(Section):
 def _require_known(what: str, name: str, kind: str, known: Collection[str]) -> None:
     if name not in known:
         raise ValueError(f"{what} {name!r}; the {kind} are {', '.join(sorted(known)) or 'none'}")
-
-
-class _EachKeyOnce(yaml.SafeLoader):
-    """Refuses a mapping that gives a key twice, of which the last would win."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        """Return a mapping as it is written; raise yaml.YAMLError, which names key and line, on a second one."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
-            seen.add(str(key.value))
-        return node
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; raise OSError, UnicodeDecodeError or yaml.YAMLError where there is none."""
-    values = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
-    if not isinstance(values, dict):
-        raise yaml.YAMLError("it must be a mapping of settings; run with --json-schema to see them")
-    return values
 
 
 def load_settings(
