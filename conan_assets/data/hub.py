@@ -25,6 +25,7 @@ from conan_assets.data.intake import Intake
 from conan_assets.data.readers import read_table
 from conan_assets.data.settings import HubSource, HubTable
 from conan_assets.data.tables import Table, TableError
+from conan_assets.redaction import redacted_of
 from conan_assets.strict_json import decode
 
 if TYPE_CHECKING:
@@ -93,10 +94,11 @@ def _commit(name: str, path: str, revision: str | None) -> str:
     try:
         return str(HfApi().dataset_info(path, revision=revision).sha)
     except (HFValidationError, OfflineModeIsEnabled, OSError) as error:
+        problem = redacted_of(redacted_of(str(error), path), revision or "")
         raise TableError(
             f"source {name}: {path!r} is neither a local folder nor, at revision {revision or 'main'}, a dataset that "
             f"the hub can be asked about now; correct the path, or set its revision to a commit to read the local "
-            f"cache without a network ({error})"
+            f"cache without a network ({problem})"
         ) from None
 
 
@@ -122,7 +124,7 @@ def _load(name: str, settings: HubSource | HubOfExamples, table: HubTable, schem
             raise
         except Exception as error:
             # Whatever it is that `datasets` raises, the reader needs to know the source it was raised for.
-            told = f"{_file_of(error, files)}{_causes(error)}"
+            told = f"{_file_of(error, files)}{redacted_of(redacted_of(_causes(error), path), revision or '')}"
             raise TableError(f"source {name}: {origin} cannot be loaded: {told}") from None
     return BeirTable(intake.frame(), origin)
 
