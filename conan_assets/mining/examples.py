@@ -9,7 +9,7 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.mining.shown import SCORE
 
 PER_KIND = 3
-MOST_QUERIES = 10_000
+MOST_QUERIES = 5_000
 """Queries among which examples are looked for, so that memory does not grow with them."""
 
 HARDEST = "Among the hardest that are kept for training"
