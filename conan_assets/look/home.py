@@ -19,13 +19,7 @@ class LookError(ValueError):
 
 
 class Home:
-    """The finished outputs of a programme.
-
-    Parameters
-    ----------
-    settings
-        The programme.
-    """
+    """The finished outputs of a programme."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -24,7 +24,7 @@ def main() -> None:
             check_inputs(settings)
     except SettingsError as error:
         sys.exit(str(error))
-    print(f"profile {settings.name!r} is valid: {settings.rounds} rounds, {len(settings.sources)} sources")
+    print(f"profile {settings.name!r} is valid; rounds: {settings.rounds}, sources: {len(settings.sources)}")
 
 
 if __name__ == "__main__":
