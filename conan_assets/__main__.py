@@ -16,10 +16,10 @@ from conan_assets.compare.command import main as compare
 from conan_assets.data.sources import load_source
 from conan_assets.data.tables import TableError
 from conan_assets.files import ArtifactError
+from conan_assets.init.command import main as set_up
 from conan_assets.llm.journal import JournalError
 from conan_assets.look.command import main as look
 from conan_assets.look.home import LookError
-from conan_assets.profile_writer import main as set_up
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.settings import OpenAIGeneration

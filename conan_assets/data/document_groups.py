@@ -9,18 +9,14 @@ So no held-out question is about a passage that a training question is about, or
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from conan_assets.data.blocks import TextFile
 from conan_assets.data.documents import document_of
-from conan_assets.data.near_duplicates import ComparedTexts, near_pairs, near_to_known
-from conan_assets.data.settings import DocumentsSource, NearDuplicateSettings
-from conan_assets.data.shingles import words
+from conan_assets.data.near_texts import near_within
+from conan_assets.data.settings import DocumentsSource
 from conan_assets.data.tables import TableError
 
 GROUPS_VERSION = 1
@@ -28,7 +24,6 @@ GROUPS_VERSION = 1
 
 SHARED_PASSAGES = 0.5
 FEWEST_GROUPS = 3
-NEAR = NearDuplicateSettings()
 
 
 def split_passages(name: str, corpus: pl.DataFrame, settings: DocumentsSource) -> pl.DataFrame:
@@ -44,7 +39,7 @@ def split_passages(name: str, corpus: pl.DataFrame, settings: DocumentsSource) -
     passages = corpus.filter(pl.col("dataset") == name).select(
         "doc_id", "text", document=document_of(pl.col("doc_id")).str.strip_prefix(f"{name}:")
     )
-    near = _near(passages["text"])
+    near = near_within(passages["text"])
     grouped = passages.join(_groups(passages, near), on="document", how="left", maintain_order="left")
     splits = _splits(name, grouped, settings)
     group = grouped["group"].to_numpy()
@@ -55,25 +50,6 @@ def split_passages(name: str, corpus: pl.DataFrame, settings: DocumentsSource) -
     return grouped.join(splits, on="group", how="left", maintain_order="left").select(
         "doc_id", "document", "group", split=split
     )
-
-
-def near_between(known: pl.Series, others: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (known, other) of near-equal passages; ``known`` and ``others`` are texts."""
-    with tempfile.TemporaryDirectory() as folder:
-        compared = _compared(pl.concat([known, others]), Path(folder))
-        earlier, later = near_to_known(compared, len(known), NEAR)
-        return earlier, later - len(known)
-
-
-def _near(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    with tempfile.TemporaryDirectory() as folder:
-        return near_pairs(_compared(texts, Path(folder)), NEAR)
-
-
-def _compared(texts: pl.Series, folder: Path) -> ComparedTexts:
-    file = TextFile(folder / "texts")
-    file.append(texts)
-    return ComparedTexts(file, np.arange(len(texts)), words)
 
 
 def _groups(passages: pl.DataFrame, near: tuple[np.ndarray, np.ndarray]) -> pl.DataFrame:
@@ -91,7 +67,7 @@ def _groups(passages: pl.DataFrame, near: tuple[np.ndarray, np.ndarray]) -> pl.D
         .join(documents.select(other="document", other_size="size"), on="other")
         .filter(pl.col("shared") >= SHARED_PASSAGES * pl.min_horizontal("size", "other_size"))
     )
-    alike = zip(*(documents["document"].gather(rows) for rows in _near(documents["text"])), strict=True)
+    alike = zip(*(documents["document"].gather(rows) for rows in near_within(documents["text"])), strict=True)
     return _connected(documents["document"], [*shared.select("one", "other").iter_rows(), *alike])
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.artifacts import fingerprint
-from conan_assets.data.digests import Digest
-from conan_assets.data.document_text import CONVERTED, READABLE, DocumentText, UnreadableError, read_document
-from conan_assets.data.files import AnyPath, fingerprint_content, naming, open_folder, opened
-from conan_assets.data.passages import PASSAGES_VERSION, cut_document
+from conan_assets.data.converter import CONVERTED
+from conan_assets.data.decoding import UnreadableError
+from conan_assets.data.document_files import TABLES, document_files
+from conan_assets.data.document_text import DocumentText, read_document
+from conan_assets.data.files import AnyPath, opened
+from conan_assets.data.passages import cut_document
 from conan_assets.data.readers import read_table
 from conan_assets.data.settings import DocumentsSource
 from conan_assets.data.tables import CORPUS, Table, TableError, check_table
@@ -21,14 +22,12 @@ from conan_assets.progress import Progress
 
 logger = logging.getLogger("conan_assets")
 
-TABLES = (".parquet", ".jsonl")
 DOCUMENT_ROWS = Table(
     "documents", {"_id": pl.String, "title": pl.String, "text": pl.String}, required=("text",), key=()
 )
 CONVERTED_BYTES = 20
 """How many bytes of a PDF or its like are taken to hold one of text, at most."""
 
-GLOB_CHARACTERS = frozenset("*?[")
 NAMED_FILES = 5
 
 
@@ -85,55 +84,9 @@ def _distinct(corpus: pl.DataFrame) -> pl.DataFrame:
     return rows.sort("size", "row").unique("key", keep="first", maintain_order=True).sort("row").select(corpus.columns)
 
 
-def fingerprint_documents(name: str, settings: DocumentsSource, digest: Digest) -> str:
-    """Return a fingerprint of the names and the content of all files, and of how they are cut."""
-    files = document_files(name, settings)
-    contents = {place: _fingerprint_file(path, digest) for place, path in files.items()}
-    return fingerprint(contents, PASSAGES_VERSION)
-
-
-def document_files(name: str, settings: DocumentsSource) -> dict[str, AnyPath]:
-    """Return the files to read by their place below the folder, sorted; raise TableError if there is none."""
-    base, pattern = _base_and_pattern(settings.path)
-    folder = open_folder(name, base)
-    with naming(folder):
-        found = {path.relative_to(str(folder)).as_posix(): path for path in folder.glob(pattern) if path.is_file()}
-    files = {
-        place: found[place]
-        for place in sorted(found)
-        if found[place].suffix.lower() in (*READABLE, *TABLES) and not any(p.startswith(".") for p in place.split("/"))
-    }
-    if not files:
-        raise TableError(
-            f"source {name}: {settings.path} holds no file {', '.join((*READABLE, *TABLES))}; correct "
-            f"sources.{name}.path"
-        )
-    return files
-
-
 def document_of(doc_id: pl.Expr) -> pl.Expr:
     """Return the document of a passage, by its id: what stands before the digest."""
     return doc_id.str.replace(r"#[0-9a-f]+$", "")
-
-
-def _base_and_pattern(path: str) -> tuple[str, str]:
-    """Return the folder above the first part with a wildcard, or above a file, and the pattern of the files below it.
-
-    Of a folder these are all of its files.
-    """
-    parts = path.split("/")
-    names = (number for number, part in enumerate(parts) if GLOB_CHARACTERS & set(part))
-    first = next(names, len(parts) - 1 if PurePosixPath(path).suffix.lower() in (*READABLE, *TABLES) else None)
-    if first is None:
-        return path, "**/*"
-    return "/".join(parts[:first]) or ("/" if path.startswith("/") else "."), "/".join(parts[first:])
-
-
-def _fingerprint_file(path: AnyPath, digest: Digest) -> str:
-    try:
-        return fingerprint_content(path, digest)
-    except (OSError, TableError) as error:
-        return f"not readable: {type(error).__name__}"
 
 
 def _documents(path: AnyPath, place: str, settings: DocumentsSource) -> Iterator[tuple[str, DocumentText]]:

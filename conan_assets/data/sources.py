@@ -8,7 +8,8 @@ import polars as pl
 from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.data.beir import beir_files, cap_train_queries, fingerprint_beir_folder, read_beir_folder
 from conan_assets.data.digests import Digest
-from conan_assets.data.documents import document_files, fingerprint_documents, read_documents
+from conan_assets.data.document_files import document_files, fingerprint_documents
+from conan_assets.data.documents import read_documents
 from conan_assets.data.examples import example_files, fingerprint_examples, read_examples
 from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_examples
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs

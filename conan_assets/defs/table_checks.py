@@ -120,7 +120,7 @@ def _only_for_training(settings: Settings) -> Look:
 
 def _splits_apart(storage: Storage, key: dg.AssetKey) -> Finding:
     """Find no held-out question about a passage, a near-equal one or a group of documents that is trained on."""
-    from conan_assets.data.document_groups import near_between
+    from conan_assets.data.near_texts import near_between
 
     pairs = storage.table(key).drop_nulls("document_group").collect()
     texts = storage.table(CORPUS_KEY).select("doc_id", passage="text").collect()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from conan_assets.data.document_groups import near_between
+from conan_assets.data.near_texts import near_between
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.groups import Groups

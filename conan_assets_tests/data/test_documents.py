@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from conan_assets.data.document_groups import near_between, split_passages
-from conan_assets.data.document_text import DocumentText, UnreadableError, decoded, markdown_of, read_document
-from conan_assets.data.documents import document_files, read_documents
+from conan_assets.data.decoding import UnreadableError, decoded
+from conan_assets.data.document_files import document_files
+from conan_assets.data.document_groups import split_passages
+from conan_assets.data.document_text import DocumentText, markdown_of, read_document
+from conan_assets.data.documents import read_documents
+from conan_assets.data.near_texts import near_between
 from conan_assets.data.passages import cut_document
 from conan_assets.data.settings import DocumentsSource
 from conan_assets.data.sources import load_source, source_fingerprint
