@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conan_assets.compare.peer import build_st_trainer
+from conan_assets.compare.st_trainer import build_st_trainer
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.columns import Lists
 from conan_assets.training.negatives import NegativeTable, Replacements
@@ -82,23 +82,23 @@ def stage(arguments: argparse.Namespace, dtype: TrainingDtype = "auto") -> Train
     )
 
 
-def build_trainer(folder: Path, settings: TrainingSettings) -> "Trainer":
-    """Return our trainer over the data of the benchmark."""
+def build_trainer(folder: Path, settings: TrainingSettings, model: str) -> "Trainer":
+    """Return our trainer of a model over the data of the benchmark."""
     from conan_assets.training.architecture import ArchitectureSettings
     from conan_assets.training.data import read_training_data
     from conan_assets.training.model import TrainableModel
     from conan_assets.training.processes import Processes
     from conan_assets.training.trainer import Trainer
 
-    processes, base = Processes(), EncoderSettings(MODEL)
-    model = TrainableModel(base, ArchitectureSettings(), str(processes.device), seed=0).model
+    processes, base = Processes(), EncoderSettings(model)
+    trained = TrainableModel(base, ArchitectureSettings(), str(processes.device), seed=0).model
     data = read_training_data(folder / "data", settings.tasks)
-    return Trainer(0, model, base, data, None, settings, processes)
+    return Trainer(0, trained, base, data, None, settings, processes)
 
 
 def train_ours(arguments: argparse.Namespace, dtype: TrainingDtype) -> Result:
     """Train with our trainer and return its figures."""
-    trainer = build_trainer(arguments.folder, stage(arguments, dtype))
+    trainer = build_trainer(arguments.folder, stage(arguments, dtype), arguments.model)
     seconds, losses, tokens = [], [], 0.0
     for metrics, elapsed in timed(trainer.run()):
         seconds.append(elapsed)
@@ -126,7 +126,7 @@ def train_st(arguments: argparse.Namespace, cached: bool, bfloat16: bool) -> Res
     columns = {"anchor": samples["query"], "positive": [texts[ids[0]] for ids in samples["positives"]]}
     for rank in range(arguments.negatives):
         columns[f"negative_{rank}"] = [texts[ids[rank]] for ids in samples["candidates"]]
-    model = SentenceTransformer(str(locate_model(MODEL)))
+    model = SentenceTransformer(str(locate_model(arguments.model)))
     model.max_seq_length = arguments.max_tokens
     stamps: list[float] = []
     losses: list[float] = []
@@ -222,7 +222,7 @@ def compare_dynamic(arguments: argparse.Namespace) -> Result:
     """
     rule = DynamicNegativeSettings(rule="v2", v2_floor=-2.0, v2_ceiling=-2.0)
     off, on = (
-        build_trainer(arguments.folder, replace(stage(arguments), dynamic_negatives=settings))
+        build_trainer(arguments.folder, replace(stage(arguments), dynamic_negatives=settings), arguments.model)
         for settings in (DynamicNegativeSettings(), rule)
     )
     assert on.data.retrieval is not None
@@ -249,7 +249,7 @@ def measure_memory(arguments: argparse.Namespace) -> Result:
 
     steps = MEMORY_SAMPLES // arguments.batch_size
     settings = replace(stage(arguments), tokens_in_memory=0, max_steps=steps)
-    list(build_trainer(arguments.folder, settings).run())
+    list(build_trainer(arguments.folder, settings, arguments.model).run())
     cuda = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
     return {"peak_mb": cuda or peak_rss_mb()}
 
@@ -269,9 +269,9 @@ def run_worker(name: str, arguments: argparse.Namespace) -> Result:
     return workers[name]()
 
 
-def in_own_process(name: str, folder: Path, arguments: argparse.Namespace, **changes: int) -> Result:
+def in_own_process(name: str, folder: Path, arguments: argparse.Namespace, **changes: int | str) -> Result:
     """Run a worker in a process of its own and return its figures."""
-    given = vars(arguments) | changes
+    given = OPTIONS | vars(arguments) | changes
     options = [f"--{key.replace('_', '-')}={given[key]}" for key in OPTIONS]
     command = [sys.executable, "-m", "benchmarks.training", f"--worker={name}", f"--folder={folder}", *options]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -306,6 +306,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 OPTIONS = {
+    "model": MODEL,
     "steps": 12,
     "batch_size": 32,
     "negatives": 3,

@@ -2,10 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,13 +14,8 @@ from conan_assets.defs.corpus import judged_key
 from conan_assets.files import atomic_path
 from conan_assets.settings import Settings, SettingsError
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-    from transformers import TrainerCallback
-
 CANDIDATES = 50
 RELATIVE_MARGIN = 0.05
-MINI_BATCH = 32
 DONE = "done.json"
 
 
@@ -56,6 +49,7 @@ def _train(settings: Settings, corpus: pl.DataFrame, pairs: pl.DataFrame, folder
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
+    from conan_assets.compare.st_trainer import build_st_trainer
     from conan_assets.encoding.models import locate_model
     from conan_assets.encoding.precision import choose_dtype
 
@@ -99,53 +93,3 @@ def _train(settings: Settings, corpus: pl.DataFrame, pairs: pl.DataFrame, folder
     seconds = time.monotonic() - started
     model.save(str(folder / "model"))
     return seconds
-
-
-def build_st_trainer(
-    model: "SentenceTransformer",
-    columns: Mapping[str, Sequence[str]],
-    folder: Path,
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    temperature: float,
-    cached: bool,
-    bfloat16: bool,
-    seed: int = 0,
-    callbacks: Sequence["TrainerCallback"] = (),
-) -> "SentenceTransformerTrainer":
-    """Return a trainer of MultipleNegativesRankingLoss, cached or plain, on the columns anchor, positive, negatives."""
-    import torch
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
-
-    scale = 1 / temperature
-    loss = (
-        CachedMultipleNegativesRankingLoss(model, mini_batch_size=MINI_BATCH, scale=scale)
-        if cached
-        else MultipleNegativesRankingLoss(model, scale=scale)
-    )
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch_size,
-        max_steps=steps,
-        learning_rate=learning_rate,
-        warmup_ratio=0.05,
-        weight_decay=0.001,
-        bf16=bfloat16,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=seed,
-    )
-    return SentenceTransformerTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_dict(dict(columns)),
-        loss=loss,
-        callbacks=list(callbacks),
-    )
