@@ -34,7 +34,10 @@ def test_a_folder_becomes_a_profile_of_its_size_with_what_comes_next(plant, tiny
 
 @pytest.mark.slow
 def test_an_endpoint_and_its_model_make_an_estimate_of_calls_and_cost(plant, capsys):
+    (plant.parent / "real.txt").write_text("pump: k7 broken?\n\nwhere is the loom\n")
     flags = [
+        "--examples",
+        "real.txt",
         "--endpoint",
         "http://127.0.0.1:9/v1",
         "--model",
@@ -48,6 +51,7 @@ def test_an_endpoint_and_its_model_make_an_estimate_of_calls_and_cost(plant, cap
     main(["init", str(plant), "--name", "no", "--output", "new/p.yaml", "--max-pairs", "50", *flags])
     settings = load_settings("new/p.yaml")
     assert (settings.generation.model, settings.generation.max_pairs) == ("yes: #1", 50)
+    assert settings.generation.examples == ("pump: k7 broken?", "where is the loom")
     assert list(settings.sources) == ["no"]
     told = capsys.readouterr().out
     assert "model calls: " in told

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="name of the model there that writes questions")
     parser.add_argument("--prices", nargs=2, type=float, default=(0.0, 0.0), metavar=("PROMPT", "COMPLETION"))
     parser.add_argument("--max-pairs", type=int, help="most questions to write; by default two for each passage")
+    parser.add_argument("--examples", type=Path, help="a text file of real queries, a line each: written ones sound so")
     parser.add_argument("--name", help="of the source and the programme; by default the folder's")
     parser.add_argument("--output", type=Path, help="the profile to write; by default NAME.yaml here")
     parser.add_argument("--language", help="ISO 639-1 code of the documents; by default what most of them are in")

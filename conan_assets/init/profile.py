@@ -12,6 +12,7 @@ import yaml
 
 TEMPLATE = Path(__file__).parents[1] / "profiles" / "documents.template"
 MOST_PAIRS = {"openai": 20_000, "extractive": 5_000}
+MOST_EXAMPLES = 10
 CALLS_AT_A_TIME = 16
 WITHOUT_MODEL = "No model writes questions: sentences of the passages stand for them. Its scores mean nothing."
 
@@ -102,11 +103,19 @@ def _generation(options: argparse.Namespace, pairs: int, language: str) -> str:
             "  budget:",
             f"    price_per_million_prompt_tokens: {prompt}",
             f"    price_per_million_completion_tokens: {completion}",
+            *_examples(options.examples),
             "  # A training question must find its passage among the first 20 by the base model, and one of dev and",
             "  # test be graded 4 of 5 or better, with every passage that answers it.",
             "  gates: {teacher: base, top_k: 20, min_teacher_score: 0.25, min_grade: 3}",
         ]
     )
+
+
+def _examples(file: Path | None) -> list[str]:
+    """Return the setting of the first real queries of a file."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    queries = [line.strip() for line in lines if line.strip()][:MOST_EXAMPLES]
+    return ["  examples:", *(f"    - {_yaml(query)}" for query in queries)] if queries else []
 
 
 def _yaml(value: str) -> str:

@@ -88,7 +88,8 @@ def passages_to_ask_about(settings: OpenAIGeneration, passages: pl.DataFrame) ->
 def prompt_about(settings: OpenAIGeneration, passage: Passage) -> Messages:
     """Return the first prompt about a passage."""
     seed = _seed_of(settings, passage)
-    return build_prompt(passage.task, settings.prompt_language, passage.text, settings.pairs_per_passage, seed)
+    count, examples = settings.pairs_per_passage, settings.examples
+    return build_prompt(passage.task, settings.prompt_language, passage.text, count, seed, examples)
 
 
 def asked_for(settings: OpenAIGeneration, passage: Passage) -> str:

@@ -100,6 +100,9 @@ class OpenAIGeneration(LanguageModel):
     )
     pairs_per_passage: int = Field(default=2, ge=1, le=20, description="Pairs asked for in one call.")
     seed: int = Field(default=0, ge=0, description="Chooses the passages and varies the prompts.")
+    examples: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Real queries of yours, ten say: questions are written in their manner."
+    )
     prompt_language: Literal["en", "zh"] = Field(default="en", description="Language of the prompts.")
     max_passage_chars: int = Field(
         default=4_000, ge=100, le=10_000_000, description="Characters at which a passage is cut in the prompt."

@@ -79,7 +79,9 @@ _FORMS: dict[str, type[_Questions | _Instructions | _SentencePairs]] = {
 }
 
 
-def build_prompt(task: str, language: str, passage: str, pairs: int, seed: str) -> Messages:
+def build_prompt(
+    task: str, language: str, passage: str, pairs: int, seed: str, examples: Sequence[str] = ()
+) -> Messages:
     """Return the messages that ask for ``pairs`` pairs of ``task`` about ``passage``.
 
     Parameters
@@ -94,14 +96,25 @@ def build_prompt(task: str, language: str, passage: str, pairs: int, seed: str) 
         How many pairs to ask for.
     seed
         Chooses persona, kind and length; the same seed gives the same prompt.
+    examples
+        Real queries that show how questions sound.
     """
     return fill_template(
         language,
         task,
         passage=enclose(passage, "passage"),
         pairs=pairs,
+        examples=_shown(language, examples),
         **draw(task, language, seed),
     )
+
+
+def _shown(language: str, examples: Sequence[str]) -> str:
+    """Return what is said of real queries, nothing without any."""
+    if not examples:
+        return ""
+    queries = "\n".join(f"- {' '.join(query.split())}" for query in examples)
+    return "\n\n" + _template(language, "examples").substitute(queries=queries).strip()
 
 
 def draw(task: str, language: str, seed: str) -> dict[str, str]:

@@ -72,3 +72,12 @@ def test_texts_are_stripped_and_the_form_shown_in_the_prompt_is_no_answer():
 def test_the_message_tells_the_model_which_field_is_wrong():
     with pytest.raises(AnswerError, match=r"pairs\.0\.score: .*less than or equal to 5"):
         read("sts", '{"pairs": [{"sentence1": "a", "sentence2": "b", "score": 7}]}')
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_real_queries_stand_in_the_prompt_for_questions_and_without_any_nothing_is_said_of_them(language):
+    plain = build_prompt("question", language, PASSAGE, 2, "seed")[0]["content"]
+    shown = build_prompt("question", language, PASSAGE, 2, "seed", ["what costs $5", "two\nlines"])[0]["content"]
+    assert "\n- what costs $5\n- two lines\n" in shown
+    assert len(set(shown.splitlines()) - set(plain.splitlines())) == 3
+    assert set(plain.splitlines()) <= set(shown.splitlines())
