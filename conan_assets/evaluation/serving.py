@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling
 
@@ -19,6 +20,25 @@ POOLING_FLAGS = {
     "lasttoken": "pooling_mode_lasttoken",
 }
 """How sentence-transformers wrote the way of pooling before 5.4, and servers made before that still read it."""
+
+BEFORE = "sentence_transformers.models"
+"""Where sentence-transformers had its modules before 5.4; servers with an earlier one import them from there."""
+READ_BEFORE = {
+    "Transformer": ("max_seq_length", "do_lower_case"),
+    "Pooling": ("word_embedding_dimension", "pooling_mode", *POOLING_FLAGS.values(), "include_prompt"),
+    "Dense": ("in_features", "out_features", "bias", "activation_function"),
+}
+"""What the configuration of a module may hold: sentence-transformers before 5 refuses to load a model with more."""
+MEANS_NOTHING_MORE: tuple[object, ...] = (
+    None,
+    False,
+    {},
+    "feature-extraction",
+    "token_embeddings",
+    "sentence_embedding",
+    {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+)
+"""Values of later settings that say what earlier versions do anyway."""
 
 OF_LLAMA_CPP = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
 
@@ -51,24 +71,38 @@ print((served * expected).sum(axis=1) / np.linalg.norm(served, axis=1))  # at le
 def write_serving_files(folder: Path, model: "SentenceTransformer", name: str, dims: Sequence[int] = ()) -> str:
     """Complete a saved model with what servers read, write `serving.md`, and return why servers are refused, or "".
 
-    ``1_Pooling/config.json`` gets the spelling of before sentence-transformers 5.4 beside the new one,
-    ``sentence_bert_config.json`` the limit of tokens, ``config.json`` the Matryoshka lengths ``dims`` and the type of
-    the weights as servers look it up. The page is written last; :func:`make_readable` takes its rights for all others.
+    The modules and their configurations are written as sentence-transformers did before 5.4, which later ones read too,
+    ``config.json`` gets the Matryoshka lengths ``dims`` and the type of the weights as servers look it up. The page is
+    written last; :func:`make_readable` takes its rights for all others.
     """
-    pooling = _pooling(model)
-    if pooling is not None:
-        modes = _modes(pooling)
-        flags = {flag: mode in modes for mode, flag in POOLING_FLAGS.items()}
-        index = list(model).index(pooling)
-        path = folder / json.loads((folder / "modules.json").read_text(encoding="utf-8"))[index]["path"] / "config.json"
-        _add(path, {"word_embedding_dimension": pooling.embedding_dimension, **flags})
-    _add(folder / "sentence_bert_config.json", {"max_seq_length": model.max_seq_length})
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    for entry, module in zip(modules, model, strict=True):
+        entry["type"] = _write_as_before(folder / entry["path"], module, model) or entry["type"]
+    _write(folder / "modules.json", modules)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     of_weights = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
-    _add(folder / "config.json", {**of_weights, **({"matryoshka_dimensions": sorted(dims)} if dims else {})})
+    _write(folder / "config.json", config | of_weights | ({"matryoshka_dimensions": sorted(dims)} if dims else {}))
     refused = refusal(model)
     (folder / SERVING_FILE).write_text(_page(name, model, dims, refused), encoding="utf-8")
     return refused
+
+
+def _write_as_before(folder: Path, module: "torch.nn.Module", model: "SentenceTransformer") -> str | None:
+    """Write a module's configuration as before 5.4 and return its type of then; None for one that was not there."""
+    kind = type(module).__name__
+    if kind not in READ_BEFORE:
+        return f"{BEFORE}.{kind}" if kind == "Normalize" else None
+    path = folder / ("sentence_bert_config.json" if kind == "Transformer" else "config.json")
+    known = json.loads(path.read_text(encoding="utf-8"))
+    if kind == "Pooling":
+        flags = {flag: mode in _modes(cast("Pooling", module)) for mode, flag in POOLING_FLAGS.items()}
+        known |= {"word_embedding_dimension": known.pop("embedding_dimension"), **flags}
+    elif kind == "Transformer":
+        known |= {"max_seq_length": model.max_seq_length, "do_lower_case": False}
+    read = {name: value for name, value in known.items() if name in READ_BEFORE[kind]}
+    is_of_before = all(known[name] in MEANS_NOTHING_MORE for name in known.keys() - read.keys())
+    _write(path, read if is_of_before else known)
+    return f"{BEFORE}.{kind}" if is_of_before else None
 
 
 def make_readable(folder: Path) -> None:
@@ -101,9 +135,8 @@ def _modes(pooling: "Pooling") -> tuple[str, ...]:
     return (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else tuple(pooling.pooling_mode)
 
 
-def _add(path: Path, values: dict[str, Any]) -> None:
-    known = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(known | values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _page(name: str, model: "SentenceTransformer", dims: Sequence[int], refused: str) -> str:
@@ -129,9 +162,10 @@ def _page(name: str, model: "SentenceTransformer", dims: Sequence[int], refused:
 def _servers(mode: str) -> str:
     commands = {
         "sentence-transformers, tried by the tests of this project": "SentenceTransformer('released_model')",
-        "vLLM, untried": "vllm serve released_model --runner pooling",
+        "infinity, tried by the tests of this project": "infinity_emb v2 --model-id released_model --url-prefix /v1",
+        "vLLM 0.32 on a CPU, tried by hand; it refuses texts above the limit of tokens unless a request has "
+        "`truncate_prompt_tokens: -1`": "vllm serve released_model --runner pooling",
         "text-embeddings-inference, untried": "text-embeddings-router --model-id released_model --auto-truncate",
-        "infinity, untried": "infinity_emb v2 --model-id released_model",
     }
     if mode in OF_LLAMA_CPP:
         commands["llama.cpp, and Ollama with `FROM ./model.gguf`, untried"] = (

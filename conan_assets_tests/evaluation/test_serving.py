@@ -40,9 +40,11 @@ def test_pooling_and_limit_are_written_as_old_and_new_servers_read_them_and_chan
     assert saved(model, tmp_path) == ""
     config = read(tmp_path / "1_Pooling" / "config.json")
     assert (config["pooling_mode"], config["include_prompt"]) == (mode, True)
-    assert config["word_embedding_dimension"] == config["embedding_dimension"] == 32
+    assert config["word_embedding_dimension"] == 32
     assert {flag for flag in POOLING_FLAGS.values() if config[flag]} == {POOLING_FLAGS[mode]}
-    assert read(tmp_path / "sentence_bert_config.json")["max_seq_length"] == 12
+    assert read(tmp_path / "sentence_bert_config.json") == {"max_seq_length": 12, "do_lower_case": False}
+    kinds = [entry["type"] for entry in read(tmp_path / "modules.json")]
+    assert kinds == [f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize")]
     loaded = SentenceTransformer(str(tmp_path), device="cpu")
     assert loaded.max_seq_length == 12
     assert np.array_equal(loaded.encode(TEXTS, prompt_name="query"), expected)
@@ -52,7 +54,7 @@ def test_the_flags_alone_are_a_model_of_before_that_gives_the_same_vectors(model
     expected = model.encode(TEXTS, prompt_name="query")
     saved(model, tmp_path)
     path = tmp_path / "1_Pooling" / "config.json"
-    before = {name: value for name, value in read(path).items() if name not in ("embedding_dimension", "pooling_mode")}
+    before = {name: value for name, value in read(path).items() if name != "pooling_mode"}
     path.write_text(json.dumps(before))
     assert np.array_equal(SentenceTransformer(str(tmp_path), device="cpu").encode(TEXTS, prompt_name="query"), expected)
 
@@ -87,6 +89,15 @@ def test_several_ways_of_pooling_are_refused_and_a_layer_after_it_is_told(model,
     model.insert(2, Dense(32, 16))
     saved(model, tmp_path)
     assert "a server that does not read it gives other vectors" in (tmp_path / SERVING_FILE).read_text()
+
+
+def test_what_earlier_versions_cannot_compute_is_written_as_it_is_now(model, tmp_path):
+    model.insert(2, Dense(32, 16, use_residual=True))
+    saved(model, tmp_path)
+    assert read(tmp_path / "modules.json")[2]["type"].endswith("modules.dense.Dense")
+    assert read(tmp_path / "2_Dense" / "config.json")["use_residual"]
+    expected = model.encode(TEXTS)
+    assert np.array_equal(SentenceTransformer(str(tmp_path), device="cpu").encode(TEXTS), expected)
 
 
 @pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
