@@ -18,12 +18,14 @@ from conan_assets.defs.console import be_brief
 from conan_assets.defs.corpus import build_corpus_assets
 from conan_assets.defs.curation import build_curation_assets
 from conan_assets.defs.dead_runs import dead_runs
+from conan_assets.defs.exports import build_export_assets
 from conan_assets.defs.io_managers import TableReader
 from conan_assets.defs.launchers import build_launcher
 from conan_assets.defs.release import build_release_assets
 from conan_assets.defs.report_checks import build_report_checks
 from conan_assets.defs.reports import build_report_assets
 from conan_assets.defs.rounds import build_round
+from conan_assets.defs.serving import build_serving_assets
 from conan_assets.defs.start import build_base_checkpoint
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.synthesis import build_synthesis_assets
@@ -63,8 +65,9 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     ]
     checks = [asset for asset in assets if isinstance(asset, dg.AssetChecksDefinition)]
     rounds = [asset for asset in assets if not isinstance(asset, dg.AssetChecksDefinition)]
+    outcome = [*build_release_assets(settings, checks), *build_export_assets(settings), *build_serving_assets(settings)]
     return dg.Definitions(
-        assets=describe(automate([*rounds, *build_release_assets(settings, checks)], settings), settings.catalogue),
+        assets=describe(automate([*rounds, *outcome], settings), settings.catalogue),
         asset_checks=checks,
         jobs=[train_job],
         schedules=[build_schedule(settings)],

@@ -64,6 +64,14 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}@{socket.gethostname()}.tmp")
 
 
+def point(link: Path, folder: Path) -> None:
+    """Make ``link`` a symbolic link to ``folder``, relative to where it is, in one step."""
+    temporary = temporary_path(link)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()))
+    os.replace(temporary, link)
+
+
 def remove_leftovers(folder: Path) -> int:
     """Delete the temporary files and folders below ``folder`` whose writers were killed; return how many there were.
 

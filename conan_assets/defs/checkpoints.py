@@ -205,12 +205,12 @@ def _source_weights(settings: Settings) -> dict[str, float]:
 def _dev_pairs(
     settings: Settings, raw_pairs: pl.LazyFrame, stages: tuple[TrainingSettings, ...]
 ) -> pl.DataFrame | None:
-    """Return the judged pairs that an early stop measures, or None if no stage stops early.
+    """Return the judged pairs that an early stop measures, or None if no stage stops early."""
+    return None if all(stage.early_stop is None for stage in stages) else dev_metric_pairs(settings, raw_pairs)
 
-    They are those of the dev metric's dataset and split, or all of the dev splits if it is no source's.
-    """
-    if all(stage.early_stop is None for stage in stages):
-        return None
+
+def dev_metric_pairs(settings: Settings, raw_pairs: pl.LazyFrame) -> pl.DataFrame:
+    """Return the judged pairs of the dev metric's dataset and split, or all of the dev splits if it is no source's."""
     suite = settings.all_suites[settings.dev_metric.suite]
     pairs = raw_pairs.filter(pl.col("task") == "retrieval").select(*PAIRS.columns)
     if isinstance(suite, LocalSuite):

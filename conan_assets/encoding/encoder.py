@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -96,11 +96,15 @@ class Encoder:
         rows = np.empty((len(texts), self.dim), np.float32)
         for batch in self._batches(texts, role):
             features = self.model.preprocess([texts[i] for i in batch], prompt=prompt, max_length=self.limit(role))
-            features = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
-            embeddings = self.model(features)["sentence_embedding"].float()
-            rows[batch] = torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
+            rows[batch] = torch.nn.functional.normalize(self.compute(features), dim=1).cpu().numpy()
             progress.advance(len(batch))
         return rows
+
+    def compute(self, features: Mapping[str, Any]) -> torch.Tensor:
+        """Return the float32 embeddings, of shape (texts, dim), of what ``model.preprocess`` made of a batch."""
+        features = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+        embeddings: torch.Tensor = self.model(features)["sentence_embedding"].float()
+        return embeddings
 
     def _batches(self, texts: Sequence[str], role: Role) -> Iterator[list[int]]:
         """Yield indices of texts of like length, longest first, each batch within the token budget when padded."""

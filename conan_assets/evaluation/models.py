@@ -17,7 +17,7 @@ from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.encoding.store import Embeddings, EmbeddingStore
 from conan_assets.evaluation.mteb_privates import document_texts, loaded_texts, query_texts
 from conan_assets.evaluation.report import BM25_MODEL, HYBRID_PER_QUERY, PER_QUERY, baseline_per_query
-from conan_assets.evaluation.settings import EvaluationError
+from conan_assets.evaluation.settings import EvaluationError, VectorKind
 from conan_assets.lexical import K1, B
 from conan_assets.search.bm25 import BM25Retriever
 from conan_assets.search.embeddings import BiEncoderRetriever
@@ -38,6 +38,8 @@ RunKey = tuple[str, str, str]
 
 NOTHING_FOUND = {"": 0.0}
 """A query without any hit must still count as 0: mteb averages over the queries that have results."""
+
+ROWS_AT_A_TIME = 16_384
 
 WAY_OUT = "correct the ids in the task's data, or leave the task out of the suite's tasks"
 
@@ -175,16 +177,60 @@ class CutEmbeddings(Embeddings):
         return unit
 
 
-class CutStore(EmbeddingStore):
-    """A store whose embeddings are cut to their first ``dim`` components."""
+class QuantizedEmbeddings(Embeddings):
+    """Embeddings as an index gives them back that keeps a component in a byte or in a bit.
 
-    def __init__(self, store: EmbeddingStore, dim: int) -> None:
+    ``int8`` rounds to 255 steps between a component's least and greatest value, ``binary`` keeps its sign.
+    """
+
+    def __init__(self, whole: Embeddings, kind: VectorKind) -> None:
+        self._whole, self._kind = whole, kind
+        self.encoded, self.cut, self.seconds, self.shape = whole.encoded, whole.cut, whole.seconds, whole.shape
+        if kind == "int8":
+            ends = [(block.min(axis=0), block.max(axis=0)) for _, block in whole.blocks(ROWS_AT_A_TIME)]
+            self._low = np.min([low for low, _ in ends], axis=0)
+            self._step = np.maximum((np.max([high for _, high in ends], axis=0) - self._low) / 255, 1e-12)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return those rows as float32 of shape (len(indices), dim)."""
+        rows = self._whole.rows(indices)
+        if self._kind == "binary":
+            signs: np.ndarray = np.where(rows > 0, 1, -1).astype(np.float32) / np.sqrt(self.shape[1], dtype=np.float32)
+            return signs
+        steps: np.ndarray = np.rint((rows - self._low) / self._step) * self._step + self._low
+        return steps.astype(np.float32)
+
+
+class ChangedStore(EmbeddingStore):
+    """A store whose embeddings are read in another form than they are kept in; ``change`` tells which."""
+
+    def __init__(self, store: EmbeddingStore, change: int | VectorKind) -> None:
         super().__init__(store.root, store.dtype.name)
-        self.dim = dim
+        self.change = change
+
+
+class CutStore(ChangedStore):
+    """A store whose embeddings are cut to their first ``change`` components."""
+
+    change: int
 
     def embed(self, encoder: Encoder, texts: Sequence[str], role: Role) -> Embeddings:
         """Return the cut embeddings of ``texts``; whole ones are encoded where they are not stored yet."""
-        return CutEmbeddings(super().embed(encoder, texts, role), self.dim)
+        return CutEmbeddings(super().embed(encoder, texts, role), self.change)
+
+
+class QuantizedStore(ChangedStore):
+    """A store whose documents come as from an index with small vectors; queries stay whole, as when it rescores."""
+
+    change: VectorKind
+
+    def embed(self, encoder: Encoder, texts: Sequence[str], role: Role) -> Embeddings:
+        """Return the embeddings of ``texts``; whole ones are encoded where they are not stored yet."""
+        whole = super().embed(encoder, texts, role)
+        return QuantizedEmbeddings(whole, self.change) if role == "document" and len(whole) else whole
 
 
 class EncoderModel(SearchModel, AbsEncoder):
@@ -196,13 +242,13 @@ class EncoderModel(SearchModel, AbsEncoder):
     mteb_model_meta: ModelMeta
 
     def __init__(self, encoder: Encoder, store: EmbeddingStore) -> None:
-        cut = [store.dim] if isinstance(store, CutStore) else []
+        changes = [store.change] if isinstance(store, ChangedStore) else []
         namespaces = (encoder.namespace("query"), encoder.namespace("document"))
         super().__init__(
             lambda documents: BiEncoderRetriever(encoder, store, documents),
             encoder.settings.model,
             encoder.weights_fingerprint,
-            fingerprint(*namespaces, store.dtype.name, SEARCH_VERSION, *cut),
+            fingerprint(*namespaces, store.dtype.name, SEARCH_VERSION, *changes),
             PER_QUERY,
             similarity_fn_name=ScoringFunction.COSINE,
         )

@@ -1,7 +1,6 @@
 """The best checkpoint as a sentence-transformers folder with its model card, and the pointer to it."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from conan_assets.evaluation.choice import Choice
 from conan_assets.evaluation.model_card import LINEAGE_FILE, Origin, public_name, write_model_card
 from conan_assets.evaluation.report import ReleaseReport
 from conan_assets.evaluation.serving import SERVING_FILE, make_readable, write_serving_files
-from conan_assets.files import atomic_path, temporary_path
+from conan_assets.files import atomic_path, point
 
 RELEASE_FOLDER = "model"
 LAST_PUBLISHED = "last_published"
@@ -93,10 +92,7 @@ def publish(folder: Path, target: Path) -> Path:
     if is_withdrawn and last.exists() and last.read_text(encoding="utf-8") == folder.name:
         return target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(target)
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(folder.resolve(), target.parent.resolve()))
-    os.replace(temporary, target)
+    point(target, folder)
     with atomic_path(last) as path:
         path.write_text(folder.name, encoding="utf-8")
     return folder

@@ -15,7 +15,6 @@ from conan_assets.evaluation.settings import EvaluationError
 EVALUATION_VERSION = 8
 """Raise it when the same model on the same data would get other scores, or a report or a finished task other fields."""
 LEADERBOARD_VERSION = 5
-"""Raise them when the same reports give another leaderboard, the same checkpoint another release."""
 RELEASE_VERSION = 5
 EXPORTS_VERSION = 1
 """Raise them when the same reports give another leaderboard, the same checkpoint another release, it other exports."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from conan_assets.data.settings import Split
 from conan_assets.schema import Section
@@ -102,8 +102,61 @@ class DevMetric(Section):
     )
 
 
+ModelExport = Literal["float16", "onnx", "onnx_int8"]
+"""Other forms of a model's file."""
+VectorKind = Literal["int8", "binary"]
+"""Other forms of its vectors."""
+
+
+class ServerSettings(Section):
+    """A server of embeddings that is to answer as the released model does: one that runs, or one to start."""
+
+    base_url: str = Field(
+        default="http://127.0.0.1:{port}/v1",
+        pattern=r"^https?://",
+        description="Where it answers, with the /v1 of OpenAI's protocol; {port} is the port that `command` gets.",
+    )
+    command: str | None = Field(
+        default=None,
+        description="Command that starts it for the comparison and is ended after it: {model} is the release's folder, "
+        "{port} a free port. Null asks a server that runs.",
+    )
+    protocol: Literal["openai", "tei"] = Field(
+        default="openai",
+        description="openai posts texts after their prompt to /embeddings; tei posts them to /embed of "
+        "text-embeddings-inference with the prompt's name.",
+    )
+    model: str | None = Field(
+        default=None, description="Name of the model at the server; null takes the only one that it lists."
+    )
+    request: dict[str, JsonValue] = Field(
+        default={},
+        description="More fields of every request, such as truncate_prompt_tokens: -1, without which vLLM refuses "
+        "texts above the limit of tokens.",
+    )
+    queries: int = Field(default=200, ge=1, description="Most queries of the dev metric's split that are sent.")
+    documents: int = Field(default=500, ge=1, description="Documents that are sent: the relevant ones and a sample.")
+    batch_size: int = Field(default=32, ge=1, description="Texts in a request.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="Seconds that a request may take.")
+    start_seconds: float = Field(default=300.0, gt=0, description="Seconds that `command` may take to answer.")
+    lowest_cosine: float = Field(
+        default=0.999, gt=0, le=1, description="Least cosine of a served vector to the one that the release gives."
+    )
+    largest_drop: float = Field(
+        default=0.005, ge=0, le=1, description="Most that nDCG@10 may fall with served vectors, from 0 to 1."
+    )
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> "ServerSettings":
+        if self.command is None and "{port}" in self.base_url:
+            raise ValueError("name the base_url of a server that runs, or a command that starts one")
+        if self.command is not None and ("{port}" in self.command) != ("{port}" in self.base_url):
+            raise ValueError("put {port} into the command and the base_url, or into neither")
+        return self
+
+
 class ReleaseSettings(Section):
-    """Where a release goes beside the storage root."""
+    """What is made of a release: where it goes beside the storage root, and the server that is to answer like it."""
 
     push_to: str | None = Field(
         default=None,
@@ -111,3 +164,15 @@ class ReleaseSettings(Section):
         description="Repository on the Hugging Face Hub, organisation/name; null pushes nothing. Needs $HF_TOKEN.",
     )
     private: bool = Field(default=True, description="Whether the repository is private where it has to be created.")
+    server: ServerSettings | None = Field(
+        default=None, description="Server that is compared with the release in the asset served_model; null has none."
+    )
+    corpus_embeddings: bool = Field(
+        default=False,
+        description="Whether the released model's vectors of the whole corpus are written as Parquet, for an index.",
+    )
+    exports: tuple[ModelExport, ...] = Field(
+        default=(),
+        description="Forms that the model is written in too, each scored and timed beside the release in the asset "
+        "exports: float16, ONNX, and ONNX in int8 for CPUs. Needs the extra exports.",
+    )

@@ -1,0 +1,116 @@
+"""Stage 8, smaller models: `export/<form>` writes the release in another form, `exports` shows what each is worth."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from conan_assets.cleaning import RELEASES
+from conan_assets.data.tables import DOCUMENT_TEXT
+from conan_assets.defs.automation import RELEASE_KEY
+from conan_assets.defs.gpu import on_the_gpu
+from conan_assets.defs.limits import retried
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
+from conan_assets.defs.storage import Storage
+from conan_assets.encoding.settings import ENCODING_VERSION, EncoderSettings
+from conan_assets.evaluation.report import EVALUATION_VERSION, EXPORTS_VERSION
+from conan_assets.evaluation.settings import ModelExport
+from conan_assets.files import atomic_path, naming_a_full_disk
+from conan_assets.search.settings import SEARCH_VERSION
+from conan_assets.settings import Settings
+
+MODEL = "model"
+TABLE, PICTURE = "exports.md", "exports.png"
+LEADERBOARD = "leaderboard.md"
+
+
+def build_export_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Return an asset for each form that the profile names, and the table of all of them."""
+    forms = settings.release.exports
+    return [*(_build_export(form) for form in forms), *([_build_exports(settings)] if forms else [])]
+
+
+def export_key(form: ModelExport) -> dg.AssetKey:
+    """Return the key of a form of the release."""
+    return dg.AssetKey(["export", form])
+
+
+def _build_export(form: ModelExport) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=export_key(form),
+        group_name="outcome",
+        deps=[RELEASE_KEY],
+        kinds={"huggingface" if form == "float16" else "onnx"},
+        code_version=code_version(exports=EXPORTS_VERSION),
+        description=f"The released model as {form}.",
+    )
+    def export(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
+        from conan_assets.evaluation.exports import megabytes_of, write_export
+
+        def build(directory: Path) -> Report:
+            write_export(form, _release(storage), directory / MODEL)
+            return {"form": form, "megabytes": megabytes_of(directory / MODEL)}
+
+        return reuse_or_build(context, storage, {}, build)
+
+    return export
+
+
+def _build_exports(settings: Settings) -> dg.AssetsDefinition:
+    forms, by = settings.release.exports, settings.dev_metric
+
+    @dg.asset(
+        group_name="outcome",
+        deps=[RELEASE_KEY, "leaderboard", *(export_key(form) for form in forms)],
+        kinds={"markdown"},
+        code_version=code_version(
+            exports=EXPORTS_VERSION, evaluation=EVALUATION_VERSION, encoding=ENCODING_VERSION, search=SEARCH_VERSION
+        ),
+    )
+    @retried
+    @on_the_gpu
+    def exports(
+        context: dg.AssetExecutionContext, storage: Storage, raw_corpus: pl.LazyFrame, raw_pairs: pl.LazyFrame
+    ) -> dg.MaterializeResult[None]:
+        """Score and time every form of the release on the suite of the dev metric, beside the release in float32."""
+        from conan_assets.encoding.encoder import Encoder
+        from conan_assets.evaluation.export_rows import TIMED_TEXTS, WHOLE, Measured, measure_exports
+        from conan_assets.evaluation.export_table import exports_table, plot_exports
+        from conan_assets.evaluation.exports import open_export
+
+        def build(directory: Path) -> Report:
+            release = EncoderSettings(str(_release(storage)), dtype="float32")
+            folders: dict[str, Path] = {form: storage.current(export_key(form)).path / MODEL for form in forms}
+            encoders: dict[str, Encoder] = {form: open_export(form, release, Path(folders[form])) for form in forms}
+            corpus = raw_corpus.collect()
+            texts = corpus.head(TIMED_TEXTS).select(text=DOCUMENT_TEXT)["text"].to_list()
+            measured = Measured({by.suite: settings.all_suites[by.suite]}, by, corpus, raw_pairs.collect(), texts)
+            rows = measure_exports(
+                {WHOLE: Encoder(release), **encoders}, {WHOLE: Path(release.model), **folders}, measured, directory
+            )
+            (directory / TABLE).write_text(exports_table(rows, by), encoding="utf-8")
+            plot_exports(rows, by, directory / PICTURE)
+            return {"table": TABLE, "plot": PICTURE, "rows": [asdict(row) for row in rows]}
+
+        recipe = {"suite": settings.all_suites[by.suite], "metric": by}
+        result = reuse_or_build(context, storage, recipe, build)
+        _show_beside_the_leaderboard(storage, storage.current(context.asset_key).path)
+        return result
+
+    return exports
+
+
+def _release(storage: Storage) -> Path:
+    return storage.root / RELEASES / storage.current(RELEASE_KEY).fingerprint
+
+
+def _show_beside_the_leaderboard(storage: Storage, folder: Path) -> None:
+    """Put the table below the leaderboard and the picture beside it."""
+    leaderboard = storage.artifacts.current("leaderboard").path / LEADERBOARD
+    parts = [path.read_text(encoding="utf-8") for path in (leaderboard, folder / TABLE)]
+    with naming_a_full_disk("exports", storage.root):
+        with atomic_path(storage.root / LEADERBOARD) as path:
+            path.write_text("\n".join(parts), encoding="utf-8")
+        with atomic_path(storage.root / PICTURE) as path:
+            path.write_bytes((folder / PICTURE).read_bytes())

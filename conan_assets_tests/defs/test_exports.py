@@ -1,0 +1,91 @@
+"""Exports: other forms of the release give its vectors, and the leaderboard shows what each is worth."""
+
+import numpy as np
+import pytest
+import torch
+
+from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.encoding.store import Embeddings
+from conan_assets.evaluation import exports
+from conan_assets.evaluation.models import QuantizedEmbeddings
+from conan_assets.evaluation.settings import EvaluationError
+from conan_assets.settings import Settings
+from conan_assets_tests.defs.conftest import metadata, run
+
+TEXTS = ["a cat", "which owl lives at the pond, and why does it sing at night?", "", "a dog " * 80]
+
+
+@pytest.mark.slow
+def test_every_form_is_a_row_beside_the_leaderboard_and_is_made_once(copied: Settings):
+    forms = ("float16", "onnx_int8")
+    programme = copied.model_copy(update={"release": copied.release.model_copy(update={"exports": forms})})
+    seen = metadata(run(programme, 'key:"exports"+ or key:"export/*" or key:"leaderboard"'))
+    rows = {(row["model"], row["vectors"]): row for row in seen_rows(copied)}
+    assert list(rows) == [
+        ("float32", "float32"),
+        ("float32", "int8"),
+        ("float32", "binary"),
+        *((form, "float32") for form in forms),
+    ]
+    whole, half, int8 = (rows[form, "float32"] for form in ("float32", *forms))
+    assert half["megabytes"] == pytest.approx(whole["megabytes"] / 2, rel=0.1)
+    assert whole["scores"].keys() == {"dev", "test"}
+    assert [rows["float32", kind]["bytes_per_vector"] for kind in ("float32", "int8", "binary")] == [128, 32, 4]
+    assert whole["speed"] == 1.0
+    assert all(row["texts_per_second"] > 0 for row in rows.values())
+    shown = (copied.home / "leaderboard.md").read_text()
+    assert shown.startswith("# Leaderboard")
+    assert "## Exports of the released model" in shown
+    assert f"| onnx_int8 | float32 | {int8['megabytes']:.1f} |" in shown
+    assert (copied.home / "exports.png").read_bytes().startswith(b"\x89PNG")
+    again = metadata(run(programme, 'key:"exports" or key:"export/*"'))
+    assert all(again[key]["reused"].value for key in again)
+    assert seen["export/onnx_int8"]["megabytes"].value == pytest.approx(int8["megabytes"], abs=0.001)
+
+
+def seen_rows(settings: Settings) -> list[dict]:
+    from conan_assets.artifacts import ArtifactStore
+
+    return ArtifactStore(settings.home / "assets").current("exports").report["rows"]
+
+
+@pytest.mark.slow
+def test_onnx_gives_the_vectors_of_the_release_and_holds_both_outputs_that_servers_read(finished: Settings, tmp_path):
+    release = EncoderSettings(str(finished.home / "released_model"), query_prompt="question: ", dtype="float32")
+    exports.write_export("onnx", finished.home / "released_model", tmp_path)
+    encoder = exports.open_export("onnx", release, tmp_path)
+    assert np.allclose(encoder.encode(TEXTS, "query"), Encoder(release, "cpu").encode(TEXTS, "query"), atol=1e-5)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    assert [each.name for each in session.get_inputs()] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [each.name for each in session.get_outputs()] == ["last_hidden_state", "sentence_embedding"]
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert (tmp_path / "1_Pooling" / "config.json").exists()
+
+
+def test_an_export_without_its_packages_names_them(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setattr(exports, "PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(EvaluationError, match=r"needs no_such_package: pip install 'conan-assets\[exports\]'"):
+        exports.write_export("onnx_int8", tmp_path, tmp_path / "export")
+
+
+def test_float16_halves_the_weights_and_says_so(tiny_model: str, tmp_path):
+    exports.write_export("float16", exports.Path(tiny_model), tmp_path / "half")
+    half = exports.open_export("float16", EncoderSettings(tiny_model), tmp_path / "half")
+    assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float16}
+    whole = Encoder(EncoderSettings(tiny_model, dtype="float32"), "cpu").encode(TEXTS[:2], "document")
+    assert (half.encode(TEXTS[:2], "document") * whole).sum(axis=1).min() > 0.999
+
+
+def test_a_byte_a_component_is_close_and_a_bit_keeps_the_sign():
+    rows = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
+    whole = Embeddings(rows, np.arange(50), 0, 0, 0.0)
+    int8, binary = (QuantizedEmbeddings(whole, kind) for kind in ("int8", "binary"))
+    steps = (rows.max(axis=0) - rows.min(axis=0)) / 255
+    assert (np.abs(int8.rows(np.arange(50)) - rows) <= steps / 2 + 1e-6).all()
+    assert all(len(np.unique(column)) <= 256 for column in int8.block(0, 50).T)
+    signs = binary.rows(np.array([3, 1]))
+    assert np.array_equal(signs > 0, rows[[3, 1]] > 0)
+    assert np.allclose(np.linalg.norm(signs, axis=1), 1)
