@@ -26,7 +26,11 @@ def document_files(name: str, settings: DocumentsSource) -> dict[str, AnyPath]:
     base, pattern = _base_and_pattern(settings.path)
     folder = open_folder(name, base)
     with naming(folder):
-        found = {path.relative_to(str(folder)).as_posix(): path for path in folder.glob(pattern) if path.is_file()}
+        found = {
+            path.relative_to(str(folder)).as_posix().encode(errors="replace").decode(): path
+            for path in folder.glob(pattern)
+            if path.is_file()
+        }
     files = {
         place: found[place]
         for place in sorted(found)

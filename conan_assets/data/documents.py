@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,7 +16,8 @@ from conan_assets.data.document_text import DocumentText, read_document
 from conan_assets.data.files import AnyPath, opened
 from conan_assets.data.passages import cut_document
 from conan_assets.data.readers import read_table
-from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.rules import PERSONAL_DATA
+from conan_assets.data.settings import DocumentsSource, PersonalData
 from conan_assets.data.tables import CORPUS, Table, TableError, check_table
 from conan_assets.data.text import cleaned, text_key
 from conan_assets.progress import Progress
@@ -29,6 +31,8 @@ CONVERTED_BYTES = 20
 """How many bytes of a PDF or its like are taken to hold one of text, at most."""
 
 NAMED_FILES = 5
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+"""Which a file's name may hold, and an id may not."""
 
 
 def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -58,6 +62,7 @@ def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, 
         first = f"; the first: {left_out[0]['file']}: {left_out[0]['problem']}" if left_out else ""
         raise TableError(f"source {name}: none of {len(files):,} files holds a document with text{first}")
     corpus = pl.DataFrame(rows, schema=dict(CORPUS.columns)).with_columns(text=cleaned(pl.col("text")))
+    corpus, taken_out = _without_personal_data(corpus, settings.personal_data)
     distinct = _distinct(corpus.filter(pl.col("text") != ""))
     report = {
         "documents": [
@@ -71,10 +76,23 @@ def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, 
             }
         ],
         "files_left_out": _by_reason(name, left_out),
+        "personal_data_taken_out": [{"source": name, **row} for row in taken_out],
     }
     if left_out:
         logger.warning("source %s: %d files are left out: %s", name, len(left_out), report["files_left_out"])
     return check_table(distinct, CORPUS, f"source {name}"), report
+
+
+def _without_personal_data(
+    corpus: pl.DataFrame, kinds: Sequence[PersonalData]
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """Return the corpus with the name of its kind in place of each piece of personal data, and how many there were."""
+    counts = []
+    for kind in kinds:
+        found = corpus.select(pl.col("title", "text").str.count_matches(PERSONAL_DATA[kind]).sum())
+        counts.append({"kind": kind, "pieces": found.sum_horizontal().item()})
+        corpus = corpus.with_columns(pl.col("title", "text").str.replace_all(PERSONAL_DATA[kind], f" [{kind}] "))
+    return corpus.with_columns(text=cleaned(pl.col("text"))), counts
 
 
 def _distinct(corpus: pl.DataFrame) -> pl.DataFrame:
@@ -112,7 +130,7 @@ def _rows(name: str, place: str, document: DocumentText, settings: DocumentsSour
     sizes = settings.passage_chars, settings.overlap_chars, settings.min_passage_chars
     return [
         {
-            "doc_id": f"{name}:{place}#{passage.digest}".replace("\n", " "),
+            "doc_id": CONTROL_CHARACTERS.sub(" ", f"{name}:{place}#{passage.digest}"),
             "dataset": name,
             "title": passage.title,
             "text": passage.text,

@@ -235,6 +235,9 @@ class DocumentsSource(_Source):
     )
     overlap_chars: int = Field(default=0, ge=0, description="Most characters that a passage repeats of the one before.")
     min_passage_chars: int = Field(default=40, ge=1, description="Shorter passages are left out, headings aside.")
+    personal_data: tuple[PersonalData, ...] = Field(
+        default=(), description="Kinds of personal data that are taken out before anything is stored or sent."
+    )
     dev_percent: float = Field(
         default=10, gt=0, le=45, description="Share of the document groups whose questions choose the checkpoint."
     )

@@ -141,6 +141,14 @@ def test_a_glob_a_file_and_a_table_are_documents_too(tmp_path):
     assert corpus["doc_id"].str.replace("#.*", "").to_list() == ["rows:rows.jsonl/a", "rows:rows.jsonl/b"]
 
 
+def test_personal_data_is_taken_out_before_it_is_stored_and_counted(tmp_path):
+    text = "Write to anna@example.org or call +49 30 1234 5678, and to nobody else in this house."
+    (tmp_path / "bell\x07.txt").write_text(text)
+    corpus, report = read_documents("plant", source(tmp_path, personal_data=["email", "phone"]))
+    assert corpus["text"].item() == "Write to  [email]  or call [phone]  and to nobody else in this house."
+    assert [row["pieces"] for row in report["personal_data_taken_out"]] == [1, 1]
+
+
 @pytest.mark.parametrize("content", [None, b" "])
 def test_a_folder_without_any_document_is_an_error_that_names_it(tmp_path, content):
     if content is not None:
