@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from conan_assets.files import atomic_path
-from conan_assets.integrity import digest_of
+from conan_assets.integrity import digest_of, set_aside
 
 KEY = np.dtype("S16")
-ROWS, KEYS, PARTS = "rows.bin", "keys.bin", "parts"
+ROWS, KEYS, PARTS, LOCK = "rows.bin", "keys.bin", "parts", ".lock"
 
 logger = logging.getLogger("conan_assets")
 
@@ -106,12 +106,15 @@ class StoredRows:
 
     def damaged(self) -> list[str]:
         """Return what is wrong in this folder, a message each that names the file; every row is read."""
+        if misplaced := self._misplaced():
+            return [f"{misplaced} is no file"]
         parts, lines = read_parts(self._folder)
         found = [self._message(part) for part in parts if not self._is_intact(part)]
         return [*([f"{self._folder / PARTS} has {lines} damaged lines"] if lines else []), *found]
 
     def repair(self) -> None:
         """Forget what is damaged, so that it is computed again when it is needed."""
+        self._set_misplaced_aside()
         damaged = [part for part in read_parts(self._folder)[0] if not self._is_intact(part)]
         self._forget(damaged)
         self._list_without(damaged)
@@ -130,6 +133,7 @@ class StoredRows:
 
     def _refresh(self) -> None:
         """Take up what was listed, by this process or another, since the last time."""
+        self._set_misplaced_aside()
         state = _state(self._folder / PARTS)
         if state == self._state:
             return
@@ -144,6 +148,17 @@ class StoredRows:
         intact = [(part, own) for part, own in zip(added, keys, strict=True) if _digest(own) == part.keys]
         self._index(intact)
         self._drop([part for part in added if part not in self._parts])
+
+    def _misplaced(self) -> Path | None:
+        """Return what stands where a file of the rows belongs and is none: a folder, a link to nowhere."""
+        places = (self._folder / name for name in (ROWS, KEYS, PARTS, LOCK))
+        return next((place for place in places if os.path.lexists(place) and not place.is_file()), None)
+
+    def _set_misplaced_aside(self) -> None:
+        """Set all of the folder aside where something in it is no file; its rows are computed again."""
+        if misplaced := self._misplaced():
+            place = set_aside(self._folder, self._folder.parents[1])
+            logger.warning("%s is no file; its folder is kept as %s and computed again", misplaced, place)
 
     def _index(self, added: list[tuple[Part, np.ndarray]]) -> None:
         self._parts = sorted([*self._parts, *(part for part, _ in added)], key=lambda part: part.start)
@@ -196,7 +211,7 @@ class StoredRows:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / ".lock").open("w") as lock:
+        with (self._folder / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -1,4 +1,6 @@
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from conan_assets.encoding import store as store_module
 from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.rows import StoredRows
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 
@@ -129,6 +132,20 @@ def test_a_truncated_file_loses_what_was_cut_off_alone(in_parts: Path, encoder: 
     (in_parts / name).unlink()
     assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 100
     assert EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document").encoded == 0
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "keys.bin", "parts", ".lock"])
+@pytest.mark.parametrize("harm", [Path.mkdir, lambda path: path.symlink_to(path)], ids=["folder", "loop"])
+def test_what_is_no_file_is_set_aside_and_its_rows_are_encoded_again(
+    in_parts: Path, encoder: Encoder, name: str, harm: Callable[[Path], None]
+):
+    (in_parts / name).unlink()
+    harm(in_parts / name)
+    assert StoredRows(in_parts, np.dtype("float16")).damaged() == [f"{in_parts / name} is no file"]
+    again = EmbeddingStore(in_parts.parent).embed(encoder, TEXTS, "document")
+    assert again.encoded == len(TEXTS)
+    np.testing.assert_allclose(again.block(0, 100), encoder.encode(TEXTS, "document"), atol=1e-3)
+    assert os.path.lexists(in_parts.parents[1] / "damaged" / in_parts.parent.name / in_parts.name / name)
 
 
 def test_rows_in_another_order_are_not_taken_for_the_texts(in_parts: Path, encoder: Encoder):
