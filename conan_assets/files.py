@@ -33,6 +33,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
+        if path.is_dir() and not path.is_symlink():
+            raise ArtifactError(f"{path} is a folder where a file belongs: move it away and run again")
         os.replace(temporary, path)
         flush(path.parent)
     finally:

@@ -236,6 +236,16 @@ def test_an_unwritable_root_names_the_way_out(tmp_path: Path):
         pass
 
 
+def test_a_folder_where_a_file_belongs_is_named_and_left_alone(tmp_path: Path):
+    (tmp_path / "file").mkdir()
+    with (
+        pytest.raises(ArtifactError, match=r"file is a folder where a file belongs"),
+        atomic_path(tmp_path / "file") as path,
+    ):
+        path.write_text("new")
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
 def test_an_atomic_path_replaces_on_success_and_leaves_nothing_on_failure(tmp_path: Path):
     target = tmp_path / "table"
     with atomic_path(target) as path:

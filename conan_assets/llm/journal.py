@@ -123,9 +123,11 @@ class AnswerJournal:
     def answers_in(cls, path: Path) -> dict[str, Answer]:
         """Return every answer by its key, also while another run writes; none where there is no file yet."""
         journal = cls(path)
-        if path.exists():
-            with path.open("rb") as file:
+        try:
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 journal._read(file)
+        except OSError as error:
+            raise JournalError(f"{path} cannot be read: {error.strerror}; put back the file it was") from error
         return journal._answers
 
     def find(self, key: str) -> Answer | None:

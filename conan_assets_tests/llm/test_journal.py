@@ -147,3 +147,9 @@ def test_a_batch_is_known_to_a_later_run_until_it_is_collected(tmp_path):
     with AnswerJournal(tmp_path / "j") as journal:
         assert journal.uncollected(["k2"], "here") == []
         assert len(journal) == 0
+
+
+def test_a_folder_in_the_place_of_a_journal_is_named(tmp_path: Path):
+    (tmp_path / "j").mkdir()
+    with pytest.raises(JournalError, match=r"j cannot be read: Is a directory"):
+        AnswerJournal.answers_in(tmp_path / "j")
