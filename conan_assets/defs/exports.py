@@ -41,7 +41,7 @@ def _build_export(form: ModelExport) -> dg.AssetsDefinition:
         key=export_key(form),
         group_name="outcome",
         deps=[RELEASE_KEY],
-        kinds={"huggingface" if form == "float16" else "onnx"},
+        kinds={"onnx" if form.startswith("onnx") else "huggingface"},
         code_version=code_version(exports=EXPORTS_VERSION),
         description=f"The released model as {form}.",
     )

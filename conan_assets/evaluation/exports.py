@@ -4,16 +4,18 @@ import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
 
 from conan_assets.artifacts import fingerprint_file
-from conan_assets.encoding.encoder import Encoder
+from conan_assets.encoding.encoder import Encoder, Role
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.settings import EvaluationError, ModelExport
 
@@ -24,7 +26,8 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 EMBEDDING, TOKENS = "sentence_embedding", "last_hidden_state"
 ONNX_FILES = {"onnx": Path("onnx", "model.onnx"), "onnx_int8": Path("onnx", "model_qint8.onnx")}
 """Where sentence-transformers and servers look for them in a model's folder."""
-PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+PACKAGES = ("model2vec", "onnx", "onnxruntime", "onnxscript", "skeletoken")
+STATIC_COMPONENTS = 256
 
 
 def write_export(kind: ModelExport, release: Path, folder: Path) -> None:
@@ -44,6 +47,9 @@ def write_export(kind: ModelExport, release: Path, folder: Path) -> None:
             f"release.exports has {kind}, which needs {', '.join(missing)}: pip install 'conan-assets[exports]' "
             "--constraint constraints.txt"
         )
+    if kind == "static":
+        _write_static(release, folder)
+        return
     shutil.copytree(release, folder, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
     path = folder / ONNX_FILES[kind]
     path.parent.mkdir(exist_ok=True)
@@ -61,6 +67,14 @@ def _write_float16(release: Path, folder: Path) -> None:
     config = folder / "config.json"
     types = {"dtype": "float16", "torch_dtype": "float16"}
     config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | types, indent=2), encoding="utf-8")
+
+
+def _write_static(release: Path, folder: Path) -> None:
+    """Distil the model into a vector a token, without prompts: their tokens would move all vectors alike."""
+    from sentence_transformers.models import StaticEmbedding
+
+    tokens = StaticEmbedding.from_distillation(str(release), device="cpu", pca_dims=STATIC_COMPONENTS)
+    SentenceTransformer(modules=[tokens], device="cpu").save(str(folder), create_model_card=False)
 
 
 class _Pipeline(torch.nn.Module):
@@ -130,10 +144,26 @@ class OnnxEncoder(Encoder):
         return torch.from_numpy(embeddings)
 
 
+class StaticEncoder(Encoder):
+    """A model that adds up vectors of tokens: nothing is padded, and no text is too long."""
+
+    @cached_property
+    def model(self) -> SentenceTransformer:
+        """The loaded model, whose tokenizer is a bare one."""
+        return SentenceTransformer(str(self.path), device="cpu").eval()
+
+    def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Return the embeddings of ``texts``, float32 of shape (len(texts), dim), rows of length 1."""
+        embeddings: np.ndarray = self.model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        return embeddings
+
+
 def open_export(kind: ModelExport, release: EncoderSettings, folder: Path) -> Encoder:
     """Return what :func:`write_export` wrote as an encoder."""
     if kind == "float16":
         return Encoder(EncoderSettings(str(folder), dtype="float16"))
+    if kind == "static":
+        return StaticEncoder(EncoderSettings(str(folder), dtype="float32"), "cpu")
     return OnnxEncoder(release, folder / ONNX_FILES[kind])
 
 

@@ -102,7 +102,7 @@ class DevMetric(Section):
     )
 
 
-ModelExport = Literal["float16", "onnx", "onnx_int8"]
+ModelExport = Literal["float16", "onnx", "onnx_int8", "static"]
 """Other forms of a model's file."""
 VectorKind = Literal["int8", "binary"]
 """Other forms of its vectors."""
@@ -174,5 +174,5 @@ class ReleaseSettings(Section):
     exports: tuple[ModelExport, ...] = Field(
         default=(),
         description="Forms that the model is written in too, each scored and timed beside the release in the asset "
-        "exports: float16, ONNX, and ONNX in int8 for CPUs. Needs the extra exports.",
+        "exports: float16, ONNX, ONNX in int8 for CPUs, and static, a vector a token. Needs the extra exports.",
     )

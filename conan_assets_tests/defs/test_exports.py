@@ -18,7 +18,7 @@ TEXTS = ["a cat", "which owl lives at the pond, and why does it sing at night?",
 
 @pytest.mark.slow
 def test_every_form_is_a_row_beside_the_leaderboard_and_is_made_once(copied: Settings):
-    forms = ("float16", "onnx_int8")
+    forms = ("float16", "onnx_int8", "static")
     programme = copied.model_copy(update={"release": copied.release.model_copy(update={"exports": forms})})
     seen = metadata(run(programme, 'key:"exports"+ or key:"export/*" or key:"leaderboard"'))
     rows = {(row["model"], row["vectors"]): row for row in seen_rows(copied)}
@@ -28,11 +28,12 @@ def test_every_form_is_a_row_beside_the_leaderboard_and_is_made_once(copied: Set
         ("float32", "binary"),
         *((form, "float32") for form in forms),
     ]
-    whole, half, int8 = (rows[form, "float32"] for form in ("float32", *forms))
+    whole, half, int8, static = (rows[form, "float32"] for form in ("float32", *forms))
     assert half["megabytes"] == pytest.approx(whole["megabytes"] / 2, rel=0.1)
     assert whole["scores"].keys() == {"dev", "test"}
     assert [rows["float32", kind]["bytes_per_vector"] for kind in ("float32", "int8", "binary")] == [128, 32, 4]
     assert whole["speed"] == 1.0
+    assert static["megabytes"] < half["megabytes"]
     assert all(row["texts_per_second"] > 0 for row in rows.values())
     shown = (copied.home / "leaderboard.md").read_text()
     assert shown.startswith("# Leaderboard")
