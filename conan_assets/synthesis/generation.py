@@ -13,6 +13,7 @@ from conan_assets.llm import parsing
 from conan_assets.llm.client import Asker
 from conan_assets.llm.journal import JOURNAL, AnswerJournal
 from conan_assets.synthesis import extractive, gates, grading, held_out, passages, writing
+from conan_assets.synthesis.described import describe_questions
 from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.synthesis.tasks import fingerprint_templates
@@ -83,12 +84,14 @@ def generate_pairs(
     chosen = passages.choose_passages(corpus, pairs, settings.seed, documents)
     if isinstance(settings, ExtractiveGeneration):
         kept, report = extractive.extract_pairs(settings, chosen)
+        examples: tuple[str, ...] = ()
     else:
         kept, report = _write(settings, corpus, chosen, journal_folder, languages or {}, teacher)
-    if not documents:
-        return kept, report
-    kept, near = held_out.without_near_training(kept, corpus)
-    return kept, report | {"pairs": kept.height, "near_a_training_passage": near, **held_out.counts(chosen, kept)}
+        examples = settings.examples
+    if documents:
+        kept, near = held_out.without_near_training(kept, corpus)
+        report |= {"pairs": kept.height, "near_a_training_passage": near, **held_out.counts(chosen, kept)}
+    return kept, report | {"questions": describe_questions(kept, pairs, corpus, examples)}
 
 
 def _write(
