@@ -47,6 +47,10 @@ def plot_exports(rows: Sequence[ExportRow], metric: DevMetric, path: Path) -> No
             name = row.model if axes is left else row.vectors
             axes.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize=8)
         axes.set_xscale("log")
+        costs = sorted({getattr(row, cost) for row in shown})
+        axes.set_xticks(costs, [f"{value:.0f}" for value in costs])
+        axes.minorticks_off()
+        axes.margins(0.2)
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     left.set_ylabel(f"{metric.metric}, {metric.split}, points")
