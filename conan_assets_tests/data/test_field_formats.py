@@ -20,7 +20,7 @@ __all__ = ["folder"]
 @pytest.mark.parametrize(
     ("suffix", "content", "words"),
     [
-        (".csv", gzip.compress(b"query,positive\nhow,now\n"), "is gzip and no text: unpack"),
+        (".csv", gzip.compress(b"query,positive\nhow,now\n", mtime=0), "is gzip and no text: unpack"),
         (".jsonl", bz2.compress(b"{}"), "is bzip2 and no text"),
         (".tsv", b"PK\x03\x04[Content_Types].xml", "an Excel workbook and no text"),
         (".jsonl", b"PAR1", "is Parquet and no text"),
