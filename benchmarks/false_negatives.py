@@ -30,6 +30,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.mining.candidates import Candidates, places_within, ranks_within
 from conan_assets.mining.collection import Collection, collections
+from conan_assets.mining.guard import Guard
 from conan_assets.mining.miner import Miner
 from conan_assets.mining.rules import apply_rule
 from conan_assets.mining.settings import STUDENT, MiningSettings
@@ -100,13 +101,16 @@ def compare_rules(
     planted: Planted, store: EmbeddingStore, workdir: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what was planted, and a row of figures for every rule."""
-    (collection,) = collections(planted.corpus, planted.pairs)
+    workdir.mkdir(exist_ok=True)
+    (collection,) = collections(planted.corpus.lazy(), planted.pairs.lazy(), workdir)
     encoder = Encoder(EncoderSettings(DEMO_MODEL, max_tokens=MAX_TOKENS))
     texts = collection.texts.to_list()
     model = BiEncoderRetriever(encoder, store, texts, checkpoints=workdir)
     naive = MiningSettings(veto=(), depth=DEPTH)
-    miner = Miner(naive, collection, {STUDENT: model, LEXICAL: BM25Retriever(texts)})
-    parts = list(miner.mine(miner.search([STUDENT])))
+    guard = Guard(naive.guard, collection.texts)
+    miner = Miner(naive, collection, {STUDENT: model, LEXICAL: BM25Retriever(texts)}, guard)
+    found = model.search(collection.queries.to_list(), DEPTH, collection.positives)
+    parts = list(miner.mine({STUDENT: found}))
     references = {MODEL: miner.references[STUDENT], LEXICAL: miner.references[LEXICAL]}
     table = _join(parts, collection, planted)
     facts = {

@@ -22,6 +22,7 @@ import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 
+from conan_assets.cleaning import TABLE
 from conan_assets.data.beir import read_beir_folder
 from conan_assets.data.settings import BeirSource
 from conan_assets.data.tables import CORPUS, PAIRS, check_table
@@ -121,8 +122,9 @@ class Bench:
     ) -> tuple[pl.DataFrame, dict[str, Any]]:
         """Mine ``pairs`` with one checkpoint; ``options`` are mining settings."""
         settings = MiningSettings.model_validate({"negatives_per_query": NEEDED, **options})
-        nothing = pairs.clear()
-        return mine_hard_negatives(settings, encoder, {}, {}, corpus, pairs, nothing, previous, self.store, self.folder)
+        tables = (corpus.lazy(), pairs.lazy(), pairs.clear(), None if previous is None else previous.lazy())
+        report = mine_hard_negatives(settings, encoder, {}, {}, *tables, self.store, self.folder)
+        return pl.read_parquet(self.folder / TABLE), report
 
     def encoded_shares(self, encoder: Encoder, changed: Encoder, generator: np.random.Generator) -> dict[str, float]:
         """Return the share of texts encoded after no change, 1 % changed documents, and a changed weight."""

@@ -85,6 +85,11 @@ class Shingles:
         """Number of n-grams of every text, int64."""
         return np.diff(self.offsets)
 
+    def and_then(self, others: "Shingles") -> "Shingles":
+        """Return the n-grams of these texts and, after them, of others."""
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + others.offsets[1:]])
+        return Shingles(np.concatenate([self.hashes, others.hashes]), offsets)
+
     def common(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return how many n-grams the texts ``one[i]`` and ``other[i]`` share, int64 of shape (len(one),)."""
         distinct, places = np.unique(other, return_inverse=True)

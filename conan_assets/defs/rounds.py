@@ -13,7 +13,7 @@ from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
 from conan_assets.defs.negatives_checks import check_negatives
-from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.encoding.settings import ENCODING_VERSION
@@ -61,22 +61,20 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
         from conan_assets.mining.hard_negatives import mine_hard_negatives
 
         def build(directory: Path) -> Report:
-            previous = tables.get("previous_negatives")
             judge = _judge(settings, storage)
-            negatives, report = mine_hard_negatives(
+            report = mine_hard_negatives(
                 settings.mining,
                 checkpoint_encoder(settings, storage.current(student)),
                 settings.teachers,
                 {name: tables[f"teacher_{name}"] for name in settings.mining.teachers_used},
-                raw_corpus.collect(),
-                judgements_of(training_pairs, raw_pairs).collect(),
+                raw_corpus,
+                judgements_of(training_pairs, raw_pairs).collect().lazy(),
                 raw_pairs.filter(pl.col("split") != "train").collect(),
-                previous.collect() if previous is not None else None,
+                tables.get("previous_negatives"),
                 storage.embeddings,
                 directory,
                 judge,
             )
-            write_table(negatives, directory)
             return report | (judge.report() if judge is not None else {})
 
         used = {name: settings.teachers[name] for name in settings.mining.teachers_used}

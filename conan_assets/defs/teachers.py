@@ -7,7 +7,7 @@ import polars as pl
 
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
-from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
+from conan_assets.defs.reuse import Report, code_version, reuse_or_build
 from conan_assets.defs.storage import Storage
 from conan_assets.encoding.settings import ENCODING_VERSION
 from conan_assets.mining.miner import MINING_VERSION
@@ -42,11 +42,7 @@ def _build_teacher(name: str, teacher: TeacherSettings) -> dg.AssetsDefinition:
         from conan_assets.mining.teacher_scores import score_with_teacher
 
         def build(directory: Path) -> Report:
-            candidates, report = score_with_teacher(
-                teacher, name, raw_corpus.collect(), training_pairs.collect(), storage.embeddings, directory
-            )
-            write_table(candidates, directory)
-            return report
+            return score_with_teacher(teacher, name, raw_corpus, training_pairs, storage.embeddings, directory)
 
         return reuse_or_build(context, storage, teacher_recipe(teacher), build)
 

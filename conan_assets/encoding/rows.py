@@ -162,12 +162,12 @@ class StoredRows:
 
     def _index(self, added: list[tuple[Part, np.ndarray]]) -> None:
         self._parts = sorted([*self._parts, *(part for part, _ in added)], key=lambda part: part.start)
-        keys = np.concatenate([self._keys, *(keys for _, keys in added)])
-        numbers = np.concatenate(
-            [self._numbers, *(np.arange(part.start, part.start + part.count) for part, _ in added)]
-        )
+        keys = np.concatenate([np.empty(0, KEY), *(keys for _, keys in added)])
+        numbers = [np.arange(part.start, part.start + part.count) for part, _ in added]
         order = np.argsort(keys, kind="stable")
-        self._keys, self._numbers = keys[order], numbers[order]
+        places = np.searchsorted(self._keys, keys[order], side="right")
+        self._keys = np.insert(self._keys, places, keys[order])
+        self._numbers = np.insert(self._numbers, places, np.concatenate([np.empty(0, np.int64), *numbers])[order])
 
     def _forget(self, parts: list[Part]) -> None:
         if parts:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from conan_assets.data.tables import CORPUS, NEGATIVES, PAIRS, Table, TableError, check_table
-from conan_assets.mining.audit import audit, queries_changed
+from conan_assets.mining.audit import Mean, audit, queries_changed
 from conan_assets.mining.export import LAYOUTS, export
 
 
@@ -51,7 +51,9 @@ def _audit(options: argparse.Namespace) -> None:
     negatives = _read(options.negatives, NEGATIVES)
     report = audit(negatives, options.count)
     if options.previous:
-        report["queries_changed"] = queries_changed(negatives, _read(options.previous, NEGATIVES), options.count)
+        changed = Mean()
+        changed.add(queries_changed(negatives, _read(options.previous, NEGATIVES), options.count))
+        report["queries_changed"] = changed.value
     for name, value in report.items():
         if isinstance(value, list):
             print(f"\n{name}:\n{_table(value)}\n")

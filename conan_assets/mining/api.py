@@ -18,7 +18,8 @@ from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.mining.collection import Collection, MiningError, collections
 from conan_assets.mining.export import examples
 from conan_assets.mining.frames import FrameLike, as_frame, tables_of
-from conan_assets.mining.miner import Miner
+from conan_assets.mining.guard import Guard
+from conan_assets.mining.miner import Miner, require_enough_documents
 from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.search.embeddings import VectorRetriever
 from conan_assets.search.retriever import OpenRetriever, Retriever
@@ -101,11 +102,16 @@ def mine(
     settings = _settings(settings or MiningSettings(), rule, parameters)
     frames = as_frame(queries, "queries"), as_frame(corpus, "corpus"), as_frame(positives, "positives")
     asked, documents, pairs = tables_of(*frames)
-    (collection,) = collections(documents, pairs)
     with telling(), tempfile.TemporaryDirectory() as temporary:
+        (collection,) = collections(documents.lazy(), pairs.lazy(), Path(temporary))
+        require_enough_documents(settings, collection)
         retriever = _open(teacher, collection, asked, cache or Path(temporary))
-        miner = Miner(settings, collection, {STUDENT: retriever})
-        negatives = pl.concat([part.frame(collection) for part in miner.mine(miner.search([STUDENT]))])
+        guard = Guard(settings.guard, collection.texts)
+        negatives = pl.concat(
+            candidates.frame(part)
+            for part, found in collection.search(retriever, settings.depth)
+            for candidates in Miner(settings, part, {STUDENT: retriever}, guard).mine({STUDENT: found})
+        )
         _tell_short(asked, pairs, negatives, settings.negatives_per_query)
     types = {"query_id": frames[0].schema["query_id"], "doc_id": frames[1].schema["doc_id"]}
     return negatives.cast({name: dtype for name, dtype in types.items() if dtype.is_integer()})

@@ -1,138 +1,128 @@
-"""What a mined set holds and what was removed from it, as tables, figures and a picture."""
+"""What a mined set holds and what was removed from it, counted part by part; a part holds all rows of its queries."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from conan_assets.data.text import comparison_key
-from conan_assets.mining.figures import plot_histograms
 from conan_assets.mining.miner import BEYOND_REASON
-from conan_assets.mining.settings import MiningSettings
-from conan_assets.search.retriever import effort_report
-
-if TYPE_CHECKING:
-    from conan_assets.mining.miner import Miner
 
 KEPT = pl.col("verdict") == "kept"
 
 
-def audit_report(
-    settings: MiningSettings,
-    miners: "list[Miner]",
-    negatives: pl.DataFrame,
-    evaluation_pairs: pl.DataFrame,
-    previous: pl.DataFrame | None,
-    workdir: Path,
-) -> dict[str, Any]:
-    """Return all figures of a mined set; writes the score histograms into ``workdir``."""
-    positives = {
-        name: np.concatenate([miner.positive_scores[name] for miner in miners]) for name in miners[0].retrievers
-    }
-    queries = sum(len(miner.collection.queries) for miner in miners)
-    report = audit(negatives, settings.negatives_per_query, queries)
-    report |= evaluation_overlap(negatives, miners, evaluation_pairs)
-    if previous is not None:
-        report["queries_changed"] = queries_changed(negatives, previous, settings.negatives_per_query)
-    report |= effort_report(used.effort for miner in miners for used in miner.retrievers.values())
-    report["rules"] = [veto.model_dump() for veto in settings.veto]
-    report["positive_score"] = settings.positive_score
-    report["histogram"] = plot_histograms(_panels(negatives, positives), workdir / "histogram.png")
-    return report
-
-
-def audit(negatives: pl.DataFrame, negatives_per_query: int, queries: int | None = None) -> dict[str, Any]:
-    """Return counts by reason, shortage and mean scores of a negatives table.
+class Audit:
+    """Counts by reason, shortage and mean scores of a negatives table.
 
     Parameters
     ----------
     negatives_per_query
         K: a query with fewer kept negatives is short.
-    queries
-        Number of queries mined, those without any candidate included; by default those in the table.
     """
-    kept = negatives.filter(KEPT)
-    per_query = kept.group_by("query_id").len()["len"]
-    queries = queries or negatives["query_id"].n_unique()
-    return {
-        "rows": negatives.height,
-        "queries": queries,
-        "kept": kept.height,
-        "removed": negatives.height - kept.height,
-        "removed_by": removed_by(negatives),
-        "kept_per_query": round(kept.height / max(queries, 1), 2),
-        "queries_short": queries - int((per_query >= negatives_per_query).sum()),
-        "queries_without_negatives": queries - len(per_query),
-        "scores": mean_scores(negatives),
-    }
 
+    def __init__(self, negatives_per_query: int) -> None:
+        self._needed = negatives_per_query
+        self._queries = self._rows = self._kept = self._enough = self._with_any = self._changed = 0
+        self._removed: Counter[str] = Counter()
+        self._scores: dict[str, tuple[Mean, Mean]] = {}
 
-def removed_by(negatives: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return how many candidates each reason removed, most first, and last how many the pool had no place for."""
-    counts = (
-        negatives.filter(~KEPT)
-        .group_by("reason")
-        .len("candidates")
-        .sort(pl.col("reason") == BEYOND_REASON, "candidates", "reason", descending=[False, True, False])
-    )
-    share = (pl.col("candidates") / max(negatives.height, 1)).round(4)
-    return counts.with_columns(share=share).to_dicts()
+    def add(self, negatives: pl.DataFrame, queries: int) -> None:
+        """Take in the candidates of ``queries`` queries, those without any counted too."""
+        kept = negatives.filter(KEPT)
+        per_query = kept.group_by("query_id").len()["len"]
+        self._queries += queries
+        self._rows += negatives.height
+        self._kept += kept.height
+        self._enough += int((per_query >= self._needed).sum())
+        self._with_any += len(per_query)
+        self._removed.update(dict(negatives.filter(~KEPT).group_by("reason").len().iter_rows()))
+        for name in (name for name in negatives.columns if name.endswith("_score")):
+            for mean, part in zip(self._scores.setdefault(name, (Mean(), Mean())), (negatives, kept), strict=True):
+                mean.add(part[name])
 
-
-def mean_scores(negatives: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return each teacher's mean score of all candidates and of the kept ones."""
-    columns = [name for name in negatives.columns if name.endswith("_score")]
-    return [
-        {
-            "teacher": name.removesuffix("_score"),
-            "candidates": mean(negatives, pl.col(name)),
-            "kept": mean(negatives.filter(KEPT), pl.col(name)),
+    def report(self) -> dict[str, Any]:
+        """Return all figures."""
+        return {
+            "rows": self._rows,
+            "queries": self._queries,
+            "kept": self._kept,
+            "removed": self._rows - self._kept,
+            "removed_by": self._removed_by(),
+            "kept_per_query": round(self._kept / max(self._queries, 1), 2),
+            "queries_short": self._queries - self._enough,
+            "queries_without_negatives": self._queries - self._with_any,
+            "scores": [
+                {"teacher": name.removesuffix("_score"), "candidates": candidates.value, "kept": kept.value}
+                for name, (candidates, kept) in self._scores.items()
+            ],
         }
-        for name in columns
-    ]
+
+    def _removed_by(self) -> list[dict[str, Any]]:
+        """Return how many candidates each reason removed, most first, and last how many the pool had no place for."""
+        ordered = sorted(self._removed.items(), key=lambda item: (item[0] == BEYOND_REASON, -item[1], item[0]))
+        return [
+            {"reason": reason, "candidates": count, "share": round(count / max(self._rows, 1), 4)}
+            for reason, count in ordered
+        ]
 
 
-def mean(table: pl.DataFrame, values: pl.Expr) -> float:
-    """Return the mean of ``values`` to four digits; 0 for an empty table."""
-    return round(float(table.select(values.mean()).item() or 0.0), 4)
+class Mean:
+    """The mean of what was added, to four digits; 0 of nothing."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, values: pl.Series) -> None:
+        """Take in numbers or booleans; nulls are left out."""
+        self._sum += float(values.cast(pl.Float64).sum())
+        self._count += values.len() - values.null_count()
+
+    @property
+    def value(self) -> float:
+        """The mean so far."""
+        return round(self._sum / max(self._count, 1), 4)
 
 
-def evaluation_overlap(
-    negatives: pl.DataFrame, miners: "list[Miner]", evaluation_pairs: pl.DataFrame
-) -> dict[str, Any]:
-    """Return what is shared with evaluation sets: mined queries, which must not be, and documents, which may be."""
-    relevant = evaluation_pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0)
-    documents = negatives.filter(KEPT).join(relevant.select("doc_id").unique(), on="doc_id", how="semi")
-    mined = pl.concat([miner.collection.queries.to_frame("query") for miner in miners])
-    keys = comparison_key(pl.col("query")).alias("key")
-    queries = mined.select(keys).join(relevant.select(keys).unique(), on="key", how="semi")
-    shared, kept = documents.height, negatives.filter(KEPT).height
-    told = (
-        f"{shared:,} of {kept:,} kept negatives are relevant to some evaluation query; all queries search one corpus, "
-        "so a document that answers one is a negative of others: expected, and no answer leaks by it"
-    )
-    return {"queries_in_evaluation": queries.height, "documents_shared_with_evaluation": told}
+def audit(negatives: pl.DataFrame, negatives_per_query: int) -> dict[str, Any]:
+    """Return counts by reason, shortage and mean scores of a whole negatives table; see :class:`Audit`."""
+    whole = Audit(negatives_per_query)
+    whole.add(negatives, negatives["query_id"].n_unique())
+    return whole.report()
 
 
-def queries_changed(negatives: pl.DataFrame, previous: pl.DataFrame, negatives_per_query: int) -> float:
-    """Return the share of queries whose first ``negatives_per_query`` negatives are not those of the round before."""
+class EvaluationOverlap:
+    """Counts what is shared with evaluation sets: mined queries, which must not be, and documents, which may be."""
+
+    def __init__(self, evaluation_pairs: pl.DataFrame) -> None:
+        relevant = evaluation_pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0)
+        self._documents = relevant.select("doc_id").unique()
+        self._keys = relevant.select(key=comparison_key(pl.col("query"))).unique()
+        self._queries = self._shared = self._kept = 0
+
+    def add(self, negatives: pl.DataFrame, queries: pl.Series) -> None:
+        """Take in the candidates of the queries of these texts."""
+        kept = negatives.filter(KEPT)
+        keys = queries.to_frame("query").select(key=comparison_key(pl.col("query")))
+        self._queries += keys.join(self._keys, on="key", how="semi").height
+        self._shared += kept.join(self._documents, on="doc_id", how="semi").height
+        self._kept += kept.height
+
+    def report(self) -> dict[str, Any]:
+        """Return the count of queries, and of documents in words."""
+        told = (
+            f"{self._shared:,} of {self._kept:,} kept negatives are relevant to some evaluation query; all queries "
+            "search one corpus, so a document that answers one is a negative of others: expected, and no answer leaks "
+            "by it"
+        )
+        return {"queries_in_evaluation": self._queries, "documents_shared_with_evaluation": told}
+
+
+def queries_changed(negatives: pl.DataFrame, previous: pl.DataFrame, negatives_per_query: int) -> pl.Series:
+    """Return, for each query with a negative, whether its first ``negatives_per_query`` are not those of before."""
 
     def first(table: pl.DataFrame) -> pl.DataFrame:
         chosen = table.filter(KEPT, pl.col("order") <= negatives_per_query)
         return chosen.group_by("query_id").agg(pl.col("doc_id").sort())
 
     both = first(negatives).join(first(previous), on="query_id", how="left", suffix="_before")
-    return mean(both, (pl.col("doc_id") != pl.col("doc_id_before")).fill_null(True))
-
-
-def _panels(negatives: pl.DataFrame, positives: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the scores to draw by teacher; teachers that score alike, as the base model and itself, share a panel."""
-    kept = negatives.filter(KEPT)
-    panels: dict[str, dict[str, np.ndarray]] = {}
-    for name, scores in positives.items():
-        candidates = negatives[f"{name}_score"].to_numpy()
-        panel = {"positives": scores, "candidates": candidates, "kept": kept[f"{name}_score"].to_numpy()}
-        alike = next((other for other, each in panels.items() if np.allclose(each["candidates"], candidates)), None)
-        panels[f"{alike} = {name}" if alike else name] = panels.pop(alike) if alike else panel
-    return panels
+    return both.select((pl.col("doc_id") != pl.col("doc_id_before")).fill_null(True)).to_series()

@@ -116,7 +116,7 @@ def ranks_within(queries: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def fuse(sources: Mapping[str, Neighbours], documents: int, first: int = 0) -> Candidates:
+def fuse(sources: Mapping[str, Neighbours], documents: int) -> Candidates:
     """Return the union of several sources' results, with each source's score where it gave one.
 
     The rank is by reciprocal rank fusion (Cormack et al., SIGIR 2009), the sum of 1 / (60 + rank) over the sources.
@@ -125,11 +125,9 @@ def fuse(sources: Mapping[str, Neighbours], documents: int, first: int = 0) -> C
     ----------
     documents
         Number of documents that positions refer to.
-    first
-        Position of the query of the sources' first row.
     """
     if len(sources) == 1:
-        return _alone(*next(iter(sources.items())), first)
+        return _alone(*next(iter(sources.items())))
     found = {name: np.nonzero(source.positions >= 0) for name, source in sources.items()}
     keys = [rows * documents + sources[name].positions[rows, columns] for name, (rows, columns) in found.items()]
     weights = [1 / (RRF_CONSTANT + columns + 1) for _, columns in found.values()]
@@ -145,11 +143,11 @@ def fuse(sources: Mapping[str, Neighbours], documents: int, first: int = 0) -> C
         scores[name] = known[order]
     queries = queries[order]
     ranks = places_within(queries) + 1
-    return Candidates(queries + first, positions[order], ranks, np.zeros(len(queries), bool), scores)
+    return Candidates(queries, positions[order], ranks, np.zeros(len(queries), bool), scores)
 
 
-def _alone(name: str, source: Neighbours, first: int) -> Candidates:
+def _alone(name: str, source: Neighbours) -> Candidates:
     queries, columns = np.nonzero(source.positions >= 0)
     scores = {name: source.scores[queries, columns]}
     documents = source.positions[queries, columns]
-    return Candidates(queries + first, documents, columns + 1, np.zeros(len(queries), bool), scores)
+    return Candidates(queries, documents, columns + 1, np.zeros(len(queries), bool), scores)

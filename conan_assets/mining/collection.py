@@ -1,8 +1,9 @@
 """One dataset's queries, documents and judgements as arrays of positions: what search, scoring and rules work on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,12 @@ import polars as pl
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import TEXT_ID
 from conan_assets.search.groups import Groups
+from conan_assets.search.ranking import Neighbours
+from conan_assets.search.retriever import Retriever
+
+QUERIES_PER_PART = 4_096
+PARTS_PER_SEARCH = 8
+"""A search reads all documents: it is asked for several parts at once."""
 
 
 class MiningError(ValueError):
@@ -28,47 +35,84 @@ class Collection:
         All documents: first the corpus, then texts judged outside of it, whose id is "pair:" and that of their pair.
     corpus_size
         Number of documents that can be retrieved; later positions are only ever positives or written negatives.
-    query_ids, queries
-        Ids and texts of the queries.
+    asked
+        ``query_id`` and ``query`` (text) of the queries, read when they are needed.
     positives
         Positions of each query's relevant documents.
     irrelevant
         Positions of the documents judged irrelevant: hand-written, LLM-written and judged negatives.
+    first
+        Of a part of the queries, how many are before it.
     """
 
     dataset: str
     doc_ids: pl.Series
     texts: pl.Series
     corpus_size: int
-    query_ids: pl.Series
-    queries: pl.Series
+    asked: pl.LazyFrame
     positives: Groups
     irrelevant: Groups
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.positives)
+
+    @property
+    def query_ids(self) -> pl.Series:
+        """Ids of the queries."""
+        return self._asked["query_id"]
+
+    @property
+    def queries(self) -> pl.Series:
+        """Texts of the queries."""
+        return self._asked["query"]
 
     @cached_property
-    def query_texts(self) -> list[str]:
-        """Texts of the queries, as retrievers take them."""
-        return self.queries.to_list()
+    def _asked(self) -> pl.DataFrame:
+        return self.asked.select("query_id", "query").collect()
 
-    def positions_of(self, scored: pl.LazyFrame) -> pl.DataFrame:
+    def parts(self, size: int | None = None) -> Iterator["Collection"]:
+        """Yield collections of the same documents and at most ``size`` (QUERIES_PER_PART) of the queries each."""
+        size = size or QUERIES_PER_PART
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield replace(
+                self,
+                asked=self.asked.slice(start, stop - start),
+                positives=self.positives.block(start, stop),
+                irrelevant=self.irrelevant.block(start, stop),
+                first=self.first + start,
+            )
+
+    def search(self, retriever: Retriever, depth: int) -> Iterator[tuple["Collection", Neighbours]]:
+        """Yield every part with each query's ``depth`` best documents that are not its positives."""
+        for parts in self.parts(PARTS_PER_SEARCH * QUERIES_PER_PART):
+            found = retriever.search(parts.queries.to_list(), depth, parts.positives)
+            for part in parts.parts():
+                start = part.first - parts.first
+                yield part, found.part(start, start + len(part))
+
+    def positions_of(self, scored: pl.DataFrame) -> pl.DataFrame:
         """Return ``query`` (text), ``document`` (position), ``score``: rows of a candidates table that are of here."""
-        queries = pl.LazyFrame({"query_id": self.query_ids, "query": self.queries})
-        documents = self.doc_ids.to_frame("doc_id").with_row_index("document").lazy()
+        queries = pl.DataFrame({"query_id": self.query_ids, "query": self.queries})
+        documents = self.doc_ids.to_frame("doc_id").with_row_index("document")
         rows = scored.join(queries, on="query_id").join(documents, on="doc_id")
-        return rows.select("query", "document", "score").collect()
+        return rows.select("query", "document", "score")
 
     def ids_frame(self, queries: np.ndarray, documents: np.ndarray) -> pl.DataFrame:
         """Return ``query_id`` and ``doc_id`` of positions."""
         return pl.DataFrame({"query_id": self.query_ids.gather(queries), "doc_id": self.doc_ids.gather(documents)})
 
 
-def collections(corpus: pl.DataFrame, pairs: pl.DataFrame) -> Iterator[Collection]:
+def collections(corpus: pl.LazyFrame, pairs: pl.LazyFrame, folder: Path) -> Iterator[Collection]:
     """Yield a collection for every dataset with a judged-relevant retrieval pair, by name.
 
     Parameters
     ----------
     corpus, pairs
         Tables of ``conan_assets.data.tables``; rows of ``pairs`` of other tasks are ignored.
+    folder
+        Where the queries lie as long as the collections are in use.
 
     Raises
     ------
@@ -76,49 +120,55 @@ def collections(corpus: pl.DataFrame, pairs: pl.DataFrame) -> Iterator[Collectio
         A pair names a document that the corpus of its dataset does not hold, or there is no positive at all.
     """
     retrieval = pairs.filter(pl.col("task") == "retrieval")
-    datasets = retrieval.filter(pl.col("score") > 0)["dataset"].unique().sort()
+    datasets = retrieval.filter(pl.col("score") > 0).select(pl.col("dataset").unique().sort()).collect().to_series()
     if datasets.is_empty():
         raise MiningError("there is no retrieval pair with a score above 0: nothing to mine for; check the sources")
-    for dataset in datasets:
+    for number, dataset in enumerate(datasets):
         here = pl.col("dataset") == dataset
-        yield _collection(dataset, corpus.filter(here), retrieval.filter(here))
+        yield _collection(dataset, corpus.filter(here), retrieval.filter(here), folder / f"queries-{number}.parquet")
 
 
-def _collection(dataset: str, corpus: pl.DataFrame, pairs: pl.DataFrame) -> Collection:
+def _collection(dataset: str, corpus: pl.LazyFrame, pairs: pl.LazyFrame, file: Path) -> Collection:
     positive = pl.col("score") > 0
-    pairs = pairs.with_columns(inside=pl.col("doc_id").is_not_null(), doc_id=TEXT_ID)
-    outside = pairs.filter(~pl.col("inside")).select("doc_id", "text").unique("doc_id", maintain_order=True)
-    documents = pl.concat([corpus.select("doc_id", text=DOCUMENT_TEXT), outside])
-    queries = pairs.filter(positive).unique("query_id", maintain_order=True).select("query_id", "query")
+    outside = pairs.filter(pl.col("doc_id").is_null()).select(doc_id=TEXT_ID, text="text")
+    inside = corpus.select("doc_id", text=DOCUMENT_TEXT).collect()
+    documents = pl.concat([inside, outside.unique("doc_id", maintain_order=True).collect()])
+    queries = pairs.filter(positive).select("query_id", "query").unique("query_id", maintain_order=True)
+    queries.sink_parquet(file, row_group_size=QUERIES_PER_PART)
+    asked = pl.scan_parquet(file)
     judged = (
-        pairs.join(queries.with_row_index("row").select("query_id", "row"), on="query_id")
-        .join(documents.with_row_index("position").select("doc_id", "position"), on="doc_id", how="left")
-        .with_columns(positive=positive)
+        pairs.select("query_id", doc_id=TEXT_ID, positive=positive)
+        .join(asked.select("query_id").with_row_index("row"), on="query_id")
+        .join(documents.lazy().select("doc_id").with_row_index("position"), on="doc_id", how="left")
+        .select("row", "position", "positive")
+        .collect(engine="streaming")
     )
-    _require_documents(judged, dataset)
+    if judged["position"].null_count():
+        raise _unknown_document(dataset, documents, pairs)
+    size = asked.select(pl.len()).collect().item()
     relevant, irrelevant = judged.filter("positive"), judged.filter(~pl.col("positive"))
-    irrelevant = irrelevant.join(relevant.select("row", "position"), on=["row", "position"], how="anti")
+    irrelevant = irrelevant.join(relevant, on=["row", "position"], how="anti")
 
     def groups(frame: pl.DataFrame) -> Groups:
-        return Groups.from_pairs(frame["row"].to_numpy(), frame["position"].to_numpy(), queries.height)
+        return Groups.from_pairs(frame["row"].to_numpy(), frame["position"].to_numpy(), size)
 
     return Collection(
         dataset=dataset,
         doc_ids=documents["doc_id"],
         texts=documents["text"],
-        corpus_size=corpus.height,
-        query_ids=queries["query_id"],
-        queries=queries["query"],
+        corpus_size=inside.height,
+        asked=asked,
         positives=groups(relevant),
         irrelevant=groups(irrelevant),
     )
 
 
-def _require_documents(judged: pl.DataFrame, dataset: str) -> None:
-    unknown = judged.filter(pl.col("position").is_null()).head(1)
-    if unknown.height:
-        pair = unknown.row(0, named=True)
-        raise MiningError(
-            f"pair {pair['pair_id']!r} judges the document {pair['doc_id']!r}, which the corpus of {dataset!r} "
-            "does not hold: add the document or remove the pair"
-        )
+def _unknown_document(dataset: str, documents: pl.DataFrame, pairs: pl.LazyFrame) -> MiningError:
+    relevant = pairs.filter(pl.col("score") > 0)
+    judged = pairs.filter(pl.col("doc_id").is_not_null()).join(relevant, on="query_id", how="semi")
+    unknown = judged.join(documents.lazy(), on="doc_id", how="anti", maintain_order="left").select("pair_id", "doc_id")
+    pair_id, doc_id = unknown.head(1).collect().row(0)
+    return MiningError(
+        f"pair {pair_id!r} judges the document {doc_id!r}, which the corpus of {dataset!r} "
+        "does not hold: add the document or remove the pair"
+    )

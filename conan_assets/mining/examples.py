@@ -18,7 +18,9 @@ BARELY_REMOVED = "Removed by a veto, and the closest to being kept"
 RANDOM = "Kept, drawn at random"
 
 
-def choose_examples(settings: MiningSettings, negatives: pl.DataFrame, positives: pl.DataFrame) -> list[dict[str, str]]:
+def choose_examples(
+    settings: MiningSettings, negatives: pl.LazyFrame, positives: pl.LazyFrame
+) -> list[dict[str, str]]:
     """Return ``why``, ``query_id`` and ``doc_id`` of candidates worth reading, some of every kind, a query once.
 
     Candidates are compared by how far they score above their positives, in standard deviations of the scorer.
@@ -30,11 +32,13 @@ def choose_examples(settings: MiningSettings, negatives: pl.DataFrame, positives
     positives
         ``query_id``, ``doc_id`` and the score of each positive by every scorer of ``negatives``.
     """
-    scores = [name for name in positives.columns if name.endswith(SCORE)]
-    looked_at = positives.select(pl.col("query_id").unique(maintain_order=True).gather_every(_step(positives)))
-    known = positives.lazy().join(looked_at.lazy(), on="query_id", how="semi")
-    reference = known.group_by("query_id").agg(getattr(pl.col(scores), settings.positive_score)())
-    compared = negatives.lazy().join(reference, on="query_id", suffix="_of_positive")
+    query = pl.col("query_id").hash()
+    queries = positives.select(query.n_unique()).collect(engine="streaming").item()
+    here = query % max(-(-queries // MOST_QUERIES), 1) == 0
+    looked_at, known = (table.filter(here).collect(engine="streaming") for table in (negatives, positives))
+    scores = [name for name in known.columns if name.endswith(SCORE)]
+    reference = known.lazy().group_by("query_id").agg(getattr(pl.col(scores), settings.positive_score)())
+    compared = looked_at.lazy().join(reference, on="query_id", suffix="_of_positive")
     above = {name.removesuffix(SCORE): (pl.col(name) - pl.col(f"{name}_of_positive")) / pl.std(name) for name in scores}
     vetoing = [veto.teacher for veto in settings.veto] or list(settings.teachers_used) or [STUDENT]
     vetoed_by = {name: pl.col("reason").str.starts_with(f"{name}:") for name in above}
@@ -53,10 +57,6 @@ def choose_examples(settings: MiningSettings, negatives: pl.DataFrame, positives
         for query_id, doc_id in _best_of_each_query(compared, value, seen).head(PER_KIND).iter_rows():
             chosen.append({"why": why, "query_id": query_id, "doc_id": doc_id})
     return chosen
-
-
-def _step(positives: pl.DataFrame) -> int:
-    return -(-positives["query_id"].n_unique() // MOST_QUERIES)
 
 
 def _best_of_each_query(compared: pl.LazyFrame, value: pl.Expr, seen: Sequence[str]) -> pl.DataFrame:

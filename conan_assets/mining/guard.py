@@ -25,35 +25,38 @@ DIFFERENT, NEAR, EQUAL = 0, 1, 2
 class Guard:
     """Compares candidates with their query and its positives by their texts.
 
+    A document's text is taken apart when it is first looked at; memory is 4 bytes for each of its trigrams.
+
     Parameters
     ----------
-    documents
-        Positions of all documents that will be looked at, apart from the positives; int64 of any shape.
+    texts
+        All documents of a collection.
     """
 
-    def __init__(self, settings: DuplicateGuard, collection: Collection, documents: np.ndarray) -> None:
+    def __init__(self, settings: DuplicateGuard, texts: pl.Series) -> None:
         self._settings = settings
-        seen = np.zeros(len(collection.doc_ids), bool)
-        seen[documents] = True
-        seen[collection.positives.members] = True
-        self._row = np.cumsum(seen) - 1
-        self._positives = Groups(collection.positives.offsets, self._row[collection.positives.members])
-        texts = collection.texts.gather(np.flatnonzero(seen))
-        self._keys = _keys(texts)
-        self._shingles = Shingles.of(words(texts), WORDS_PER_SHINGLE)
-        self._query_keys = _keys(collection.queries)
-        self._own = _documents_that_are_queries(collection)
+        self._texts = texts
+        self._row = np.full(len(texts), -1, np.int64)
+        self._keys = np.empty(0, np.uint64)
+        self._shingles = Shingles(np.empty(0, np.uint32), np.zeros(1, np.int64))
 
-    def check(self, candidates: Candidates) -> None:
-        """Remove the query itself, what equals a positive and, unless exempt, what nearly equals one."""
+    def check(self, collection: Collection, candidates: Candidates) -> None:
+        """Remove the query itself, what equals a positive and, unless exempt, what nearly equals one.
+
+        Parameters
+        ----------
+        collection
+            The documents and the queries of the candidates, which may be a part of all.
+        """
         queries, documents = candidates.queries, candidates.documents
-        copies = self._keys[self._row[documents]] == self._query_keys[queries]
-        candidates.verdicts.remove(copies | (documents == self._own[queries]), QUERY_REASON)
-        relation = self.relation_to_positives(queries, documents)
+        relation = self.relation_to_positives(collection.positives, queries, documents)
+        copies = self._keys[self._row[documents]] == _keys(collection.queries)[queries]
+        own = _documents_that_are_queries(collection)
+        candidates.verdicts.remove(copies | (documents == own[queries]), QUERY_REASON)
         candidates.verdicts.remove(relation == EQUAL, EQUAL_REASON)
         candidates.verdicts.remove((relation == NEAR) & ~candidates.exempt, NEAR_REASON)
 
-    def relation_to_positives(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    def relation_to_positives(self, positives: Groups, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return DIFFERENT, NEAR or EQUAL for each candidate: how it relates to the closest positive of its query.
 
         A candidate is nearly equal to a positive when it holds at least ``containment`` of the positive's word
@@ -62,14 +65,17 @@ class Guard:
 
         Parameters
         ----------
+        positives
+            Positions of each query's relevant documents.
         queries, documents
             Positions of the candidates, int64 of shape (candidates,), sorted by query.
         """
+        self._look_at(documents, positives.members)
         verdicts = np.full(len(queries), DIFFERENT, np.int8)
         sizes, containment = self._shingles.sizes, self._settings.containment
         rows_of_candidates = self._row[documents]
-        for rows, members in _comparisons(sizes[rows_of_candidates], queries, self._positives):
-            candidates, texts = rows_of_candidates[rows], self._positives.members[members]
+        for rows, members in _comparisons(sizes[rows_of_candidates], queries, positives):
+            candidates, texts = rows_of_candidates[rows], self._row[positives.members[members]]
             common = self._shingles.common(candidates, texts)
             holds_positive = common >= containment * sizes[texts]
             long_enough = sizes[candidates] >= self._settings.min_length_ratio * sizes[texts]
@@ -78,6 +84,18 @@ class Guard:
             verdicts[rows[near]] = np.maximum(verdicts[rows[near]], NEAR)
             verdicts[rows[self._keys[candidates] == self._keys[texts]]] = EQUAL
         return verdicts
+
+    def _look_at(self, *documents: np.ndarray) -> None:
+        """Take the texts of documents apart that were not looked at before."""
+        seen = np.zeros(len(self._row), bool)
+        for positions in documents:
+            seen[positions] = True
+        new = np.flatnonzero(seen & (self._row < 0))
+        if len(new):
+            texts = self._texts.gather(new)
+            self._row[new] = np.arange(len(new)) + len(self._keys)
+            self._keys = np.concatenate([self._keys, _keys(texts)])
+            self._shingles = self._shingles.and_then(Shingles.of(words(texts), WORDS_PER_SHINGLE))
 
 
 def _keys(texts: pl.Series) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Mining of one round: `round_k/hard_negatives`."""
 
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import NEGATIVES, check_table
 from conan_assets.llm.client import Ask
-from conan_assets.mining.audit import audit_report
+from conan_assets.mining.audit import Audit, EvaluationOverlap, Mean, queries_changed
 from conan_assets.mining.calibration import calibrated_ratio
-from conan_assets.mining.collection import MiningError, collections
+from conan_assets.mining.collection import Collection, MiningError, collections
 from conan_assets.mining.examples import choose_examples
+from conan_assets.mining.figures import ScorePanels, plot_histograms
+from conan_assets.mining.guard import Guard
 from conan_assets.mining.judge import judge_negatives
-from conan_assets.mining.miner import Miner
-from conan_assets.mining.refresh import estimate_drift, pooled_documents, search_pools
+from conan_assets.mining.miner import Miner, require_enough_documents
+from conan_assets.mining.parts import TableReader, TableWriter
+from conan_assets.mining.refresh import PoolRetriever, pooled_documents
 from conan_assets.mining.settings import STUDENT, MiningSettings, TopKPercPos
 from conan_assets.mining.shown import POSITIVES, SCORE
 from conan_assets.search.embeddings import BiEncoderRetriever
 from conan_assets.search.ranking import Neighbours
-from conan_assets.search.retriever import Retriever
+from conan_assets.search.retriever import Effort, Retriever, effort_report
 from conan_assets.search.score_table import TableRetriever
 from conan_assets.search.settings import TeacherSettings
 from conan_assets.search.teachers import open_teacher
@@ -38,15 +43,15 @@ def mine_hard_negatives(
     student: "Encoder",
     teachers: Mapping[str, TeacherSettings],
     teacher_candidates: Mapping[str, pl.LazyFrame],
-    corpus: pl.DataFrame,
-    pairs: pl.DataFrame,
+    corpus: pl.LazyFrame,
+    pairs: pl.LazyFrame,
     evaluation_pairs: pl.DataFrame,
-    previous_negatives: pl.DataFrame | None,
+    previous_negatives: pl.LazyFrame | None,
     store: "EmbeddingStore",
     workdir: Path,
     ask: Ask | None = None,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return the negatives table of a round and its audit; write the scores of its positives into ``workdir``.
+) -> dict[str, Any]:
+    """Write a round's negatives table, and the scores of its positives, part by part; return its audit.
 
     Every candidate of every training query is in the table, with its scores, its verdict and the reason; kept ones
     have an ``order`` from 1 and ``copies``, how often they count in the loss (above 1 only after ``intra_sample``
@@ -63,7 +68,7 @@ def mine_hard_negatives(
     previous_negatives
         The table of the round before, if there was one.
     workdir
-        Where pictures and positives.parquet are written, and what a killed search resumes from.
+        Where both tables and pictures are written, and what a killed search resumes from.
     ask
         Sends prompts to the LLM judge; needed when ``settings.judge`` is set.
 
@@ -76,23 +81,31 @@ def mine_hard_negatives(
     started = time.monotonic()
     _require_inputs(settings, teachers, teacher_candidates, ask)
     settings = _calibrated(settings, teachers, teacher_candidates)
-    mined = _Mined()
-    for collection in collections(corpus, pairs):
-        texts, size, folder = collection.texts.to_list(), collection.corpus_size, workdir / "search"
-        retriever = BiEncoderRetriever(student, store, texts, settings.search, folder / STUDENT, size)
-        others: dict[str, Retriever] = {}
-        for name in settings.teachers_used:
-            open_again = partial(open_teacher, teachers[name], texts, store, folder / name / collection.dataset, size)
-            known = collection.positions_of(teacher_candidates[name])
-            others[name] = TableRetriever(known, len(texts), size, open_again)
-        mined.add(Miner(settings, collection, {STUDENT: retriever, **others}), retriever, previous_negatives, ask)
-    negatives = check_table(pl.concat(mined.frames), NEGATIVES, "hard_negatives")
-    negatives = negatives.select(_columns(negatives))
-    report = audit_report(settings, mined.miners, negatives, evaluation_pairs, previous_negatives, workdir)
-    positives = pl.concat(_scored_positives(miner) for miner in mined.miners)
-    positives.write_parquet(workdir / POSITIVES)
-    report["examples"] = choose_examples(settings, negatives, positives)
-    return negatives, {**report, **mined.report(), "seconds": round(time.monotonic() - started, 1)}
+    tables = {name: TableReader(teacher_candidates[name]) for name in settings.teachers_used}
+    mined = _Mined(settings, EvaluationOverlap(evaluation_pairs), previous_negatives, ask)
+    with (
+        TableWriter(workdir / TABLE) as table,
+        TableWriter(workdir / POSITIVES) as positives,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        for collection in collections(corpus, pairs, Path(folder)):
+            texts, size, checkpoints = collection.texts.to_list(), collection.corpus_size, workdir / "search"
+            retriever = BiEncoderRetriever(student, store, texts, settings.search, checkpoints / STUDENT, size)
+            stored = {
+                name: TableRetriever(
+                    len(texts),
+                    size,
+                    partial(open_teacher, teachers[name], texts, store, checkpoints / name / collection.dataset, size),
+                )
+                for name in tables
+            }
+            for miner, sources in mined.searched(collection, retriever, stored, tables):
+                table.add(mined.negatives(miner, sources))
+                positives.add(_scored_positives(miner))
+    negatives, judged = (pl.scan_parquet(workdir / name) for name in (TABLE, POSITIVES))
+    report = mined.report() | {"histogram": plot_histograms(mined.panels.panels(), workdir / "histogram.png")}
+    report["examples"] = choose_examples(settings, negatives, judged)
+    return {**report, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _scored_positives(miner: Miner) -> pl.DataFrame:
@@ -102,40 +115,95 @@ def _scored_positives(miner: Miner) -> pl.DataFrame:
     return miner.collection.ids_frame(positives.rows, positives.members).with_columns(scores)
 
 
-@dataclass
 class _Mined:
-    """What was mined so far, one collection after the other."""
+    """What was mined so far, in figures."""
 
-    frames: list[pl.DataFrame] = field(default_factory=list)
-    miners: list[Miner] = field(default_factory=list)
-    verdicts: list[dict[str, int]] = field(default_factory=list)
-    drift: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(
+        self,
+        settings: MiningSettings,
+        overlap: EvaluationOverlap,
+        previous: pl.LazyFrame | None,
+        ask: Ask | None,
+    ) -> None:
+        self._settings = settings
+        self._overlap = overlap
+        self._previous = previous
+        self._before = None if previous is None else TableReader(previous)
+        self._ask = ask
+        self._audit = Audit(settings.negatives_per_query)
+        self._changed = Mean()
+        self._judged: Counter[str] = Counter()
+        self._drift: list[dict[str, Any]] = []
+        self._efforts: list[Effort] = []
+        self.panels = ScorePanels()
 
-    def add(self, miner: Miner, student: BiEncoderRetriever, previous: pl.DataFrame | None, ask: Ask | None) -> None:
-        for part in miner.mine(self._sources(miner, student, previous)):
-            if miner.settings.judge is not None and ask is not None:
-                self.verdicts.append(judge_negatives(miner.settings.judge, miner.collection, part, ask))
-            self.frames.append(part.frame(miner.collection))
-        self.miners.append(miner)
+    def searched(
+        self,
+        collection: Collection,
+        student: BiEncoderRetriever,
+        stored: Mapping[str, TableRetriever],
+        tables: Mapping[str, TableReader],
+    ) -> Iterator[tuple[Miner, dict[str, Neighbours]]]:
+        """Yield a miner of every part of a collection with the candidates of its sources."""
+        settings, guard = self._settings, Guard(self._settings.guard, collection.texts)
+        require_enough_documents(settings, collection)
+        pool = self._pool(collection, student)
+        for part, found in self._found(collection, pool or student):
+            for name, teacher in stored.items():
+                teacher.hold(part.positions_of(tables[name].rows_of(part.query_ids)))
+            others = [name for name in settings.candidates if name != STUDENT]
+            asked = (part.queries.to_list(), settings.depth, part.positives)
+            sources = found | {name: stored[name].search(*asked) for name in others}
+            yield Miner(settings, part, {STUDENT: student, **stored}, guard), sources
+        if pool:
+            generator = np.random.default_rng(settings.seed)
+            drift = pool.estimate_drift(collection, settings.refresh.drift_documents, generator)
+            self._drift.append({"dataset": collection.dataset, **drift})
+        self._efforts += [student.effort, *(teacher.effort for teacher in stored.values())]
 
-    def _sources(
-        self, miner: Miner, student: BiEncoderRetriever, previous: pl.DataFrame | None
-    ) -> dict[str, Neighbours]:
-        """Search every source; the student among the pooled documents alone when the settings say so."""
-        settings, collection = miner.settings, miner.collection
-        if settings.refresh.mode == "full" or previous is None or STUDENT not in settings.candidates:
-            return miner.search(settings.candidates)
-        pooled = pooled_documents(collection, previous)
-        found = search_pools(student, collection, pooled, settings.depth)
-        share, needed = settings.refresh.drift_documents, settings.negatives_per_query
-        generator = np.random.default_rng(settings.seed)
-        drift = estimate_drift(collection, student, found, pooled, needed, share, generator)
-        self.drift.append({"dataset": collection.dataset, **drift})
-        return {STUDENT: found, **miner.search(name for name in settings.candidates if name != STUDENT)}
+    def _pool(self, collection: Collection, student: BiEncoderRetriever) -> PoolRetriever | None:
+        """Return the student among the pooled documents alone when the settings say so."""
+        settings = self._settings
+        if settings.refresh.mode == "full" or self._previous is None or STUDENT not in settings.candidates:
+            return None
+        pooled = pooled_documents(collection, self._previous)
+        return PoolRetriever(student, pooled, len(collection.texts), settings.negatives_per_query)
+
+    def _found(self, collection: Collection, student: Retriever) -> Iterator[tuple[Collection, dict[str, Neighbours]]]:
+        if STUDENT not in self._settings.candidates:
+            yield from ((part, {}) for part in collection.parts())
+        else:
+            yield from ((part, {STUDENT: found}) for part, found in collection.search(student, self._settings.depth))
+
+    def negatives(self, miner: Miner, sources: Mapping[str, Neighbours]) -> pl.DataFrame:
+        """Return the rows of a part of the table."""
+        frames, part = [], miner.collection
+        for candidates in miner.mine(sources):
+            if self._settings.judge is not None and self._ask is not None:
+                self._judged.update(judge_negatives(self._settings.judge, part, candidates, self._ask))
+            frames.append(candidates.frame(part))
+        negatives = check_table(pl.concat(frames), NEGATIVES, "hard_negatives")
+        negatives = negatives.select(_columns(negatives))
+        self._audit.add(negatives, len(part))
+        self._overlap.add(negatives, part.queries)
+        self.panels.add(negatives, miner.positive_scores)
+        if self._before is not None:
+            before = self._before.rows_of(part.query_ids)
+            self._changed.add(queries_changed(negatives, before, self._settings.negatives_per_query))
+        return negatives
 
     def report(self) -> dict[str, Any]:
-        judged = {key: sum(counts[key] for counts in self.verdicts) for key in (self.verdicts or [{}])[0]}
-        return {**judged, **({"refresh": self.drift} if self.drift else {})}
+        changed = {"queries_changed": self._changed.value} if self._before is not None else {}
+        return {
+            **self._audit.report(),
+            **self._overlap.report(),
+            **changed,
+            **effort_report(self._efforts),
+            "rules": [veto.model_dump() for veto in self._settings.veto],
+            "positive_score": self._settings.positive_score,
+            **self._judged,
+            **({"refresh": self._drift} if self._drift else {}),
+        }
 
 
 def _columns(negatives: pl.DataFrame) -> Iterator[str]:
@@ -174,7 +242,7 @@ def _calibrated(
     vetoes = []
     for veto in settings.veto:
         if isinstance(veto, TopKPercPos) and veto.teacher != STUDENT and teachers[veto.teacher].calibrate:
-            ratio = calibrated_ratio(tables[veto.teacher].collect(), teachers[veto.teacher].calibration)
+            ratio = calibrated_ratio(tables[veto.teacher], teachers[veto.teacher].calibration)
             veto = veto.model_copy(update={"ratio": ratio or veto.ratio})
         vetoes.append(veto)
     return settings.model_copy(update={"veto": tuple(vetoes)})

@@ -1,6 +1,6 @@
 """Mining of one collection: the steps, in the order they happen."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,6 @@ from conan_assets.search.retriever import Retriever
 MINING_VERSION = 3
 """Raise it when the same candidates and scores give other negatives than before, or other files beside them."""
 
-QUERIES_PER_PART = 4_096
 DRAWS_PER_MISSING = 8
 BEYOND_REASON = "beyond_pool_depth"
 WRITTEN_REASON = "judged_or_written"
@@ -29,56 +28,48 @@ RANDOM_REASON = "random_document"
 _REFERENCES = {"min": np.minimum.reduceat, "max": np.maximum.reduceat, "mean": np.add.reduceat}
 
 
+def require_enough_documents(settings: MiningSettings, collection: Collection) -> None:
+    """Raise MiningError if more negatives are asked for than a collection's corpus has documents."""
+    needed, size = settings.negatives_per_query, collection.corpus_size
+    if needed > size:
+        raise MiningError(
+            f"mining asks for {needed} negatives per query and the corpus of {collection.dataset!r} has "
+            f"{size} documents: lower mining.negatives_per_query or add documents"
+        )
+
+
 @dataclass(frozen=True)
 class Miner:
-    """Finds, vetoes and orders the negatives of one collection.
+    """Vetoes and orders the negatives of a collection, or of a part of its queries.
 
     Attributes
     ----------
     retrievers
         The student and every teacher that the settings name.
+    guard
+        Knows the texts of the collection's documents.
     """
 
     settings: MiningSettings
     collection: Collection
     retrievers: Mapping[str, Retriever]
-
-    def __post_init__(self) -> None:
-        needed, size = self.settings.negatives_per_query, self.collection.corpus_size
-        if needed > size:
-            raise MiningError(
-                f"mining asks for {needed} negatives per query and the corpus of {self.collection.dataset!r} has "
-                f"{size} documents: lower mining.negatives_per_query or add documents"
-            )
-
-    def search(self, names: Iterable[str]) -> dict[str, Neighbours]:
-        """Return the candidates of the named sources."""
-        queries, positives = self.collection.query_texts, self.collection.positives
-        return {name: self.retrievers[name].search(queries, self.settings.depth, positives) for name in names}
+    guard: Guard
 
     def mine(self, sources: Mapping[str, Neighbours]) -> Iterator[Candidates]:
-        """Yield the candidates of ``sources`` with their verdicts and order, some thousand queries at a time."""
-        found = [source.positions[source.positions >= 0] for source in sources.values()]
-        guard = self._guard([*found, self.collection.irrelevant.members])
-        del found
-        for start in range(0, len(self.collection.queries), QUERIES_PER_PART):
-            part = {name: source.part(start, start + QUERIES_PER_PART) for name, source in sources.items()}
-            candidates = self._with_written(fuse(part, len(self.collection.doc_ids), start), start)
-            self._assess(candidates, guard)
-            self._order(candidates)
-            yield candidates
-            if self.settings.on_shortage == "resample":
-                yield self._resample(candidates, start)
+        """Yield the candidates of ``sources`` with their verdicts and order, and then what filled up shortages."""
+        candidates = self._with_written(fuse(sources, len(self.collection.doc_ids)))
+        self._assess(candidates)
+        self._order(candidates)
+        yield candidates
+        if self.settings.on_shortage == "resample":
+            yield self._resample(candidates)
 
-    def _guard(self, documents: list[np.ndarray]) -> Guard:
-        return Guard(self.settings.guard, self.collection, np.concatenate(documents))
-
-    def _with_written(self, found: Candidates, start: int) -> Candidates:
+    def _with_written(self, found: Candidates) -> Candidates:
         """Put the documents judged irrelevant, and negatives written by hand or by an LLM, before what was found."""
-        judged = self.collection.irrelevant.block(start, start + QUERIES_PER_PART)
+        judged = self.collection.irrelevant
         if not len(judged.members):
             return found
-        rows = judged.rows + start
+        rows = judged.rows
         new = ~np.isin(self._keys(found.queries, found.documents), self._keys(rows, judged.members))
         queries = np.concatenate([rows, found.queries[new]])
         order = np.argsort(queries, kind="stable")
@@ -89,10 +80,10 @@ class Miner:
         documents = np.concatenate([judged.members, found.documents[new]])[order]
         return Candidates(queries, documents, places_within(queries) + 1, exempt, scores)
 
-    def _assess(self, candidates: Candidates, guard: Guard) -> None:
+    def _assess(self, candidates: Candidates) -> None:
         """Score candidates with the student and every teacher, then apply the guard and every veto."""
         candidates.scores = {name: self._scores(name, candidates) for name in self.retrievers}
-        guard.check(candidates)
+        self.guard.check(self.collection, candidates)
         for veto in self.settings.veto:
             scores = candidates.scores[veto.teacher]
             ranks = ranks_within(candidates.queries, scores)
@@ -117,7 +108,8 @@ class Miner:
         generator = self._generator("selection", candidates)
         if ensemble is not None:
             ranks = [ranks_within(queries, candidates.scores[name][survivors]) - 1 for name in ensemble.teachers]
-            drawn = generator.integers(len(ranks), size=len(self.collection.queries))
+            last = self.collection.first + len(self.collection)
+            drawn = generator.integers(len(ranks), size=last)[self.collection.first :]
             return ENSEMBLES[ensemble.rule](np.stack(ranks), drawn[queries], needed, dedup=ensemble.dedup)
         scores = candidates.scores[getattr(selection, "teacher", STUDENT)][survivors]
         noise = generator.gumbel(size=len(survivors))
@@ -137,21 +129,20 @@ class Miner:
         hardness = np.where(candidates.exempt, np.inf, candidates.scores[STUDENT])
         return ranks_within(queries, hardness[survivors]) - 1
 
-    def _resample(self, candidates: Candidates, start: int) -> Candidates:
+    def _resample(self, candidates: Candidates) -> Candidates:
         """Return random documents that pass the guard and every veto, for the queries with too few negatives."""
         kept = self._kept(candidates)
-        drawn = self._draw(candidates, kept, start)
-        self._assess(drawn, self._guard([drawn.documents]))
+        drawn = self._draw(candidates, kept)
+        self._assess(drawn)
         passed = np.flatnonzero(drawn.verdicts.kept)
         drawn.order[passed] = kept[drawn.queries[passed]] + places_within(drawn.queries[passed]) + 1
         drawn.verdicts.note(drawn.verdicts.kept, RANDOM_REASON)
         drawn.verdicts.remove(drawn.order > self.settings.negatives_per_query, BEYOND_REASON)
         return drawn
 
-    def _draw(self, candidates: Candidates, kept: np.ndarray, start: int) -> Candidates:
+    def _draw(self, candidates: Candidates, kept: np.ndarray) -> Candidates:
         """Draw several documents for each missing negative that are neither candidates nor positives of the query."""
         missing = np.maximum(self.settings.negatives_per_query - kept, 0)
-        missing[:start] = missing[start + QUERIES_PER_PART :] = 0
         queries = np.repeat(np.arange(len(missing)), missing * DRAWS_PER_MISSING)
         documents = self._generator("documents", candidates).integers(self.collection.corpus_size, size=len(queries))
         keys, first = np.unique(self._keys(queries, documents), return_index=True)
@@ -191,12 +182,12 @@ class Miner:
         return {name: _REFERENCES[reference](scores, starts) / divisor for name, scores in self.positive_scores.items()}
 
     def _kept(self, candidates: Candidates) -> np.ndarray:
-        """Return how many candidates of every query of the collection are kept, int64 of shape (queries,)."""
-        return np.bincount(candidates.queries[candidates.verdicts.kept], minlength=len(self.collection.queries))
+        """Return how many candidates of every query are kept, int64 of shape (queries,)."""
+        return np.bincount(candidates.queries[candidates.verdicts.kept], minlength=len(self.collection))
 
     def _generator(self, purpose: str, candidates: Candidates) -> np.random.Generator:
         """Return the generator for one purpose and part, the same for the same seed and data."""
-        first = int(candidates.queries[0]) if len(candidates.queries) else 0
+        first = self.collection.first + int(candidates.queries[0]) if len(candidates.queries) else 0
         return np.random.default_rng([self.settings.seed, first, *f"{self.collection.dataset}/{purpose}".encode()])
 
     def _keys(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:

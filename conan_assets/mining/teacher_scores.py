@@ -1,5 +1,6 @@
 """The table of a teacher's scores: its best documents for every training query and all labelled positives."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import CANDIDATES, check_table
-from conan_assets.mining.audit import mean
+from conan_assets.mining.audit import Mean
 from conan_assets.mining.calibration import calibration_report
 from conan_assets.mining.collection import Collection, collections
-from conan_assets.mining.figures import plot_histograms
+from conan_assets.mining.figures import Histogram, plot_histograms
+from conan_assets.mining.parts import TableWriter
+from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever, effort_report
 from conan_assets.search.settings import TeacherSettings
 from conan_assets.search.teachers import open_teacher
@@ -23,12 +27,12 @@ if TYPE_CHECKING:
 def score_with_teacher(
     settings: TeacherSettings,
     name: str,
-    corpus: pl.DataFrame,
-    pairs: pl.DataFrame,
+    corpus: pl.LazyFrame,
+    pairs: pl.LazyFrame,
     store: "EmbeddingStore",
     workdir: Path,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return the candidates table of the teacher ``name`` and its report.
+) -> dict[str, Any]:
+    """Write the candidates table of the teacher ``name`` part by part; return its report.
 
     For every query of ``pairs`` with a positive: the ``settings.depth`` best documents of its dataset's corpus that
     are not its positives, and all its positives. ``rank`` counts both together; it is null for a positive below the
@@ -37,31 +41,32 @@ def score_with_teacher(
     Parameters
     ----------
     workdir
-        Where the histogram is written, and what a killed search resumes from.
+        Where the table and the histogram are written, and what a killed search resumes from.
     """
     started = time.monotonic()
-    frames, efforts = [], []
-    for collection in collections(corpus, pairs):
-        checkpoints = workdir / "search" / collection.dataset
-        retriever = open_teacher(settings, collection.texts.to_list(), store, checkpoints, collection.corpus_size)
-        frames.append(_candidates(collection, retriever, settings.depth))
-        efforts.append(retriever.effort)
-    table = check_table(pl.concat(frames), CANDIDATES, f"teacher_scores/{name}")
-    report = {**_counts(table), **effort_report(efforts), "seconds": round(time.monotonic() - started, 1)}
+    scored, efforts = _Scored(), []
+    with TableWriter(workdir / TABLE) as table, tempfile.TemporaryDirectory() as folder:
+        for collection in collections(corpus, pairs, Path(folder)):
+            checkpoints = workdir / "search" / collection.dataset
+            retriever = open_teacher(settings, collection.texts.to_list(), store, checkpoints, collection.corpus_size)
+            for part, found in collection.search(retriever, settings.depth):
+                candidates = check_table(_candidates(part, retriever, found), CANDIDATES, f"teacher_scores/{name}")
+                table.add(candidates)
+                scored.add(candidates)
+            efforts.append(retriever.effort)
+    report = {**scored.report(), **effort_report(efforts), "seconds": round(time.monotonic() - started, 1)}
     if settings.calibrate:
-        report |= calibration_report(table, settings.calibration)
-    report["histogram"] = plot_histograms({name: _split(table)}, workdir / "histogram.png")
-    return table, report
+        report |= calibration_report(workdir / TABLE, settings.calibration)
+    report["histogram"] = plot_histograms({name: scored.histograms}, workdir / "histogram.png")
+    return report
 
 
-def _candidates(collection: Collection, retriever: Retriever, depth: int) -> pl.DataFrame:
-    asked = collection.query_texts
-    found = retriever.search(asked, depth, collection.positives)
+def _candidates(collection: Collection, retriever: Retriever, found: Neighbours) -> pl.DataFrame:
     rows, columns = np.nonzero(found.positions >= 0)
     positives = collection.positives
     queries = np.concatenate([rows, positives.rows])
     documents = np.concatenate([found.positions[rows, columns], positives.members])
-    judged = retriever.score(asked, positives.rows, positives.members)
+    judged = retriever.score(collection.queries.to_list(), positives.rows, positives.members)
     scores = np.concatenate([found.scores[rows, columns], judged])
     frame = collection.ids_frame(queries, documents).with_columns(
         pl.Series("score", scores, pl.Float32), is_positive=pl.Series(np.arange(len(queries)) >= len(rows))
@@ -73,21 +78,32 @@ def _candidates(collection: Collection, retriever: Retriever, depth: int) -> pl.
     ).sort("query_id", pl.col("score"), descending=[False, True], maintain_order=True)
 
 
-def _split(table: pl.DataFrame) -> dict[str, np.ndarray]:
-    return {
-        "positives": table.filter("is_positive")["score"].to_numpy(),
-        "candidates": table.filter(~pl.col("is_positive"))["score"].to_numpy(),
-    }
+class _Scored:
+    """What a table holds so far."""
 
+    def __init__(self) -> None:
+        self._queries = self._positives = self._candidates = 0
+        self._found, self._of_positives, self._of_candidates = Mean(), Mean(), Mean()
+        self.histograms = {"positives": Histogram(), "candidates": Histogram()}
 
-def _counts(table: pl.DataFrame) -> dict[str, Any]:
-    positives, candidates = table.filter("is_positive"), table.filter(~pl.col("is_positive"))
-    return {
-        "rows": table.height,
-        "queries": table["query_id"].n_unique(),
-        "positives": positives.height,
-        "candidates": candidates.height,
-        "positives_found": mean(positives, pl.col("rank").is_not_null()),
-        "mean_score_of_positives": mean(positives, pl.col("score")),
-        "mean_score_of_candidates": mean(candidates, pl.col("score")),
-    }
+    def add(self, table: pl.DataFrame) -> None:
+        positives, candidates = table.filter("is_positive"), table.filter(~pl.col("is_positive"))
+        self._queries += table["query_id"].n_unique()
+        self._positives += positives.height
+        self._candidates += candidates.height
+        self._found.add(positives["rank"].is_not_null())
+        self._of_positives.add(positives["score"])
+        self._of_candidates.add(candidates["score"])
+        self.histograms["positives"].add(positives["score"].to_numpy())
+        self.histograms["candidates"].add(candidates["score"].to_numpy())
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "rows": self._positives + self._candidates,
+            "queries": self._queries,
+            "positives": self._positives,
+            "candidates": self._candidates,
+            "positives_found": self._found.value,
+            "mean_score_of_positives": self._of_positives.value,
+            "mean_score_of_candidates": self._of_candidates.value,
+        }

@@ -17,10 +17,8 @@ TRAINING_BLOCKS = 16
 FEW_EXCLUDED = 8
 
 
-def approximate_nearest(
-    index: str, parameters: str, queries: Matrix, documents: Matrix, k: int, excluded: Groups
-) -> Neighbours:
-    """Return about every query's ``k`` documents of highest dot product, without its ``excluded`` ones.
+class ApproximateIndex:
+    """A FAISS index of documents.
 
     Parameters
     ----------
@@ -32,20 +30,27 @@ def approximate_nearest(
     ValueError
         FAISS cannot read the strings, or there are too few documents to train the index.
     """
-    try:
-        built = _build(index, parameters, documents)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).rsplit(": ", 1)[-1]
-        raise ValueError(f"search.index {index!r} with parameters {parameters!r} cannot be built: {reason}") from error
-    keys = np.full((queries.shape[0], k), EMPTY, np.int64)
-    for start in range(0, queries.shape[0], QUERIES_PER_BLOCK):
-        stop = min(start + QUERIES_PER_BLOCK, queries.shape[0])
-        block, hidden = queries.block(start, stop), excluded.block(start, stop)
-        few = hidden.counts <= FEW_EXCLUDED
-        for rows in (np.flatnonzero(few), np.flatnonzero(~few)):
-            if len(rows):
-                keys[start + rows] = _search(built, block[rows], k, [hidden[row] for row in rows.tolist()])
-    return Neighbours.from_keys(keys)
+
+    def __init__(self, index: str, parameters: str, documents: Matrix) -> None:
+        try:
+            self._built = _build(index, parameters, documents)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).rsplit(": ", 1)[-1]
+            raise ValueError(
+                f"search.index {index!r} with parameters {parameters!r} cannot be built: {reason}"
+            ) from error
+
+    def nearest(self, queries: Matrix, k: int, excluded: Groups) -> Neighbours:
+        """Return about every query's ``k`` documents of highest dot product, without its ``excluded`` ones."""
+        keys = np.full((queries.shape[0], k), EMPTY, np.int64)
+        for start in range(0, queries.shape[0], QUERIES_PER_BLOCK):
+            stop = min(start + QUERIES_PER_BLOCK, queries.shape[0])
+            block, hidden = queries.block(start, stop), excluded.block(start, stop)
+            few = hidden.counts <= FEW_EXCLUDED
+            for rows in (np.flatnonzero(few), np.flatnonzero(~few)):
+                if len(rows):
+                    keys[start + rows] = _search(self._built, block[rows], k, [hidden[row] for row in rows.tolist()])
+        return Neighbours.from_keys(keys)
 
 
 def _search(index: "faiss.Index", queries: np.ndarray, k: int, hidden: list[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Retrievers by dot products: of vectors that are there already, and of what a bi-encoder makes of texts."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import polars as pl
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.search.groups import Groups
-from conan_assets.search.nearest import find_nearest
+from conan_assets.search.nearest import Nearest
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Effort
 from conan_assets.search.settings import SearchSettings
@@ -35,13 +36,14 @@ class VectorRetriever:
         self._row = {text: len(texts) - 1 - row for row, text in enumerate(reversed(texts))}
         self._queries = queries
         self._documents = documents
-        self._search = search
+        self._nearest = Nearest(search, documents)
         self.effort = Effort()
 
     def search(self, queries: Sequence[str], k: int, excluded: Groups) -> Neighbours:
         """Return every query's ``k`` nearest documents."""
         picked = PickedVectors(self._queries, self._rows(queries))
-        found, self.effort.recall = find_nearest(self._search, picked, self._documents, k, excluded, None)
+        found, recall = self._nearest.find(picked, k, excluded)
+        self.effort.found_of_exact(recall)
         return found
 
     def score(self, queries: Sequence[str], rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -88,13 +90,9 @@ class BiEncoderRetriever:
 
     def search(self, queries: Sequence[str], k: int, excluded: Groups) -> Neighbours:
         """Return every query's ``k`` nearest documents."""
-        settings = self._search
-        if settings.device == "auto":
-            settings = settings.model_copy(update={"device": self._encoder.device})
-        left = self._embed(queries, "query")
-        right = FirstRows(self._embed(self._documents, "document"), self._retrievable)
         folder = self._checkpoints and self._checkpoints / self._fingerprint(queries, excluded)
-        found, self.effort.recall = find_nearest(settings, left, right, k, excluded, folder)
+        found, recall = self._nearest.find(self._embed(queries, "query"), k, excluded, folder)
+        self.effort.found_of_exact(recall)
         return found
 
     def among(self, documents: np.ndarray) -> "BiEncoderRetriever":
@@ -111,6 +109,13 @@ class BiEncoderRetriever:
         left = self._embed([queries[row] for row in asked.tolist()], "query")
         right = self._embed([self._documents[row] for row in named.tolist()], "document")
         return paired_products(left, right, asked_of, named_of)
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        settings = self._search
+        if settings.device == "auto":
+            settings = settings.model_copy(update={"device": self._encoder.device})
+        return Nearest(settings, FirstRows(self._embed(self._documents, "document"), self._retrievable))
 
     def _embed(self, texts: Sequence[str], role: "Role") -> "Embeddings":
         embeddings = self._store.embed(self._encoder, texts, role)

@@ -28,13 +28,18 @@ class Effort:
     seconds
         Seconds that encoding them took.
     recall
-        Share of the exact result that an approximate search found on a sample; None after an exact one.
+        Share of the exact result that approximate searches found on samples, the lowest; None after exact ones.
     """
 
     encoded: int = 0
     cut: int = 0
     seconds: float = 0.0
     recall: float | None = None
+
+    def found_of_exact(self, recall: float | None) -> None:
+        """Take in the recall of one more search, None if it was exact."""
+        if recall is not None:
+            self.recall = recall if self.recall is None else min(recall, self.recall)
 
 
 def effort_report(efforts: Iterable[Effort]) -> dict[str, float]:

@@ -15,8 +15,6 @@ class TableRetriever:
 
     Parameters
     ----------
-    table
-        Columns ``query`` (text), ``document`` (position) and ``score``.
     documents
         Number of documents that positions refer to.
     retrievable
@@ -25,19 +23,26 @@ class TableRetriever:
         Opens the retriever whose scores these are.
     """
 
-    def __init__(
-        self, table: pl.DataFrame, documents: int, retrievable: int, open_retriever: Callable[[], Retriever]
-    ) -> None:
+    def __init__(self, documents: int, retrievable: int, open_retriever: Callable[[], Retriever]) -> None:
+        self._documents = documents
+        self._retrievable = retrievable
+        self._open = open_retriever
+        self._retriever: Retriever | None = None
+
+    def hold(self, table: pl.DataFrame) -> None:
+        """Know the scores of a table, and those of the one before no more.
+
+        Parameters
+        ----------
+        table
+            Columns ``query`` (text), ``document`` (position) and ``score``.
+        """
         self._queries = table.select(pl.col("query").unique(maintain_order=True)).with_row_index("row")
         rows = table.select("query").join(self._queries, on="query", maintain_order="left")["row"].to_numpy()
         positions = table["document"].to_numpy().astype(np.int64)
-        self._documents = documents
-        self._retrievable = retrievable
         keys = self._keys(rows.astype(np.int64), positions)
         self._known, first = np.unique(keys, return_index=True)
         self._scores = table["score"].to_numpy()[first]
-        self._open = open_retriever
-        self._retriever: Retriever | None = None
 
     @property
     def effort(self) -> Effort:

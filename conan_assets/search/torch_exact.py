@@ -1,18 +1,35 @@
 """Exact search by matrix products on a GPU, block by block."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
 from conan_assets.search.exact import SearchBlock
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY, pack
-from conan_assets.search.vectors import Matrix, finite_blocks_of
+from conan_assets.search.vectors import Matrix, require_finite
 
 DOCUMENTS_PER_BLOCK = 65_536
 
 
-def search_block_on(device: str) -> SearchBlock:
-    """Return a function for ``exact_nearest`` that searches on ``device`` in full float32, without TF32."""
+def search_block_on(device: str, documents: Matrix) -> SearchBlock:
+    """Return a function for ``exact_nearest`` that searches these ``documents`` in full float32, without TF32.
+
+    Blocks of them stay on the device, for all queries, as long as half of its memory is free.
+    """
+    kept: dict[int, torch.Tensor] = {}
+
+    def blocks() -> Iterator[tuple[int, torch.Tensor]]:
+        for start in range(0, documents.shape[0], DOCUMENTS_PER_BLOCK):
+            block = kept.get(start)
+            if block is None:
+                rows = documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))
+                require_finite(rows, "document", start)
+                block = torch.from_numpy(rows).to(device)
+                if _has_room(device):
+                    kept[start] = block
+            yield start, block
 
     @torch.inference_mode()
     def search_block(queries: np.ndarray, documents: Matrix, k: int, excluded: Groups) -> np.ndarray:
@@ -21,8 +38,8 @@ def search_block_on(device: str) -> SearchBlock:
         scores = torch.full((len(queries), 0), -torch.inf, device=device)
         positions = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
         hidden, rows = excluded.by_member()
-        for start, block in finite_blocks_of(documents, DOCUMENTS_PER_BLOCK, "document"):
-            found = _products(left, torch.from_numpy(block).to(device))
+        for start, block in blocks():
+            found = _products(left, block)
             here = slice(*np.searchsorted(hidden, [start, start + len(block)]))
             found[torch.from_numpy(rows[here]), torch.from_numpy(hidden[here] - start)] = -torch.inf
             new = torch.arange(start, start + len(block), device=device).expand(len(queries), -1)
@@ -32,6 +49,13 @@ def search_block_on(device: str) -> SearchBlock:
         return np.where(values == -np.inf, EMPTY, pack(values, positions.cpu().numpy()))
 
     return search_block
+
+
+def _has_room(device: str) -> bool:
+    if not device.startswith("cuda"):
+        return True
+    free, total = torch.cuda.mem_get_info(device)
+    return 2 * free > total
 
 
 def _products(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:

@@ -43,20 +43,20 @@ def test_evaluating_a_checkpoint_and_mining_with_it_encode_each_text_once(
     def mine() -> None:
         (tmp_path / "mined").mkdir(exist_ok=True)
         encoder = Encoder(settings, device="cpu")
-        negatives, _ = mine_hard_negatives(
+        report = mine_hard_negatives(
             mining,
             encoder,
             {},
             {},
-            corpus,
-            training,
+            corpus.lazy(),
+            training.lazy(),
             pairs.filter(pl.col("split") != "train"),
             None,
             store,
             tmp_path / "mined",
             None,
         )
-        assert negatives.height > 0
+        assert report["rows"] > 0
 
     for step in order:
         {"evaluate": evaluate, "mine": mine}[step]()

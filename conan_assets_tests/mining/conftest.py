@@ -6,10 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import CORPUS, PAIRS, check_table
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
+from conan_assets.mining.hard_negatives import mine_hard_negatives
 from conan_assets.mining.teacher_scores import score_with_teacher
 from conan_assets.search.settings import BM25Teacher, TeacherSettings
 
@@ -82,4 +84,21 @@ def bm25(
 ) -> tuple[TeacherSettings, pl.LazyFrame]:
     """Settings and scores of a BM25 teacher."""
     settings = BM25Teacher(depth=20)
-    return settings, score_with_teacher(settings, "bm25", corpus, pairs, store, tmp_path / "bm25")[0].lazy()
+    return settings, score(settings, "bm25", corpus, pairs, store, tmp_path / "bm25")[0].lazy()
+
+
+def score(
+    settings: TeacherSettings, name: str, corpus: pl.DataFrame, pairs: pl.DataFrame, store: EmbeddingStore, folder: Path
+) -> tuple[pl.DataFrame, dict]:
+    """Return a teacher's table and its report."""
+    folder.mkdir(exist_ok=True)
+    report = score_with_teacher(settings, name, corpus.lazy(), pairs.lazy(), store, folder)
+    return pl.read_parquet(folder / TABLE), report
+
+
+def mine_round(settings, student, teachers, tables, corpus, pairs, evaluation, previous, store, folder, ask=None):
+    """Return a round's negatives table and its report."""
+    folder.mkdir(exist_ok=True)
+    lazy = [corpus.lazy(), pairs.lazy(), evaluation, None if previous is None else previous.lazy()]
+    report = mine_hard_negatives(settings, student, teachers, tables, *lazy, store, folder, ask)
+    return pl.read_parquet(folder / TABLE), report

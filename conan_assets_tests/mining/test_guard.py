@@ -23,8 +23,9 @@ def collect(texts: list[str], positives: Groups, queries: list[str] | None = Non
         doc_ids=pl.Series(ids.get("doc_ids", [f"d{number}" for number in range(len(texts))])),
         texts=pl.Series(texts),
         corpus_size=len(texts),
-        query_ids=pl.Series(ids.get("query_ids", [f"q{number}" for number in range(len(queries))])),
-        queries=pl.Series(queries),
+        asked=pl.LazyFrame(
+            {"query_id": ids.get("query_ids", [f"q{number}" for number in range(len(queries))]), "query": queries}
+        ),
         positives=positives,
         irrelevant=Groups.from_pairs([], [], len(queries)),
     )
@@ -33,8 +34,8 @@ def collect(texts: list[str], positives: Groups, queries: list[str] | None = Non
 def relations(
     texts: list[str], positives: Groups, queries: np.ndarray, documents: np.ndarray, containment: float = 0.7
 ) -> list[int]:
-    guard = Guard(DuplicateGuard(containment=containment), collect(texts, positives), documents)
-    return guard.relation_to_positives(queries, documents).tolist()
+    guard = Guard(DuplicateGuard(containment=containment), pl.Series(texts))
+    return guard.relation_to_positives(positives, queries, documents).tolist()
 
 
 def relation(positive: str, candidate: str, containment: float = 0.7) -> int:
@@ -82,7 +83,7 @@ def reasons(queries: list[str], texts: list[str], **ids: list[str]) -> list[str 
     rows = np.repeat(np.arange(len(queries)), len(texts))
     documents = np.tile(np.arange(len(texts)), len(queries))
     candidates = Candidates(rows, documents, documents + 1, np.zeros(len(rows), bool), {})
-    Guard(DuplicateGuard(), collection, documents).check(candidates)
+    Guard(DuplicateGuard(), collection.texts).check(collection, candidates)
     return candidates.verdicts.reasons().to_list()
 
 

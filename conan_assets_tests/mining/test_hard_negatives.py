@@ -7,11 +7,9 @@ import pytest
 from conan_assets.data.tables import NEGATIVES, QUERY_DROPPED, check_table
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.mining.collection import MiningError
-from conan_assets.mining.hard_negatives import mine_hard_negatives
 from conan_assets.mining.settings import MiningSettings
-from conan_assets.mining.teacher_scores import score_with_teacher
 from conan_assets.search.settings import BiEncoderTeacher
-from conan_assets_tests.mining.conftest import first_words, make_pair, make_pairs
+from conan_assets_tests.mining.conftest import first_words, make_pair, make_pairs, mine_round, score
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +22,10 @@ def mine(encoder, corpus, pairs, no_pairs, store, bm25, tmp_path):
 
     def run(options: dict, **changes):
         options = {"depth": 20, "veto": [], **options}
-        inputs = {"corpus": corpus, "pairs": pairs, "evaluation_pairs": no_pairs, "previous_negatives": None, **changes}
+        inputs = {"corpus": corpus, "pairs": pairs, "evaluation": no_pairs, "previous": None, **changes}
         teachers, tables = {"bm25": bm25[0]}, {"bm25": bm25[1]}
         mining = MiningSettings.model_validate(options)
-        return mine_hard_negatives(
-            mining, encoder, teachers, tables, **inputs, store=store, workdir=tmp_path / "mining"
-        )
+        return mine_round(mining, encoder, teachers, tables, *inputs.values(), store, tmp_path / "mining")
 
     return run
 
@@ -228,9 +224,9 @@ def test_a_calibrating_teacher_brings_its_own_ratio(
         calibration={"min_judgements": 5},
         depth=20,
     )
-    table, report = score_with_teacher(teacher, "t", corpus, pairs, store, tmp_path / "t")
+    table, report = score(teacher, "t", corpus, pairs, store, tmp_path / "t")
     mining = MiningSettings.model_validate({"veto": [{"teacher": "t", "rule": "top_k_perc_pos"}], "depth": 20})
-    _, mined = mine_hard_negatives(
+    _, mined = mine_round(
         mining, encoder, {"t": teacher}, {"t": table.lazy()}, corpus, pairs, no_pairs, None, store, tmp_path / "m"
     )
     assert mined["rules"][0]["ratio"] == pytest.approx(report["calibrated_ratio"])
@@ -241,15 +237,13 @@ def test_the_audit_counts_overlap_with_evaluation_and_queries_changed(mine, corp
     before, _ = mine({})
     judged = before.filter(KEPT)["doc_id"][0]
     evaluation = make_pairs([make_pair(900, int(judged.split(":d")[1]), split="test", query=first_words(corpus, 4))])
-    after, report = mine(
-        {"veto": [{"rule": "top_k_shifted", "shift": 3}]}, evaluation_pairs=evaluation, previous_negatives=before
-    )
+    after, report = mine({"veto": [{"rule": "top_k_shifted", "shift": 3}]}, evaluation=evaluation, previous=before)
     shared = after.filter(KEPT, pl.col("doc_id") == judged).height
     told = report["documents_shared_with_evaluation"]
     assert told.startswith(f"{shared:,} of {after.filter(KEPT).height:,} kept negatives are relevant")
     assert report["queries_in_evaluation"] == 1
     assert report["queries_changed"] == 1.0
-    assert mine({}, previous_negatives=before)[1]["queries_changed"] == 0.0
+    assert mine({}, previous=before)[1]["queries_changed"] == 0.0
 
 
 def test_the_audit_has_a_picture_of_the_scores(mine, tmp_path):
@@ -275,6 +269,6 @@ def test_a_teacher_without_scores_is_an_error(mine):
 
 def test_parts_of_any_size_give_the_same_table(mine, monkeypatch):
     whole, _ = mine({"candidates": ["student", "bm25"], "veto": [{"teacher": "bm25", "rule": "top_k_perc_pos"}]})
-    monkeypatch.setattr("conan_assets.mining.miner.QUERIES_PER_PART", 7)
+    monkeypatch.setattr("conan_assets.mining.collection.QUERIES_PER_PART", 7)
     parts, _ = mine({"candidates": ["student", "bm25"], "veto": [{"teacher": "bm25", "rule": "top_k_perc_pos"}]})
     assert whole.equals(parts)

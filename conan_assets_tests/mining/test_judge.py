@@ -7,9 +7,9 @@ import pytest
 
 from conan_assets.llm.journal import Answer
 from conan_assets.mining.collection import MiningError
-from conan_assets.mining.hard_negatives import mine_hard_negatives
 from conan_assets.mining.judge import read_verdict, relabelled_positives
 from conan_assets.mining.settings import MiningSettings
+from conan_assets_tests.mining.conftest import mine_round
 
 KEPT = pl.col("verdict") == "kept"
 
@@ -18,7 +18,7 @@ KEPT = pl.col("verdict") == "kept"
 def mine(encoder, corpus, pairs, no_pairs, store, tmp_path):
     def run(ask, **judge):
         mining = MiningSettings.model_validate({"depth": 10, "veto": [], "judge": {"per_query": 3, **judge}})
-        return mine_hard_negatives(mining, encoder, {}, {}, corpus, pairs, no_pairs, None, store, tmp_path / "m", ask)
+        return mine_round(mining, encoder, {}, {}, corpus, pairs, no_pairs, None, store, tmp_path / "m", ask)
 
     return run
 

@@ -5,9 +5,9 @@ import pytest
 
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings
-from conan_assets.mining.hard_negatives import mine_hard_negatives
 from conan_assets.mining.settings import MiningSettings
 from conan_assets_tests.conftest import build_tiny_model
+from conan_assets_tests.mining.conftest import mine_round
 
 KEPT = pl.col("verdict") == "kept"
 
@@ -22,7 +22,7 @@ def next_checkpoint(tmp_path_factory) -> Encoder:
 def mine(corpus, pairs, no_pairs, store, tmp_path):
     def run(encoder: Encoder, previous: pl.DataFrame | None, **options):
         mining = MiningSettings.model_validate({"depth": 3, "veto": [], **options})
-        return mine_hard_negatives(mining, encoder, {}, {}, corpus, pairs, no_pairs, previous, store, tmp_path / "m")
+        return mine_round(mining, encoder, {}, {}, corpus, pairs, no_pairs, previous, store, tmp_path / "m")
 
     return run
 
@@ -91,7 +91,7 @@ def test_a_positive_found_since_then_leaves_the_pool(mine, encoder, corpus, pair
         doc_id=pl.lit(row["doc_id"]), pair_id=pl.lit("new")
     )
     mining = MiningSettings.model_validate({"depth": 3, "veto": [], "refresh": {"mode": "pool"}})
-    second, _ = mine_hard_negatives(
+    second, _ = mine_round(
         mining, encoder, {}, {}, corpus, pl.concat([pairs, found]), no_pairs, first, store, tmp_path / "m"
     )
     assert second.filter(pl.col("query_id") == "made:q4", pl.col("doc_id") == row["doc_id"]).is_empty()

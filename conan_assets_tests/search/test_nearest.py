@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conan_assets.search import exact, screening
-from conan_assets.search.approximate import approximate_nearest
+from conan_assets.search.approximate import ApproximateIndex
 from conan_assets.search.exact import exact_nearest
 from conan_assets.search.groups import Groups
+from conan_assets.search.nearest import Nearest
 from conan_assets.search.ranking import BestOf, Neighbours, pack
 from conan_assets.search.screening import search_block_with_screening
+from conan_assets.search.settings import SearchSettings
 from conan_assets.search.torch_exact import search_block_on
 from conan_assets.search.vectors import ArrayVectors, FileVectors, PickedVectors
 
@@ -73,8 +75,37 @@ def test_the_matrix_products_of_torch_find_the_same_documents(small_blocks, monk
     monkeypatch.setattr("conan_assets.search.torch_exact.DOCUMENTS_PER_BLOCK", 13)
     queries, texts = ArrayVectors(unit_rows(20, 8, 1)), ArrayVectors(unit_rows(documents, 8, 2))
     excluded = random_exclusions(20, documents, 3, most=6)
-    on_torch = exact_nearest(queries, texts, 10, excluded, search_block=search_block_on("cpu"))
+    on_torch = exact_nearest(queries, texts, 10, excluded, search_block=search_block_on("cpu", texts))
     assert found(on_torch) == found(exact_nearest(queries, texts, 10, excluded))
+
+
+class CountedVectors(ArrayVectors):
+    """Counts the rows that were read."""
+
+    read = 0
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        self.read += stop - start
+        return super().block(start, stop)
+
+
+def test_on_a_device_documents_are_read_once_for_all_queries(small_blocks, monkeypatch):
+    monkeypatch.setattr("conan_assets.search.torch_exact.DOCUMENTS_PER_BLOCK", 13)
+    queries, texts = ArrayVectors(unit_rows(20, 8, 1)), CountedVectors(unit_rows(131, 8, 2))
+    search_block = search_block_on("cpu", texts)
+    first, second = (exact_nearest(queries, texts, 10, Groups.empty(20), search_block=search_block) for _ in range(2))
+    assert found(first) == found(second)
+    assert texts.read == 131
+
+
+def test_an_index_is_built_once_for_all_queries():
+    queries, texts = ArrayVectors(unit_rows(20, 8, 1)), CountedVectors(unit_rows(200, 8, 2))
+    nearest = Nearest(SearchSettings(index="Flat", recall_queries=1), texts)
+    nearest.find(queries, 10, Groups.empty(20))
+    built = texts.read
+    nearest.find(queries, 10, Groups.empty(20))
+    assert texts.read - built == 200, "the exact search that recall is measured by"
+    assert built == 400
 
 
 @pytest.mark.parametrize("documents", [5, 131, 2_000])
@@ -189,7 +220,7 @@ def test_vectors_in_a_file_are_read_like_those_in_memory(tmp_path):
 def test_an_approximate_index_that_looks_everywhere_finds_the_exact_result():
     queries, documents = ArrayVectors(unit_rows(20, 16, 0)), ArrayVectors(unit_rows(300, 16, 1))
     excluded = random_exclusions(20, 300, 2, most=30)
-    result = approximate_nearest("IVF4,Flat", "nprobe=4", queries, documents, 10, excluded)
+    result = ApproximateIndex("IVF4,Flat", "nprobe=4", documents).nearest(queries, 10, excluded)
     assert found(result) == found(exact_nearest(queries, documents, 10, excluded))
 
 
@@ -197,7 +228,7 @@ def test_an_approximate_index_that_looks_everywhere_finds_the_exact_result():
 def test_what_faiss_cannot_read_is_an_error_that_names_it(index, parameters):
     vectors = ArrayVectors(unit_rows(300, 16, 1))
     with pytest.raises(ValueError, match=f"{index}.*{parameters}"):
-        approximate_nearest(index, parameters, vectors, vectors, 10, Groups.from_pairs([], [], 300))
+        ApproximateIndex(index, parameters, vectors)
 
 
 def test_finished_blocks_are_not_searched_again(tmp_path, small_blocks):
