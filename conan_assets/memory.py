@@ -1,9 +1,15 @@
-"""Memory that the C library keeps for itself after tensors of many sizes were freed."""
+"""Memory that the C library keeps for itself after tensors and arrays of many sizes were freed."""
 
 import contextlib
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
+
+M_MMAP_THRESHOLD = -3
+LARGE_BYTES = 2 << 20
+USUAL_BYTES = 32 << 20
+"""What glibc lets the threshold rise to by itself as large arrays are freed."""
 
 
 def return_freed_memory() -> None:
@@ -12,3 +18,23 @@ def return_freed_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextlib.contextmanager
+def large_arrays_given_back() -> Iterator[None]:
+    """Give arrays above 2 MiB back to the system when they are freed; does nothing where the C library is not glibc.
+
+    Work in parts takes and frees such arrays over and over: in glibc's heap they leave holes that the next ones do not
+    fit into, and memory grows with the parts. Not for models: their tensors would be taken from the system each time.
+    """
+    try:
+        _set_mmap_threshold(LARGE_BYTES)
+        yield
+    finally:
+        _set_mmap_threshold(USUAL_BYTES)
+
+
+def _set_mmap_threshold(size: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, size)

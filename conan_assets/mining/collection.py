@@ -10,6 +10,7 @@ import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import TEXT_ID
+from conan_assets.memory import large_arrays_given_back
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever
@@ -88,9 +89,10 @@ class Collection:
         """Yield every part with each query's ``depth`` best documents that are not its positives."""
         for parts in self.parts(PARTS_PER_SEARCH * QUERIES_PER_PART):
             found = retriever.search(parts.queries.to_list(), depth, parts.positives)
-            for part in parts.parts():
-                start = part.first - parts.first
-                yield part, found.part(start, start + len(part))
+            with large_arrays_given_back():
+                for part in parts.parts():
+                    start = part.first - parts.first
+                    yield part, found.part(start, start + len(part))
 
     def positions_of(self, scored: pl.DataFrame) -> pl.DataFrame:
         """Return ``query`` (text), ``document`` (position), ``score``: rows of a candidates table that are of here."""

@@ -18,9 +18,7 @@ BARELY_REMOVED = "Removed by a veto, and the closest to being kept"
 RANDOM = "Kept, drawn at random"
 
 
-def choose_examples(
-    settings: MiningSettings, negatives: pl.LazyFrame, positives: pl.LazyFrame
-) -> list[dict[str, str]]:
+def choose_examples(settings: MiningSettings, negatives: pl.LazyFrame, positives: pl.LazyFrame) -> list[dict[str, str]]:
     """Return ``why``, ``query_id`` and ``doc_id`` of candidates worth reading, some of every kind, a query once.
 
     Candidates are compared by how far they score above their positives, in standard deviations of the scorer.

@@ -14,6 +14,7 @@ import polars as pl
 from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import NEGATIVES, check_table
 from conan_assets.llm.client import Ask
+from conan_assets.memory import large_arrays_given_back
 from conan_assets.mining.audit import Audit, EvaluationOverlap, Mean, queries_changed
 from conan_assets.mining.calibration import calibrated_ratio
 from conan_assets.mining.collection import Collection, MiningError, collections
@@ -171,7 +172,8 @@ class _Mined:
 
     def _found(self, collection: Collection, student: Retriever) -> Iterator[tuple[Collection, dict[str, Neighbours]]]:
         if STUDENT not in self._settings.candidates:
-            yield from ((part, {}) for part in collection.parts())
+            with large_arrays_given_back():
+                yield from ((part, {}) for part in collection.parts())
         else:
             yield from ((part, {STUDENT: found}) for part, found in collection.search(student, self._settings.depth))
 
