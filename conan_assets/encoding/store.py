@@ -6,7 +6,7 @@ block, so that a killed run loses one block; see ``rows.py`` for the files.
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,11 +49,6 @@ class Embeddings:
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start`` to ``stop`` as float32 of shape (stop - start, dim)."""
         return self.rows(np.arange(start, min(stop, len(self))))
-
-    def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (first row, float32 block of at most ``size`` rows) over all rows."""
-        for start in range(0, len(self), size):
-            yield start, self.block(start, start + size)
 
 
 class EmbeddingStore:

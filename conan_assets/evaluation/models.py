@@ -26,6 +26,7 @@ from conan_assets.search.hybrid import HybridRetriever
 from conan_assets.search.retriever import Effort, OpenRetriever, total_effort
 from conan_assets.search.settings import BM25_WEIGHT, SEARCH_VERSION, BM25Teacher, TeacherSettings
 from conan_assets.search.teachers import open_teacher, teacher_recipe
+from conan_assets.search.vectors import blocks_of
 
 Hits = dict[str, float]
 """Scores of documents by id."""
@@ -187,7 +188,7 @@ class QuantizedEmbeddings(Embeddings):
         self._whole, self._kind = whole, kind
         self.encoded, self.cut, self.seconds, self.shape = whole.encoded, whole.cut, whole.seconds, whole.shape
         if kind == "int8":
-            ends = [(block.min(axis=0), block.max(axis=0)) for _, block in whole.blocks(ROWS_AT_A_TIME)]
+            ends = [(block.min(axis=0), block.max(axis=0)) for _, block in blocks_of(whole, ROWS_AT_A_TIME)]
             self._low = np.min([low for low, _ in ends], axis=0)
             self._step = np.maximum((np.max([high for _, high in ends], axis=0) - self._low) / 255, 1e-12)
 

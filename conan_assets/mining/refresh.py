@@ -26,16 +26,9 @@ def pooled_documents(collection: Collection, negatives: pl.LazyFrame) -> np.ndar
 
 
 class PoolRetriever:
-    """The student among pooled documents alone.
+    """The student among the documents at the sorted positions ``pooled`` alone, out of so many ``documents``.
 
-    Parameters
-    ----------
-    pooled
-        Sorted positions of the documents in the pool.
-    documents
-        Number of documents that positions refer to.
-    needed
-        K: it remembers the score of each query's K-th best document, for :meth:`estimate_drift`.
+    It remembers the score of each query's K-th best document, K being ``needed``, for :meth:`estimate_drift`.
     """
 
     def __init__(self, student: BiEncoderRetriever, pooled: np.ndarray, documents: int, needed: int) -> None:

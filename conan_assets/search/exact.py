@@ -13,7 +13,6 @@ import numpy as np
 import threadpoolctl
 
 from conan_assets.files import atomic_path
-from conan_assets.memory import large_arrays_given_back
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import BestOf, Neighbours
@@ -25,7 +24,6 @@ MAX_QUERIES_PER_BLOCK = 2_048
 DOCUMENTS_PER_BLOCK = 256
 
 
-@large_arrays_given_back()
 def exact_nearest(
     queries: Matrix,
     documents: Matrix,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conan_assets.memory import large_arrays_given_back
 from conan_assets.search.approximate import ApproximateIndex
 from conan_assets.search.exact import SearchBlock, exact_nearest
 from conan_assets.search.groups import Groups
@@ -25,6 +26,7 @@ class Nearest:
         self._documents = documents
         self._is_on_gpu = settings.device not in ("auto", "cpu")
 
+    @large_arrays_given_back()
     def find(
         self, queries: Matrix, k: int, excluded: Groups, checkpoints: Path | None = None
     ) -> tuple[Neighbours, float | None]:
