@@ -106,15 +106,19 @@ def mine(
         (collection,) = collections(documents.lazy(), pairs.lazy(), Path(temporary))
         require_enough_documents(settings, collection)
         retriever = _open(teacher, collection, asked, cache or Path(temporary))
-        guard = Guard(settings.guard, collection.texts)
-        negatives = pl.concat(
-            candidates.frame(part)
-            for part, found in collection.search(retriever, settings.depth)
-            for candidates in Miner(settings, part, {STUDENT: retriever}, guard).mine({STUDENT: found})
-        )
+        negatives = _negatives(settings, collection, retriever)
         _tell_short(asked, pairs, negatives, settings.negatives_per_query)
     types = {"query_id": frames[0].schema["query_id"], "doc_id": frames[1].schema["doc_id"]}
     return negatives.cast({name: dtype for name, dtype in types.items() if dtype.is_integer()})
+
+
+def _negatives(settings: MiningSettings, collection: Collection, retriever: Retriever) -> pl.DataFrame:
+    guard = Guard(settings.guard, collection.texts)
+    return pl.concat(
+        candidates.frame(part)
+        for part, found in collection.search(retriever, settings.depth)
+        for candidates in Miner(settings, part, {STUDENT: retriever}, guard).mine({STUDENT: found})
+    )
 
 
 def training_examples(

@@ -84,28 +84,20 @@ def mine_hard_negatives(
     settings = _calibrated(settings, teachers, teacher_candidates)
     tables = {name: TableReader(teacher_candidates[name]) for name in settings.teachers_used}
     mined = _Mined(settings, EvaluationOverlap(evaluation_pairs), previous_negatives, ask)
-    with (
-        TableWriter(workdir / TABLE) as table,
-        TableWriter(workdir / POSITIVES) as positives,
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    writers = TableWriter(workdir / TABLE), TableWriter(workdir / POSITIVES)
+    with writers[0] as table, writers[1] as positives, tempfile.TemporaryDirectory() as folder:
         for collection in collections(corpus, pairs, Path(folder)):
             texts, size, checkpoints = collection.texts.to_list(), collection.corpus_size, workdir / "search"
             retriever = BiEncoderRetriever(student, store, texts, settings.search, checkpoints / STUDENT, size)
-            stored = {
-                name: TableRetriever(
-                    len(texts),
-                    size,
-                    partial(open_teacher, teachers[name], texts, store, checkpoints / name / collection.dataset, size),
-                )
-                for name in tables
-            }
+            stored = {}
+            for name in tables:
+                own = partial(open_teacher, teachers[name], texts, store, checkpoints / name / collection.dataset, size)
+                stored[name] = TableRetriever(len(texts), size, own)
             for miner, sources in mined.searched(collection, retriever, stored, tables):
                 table.add(mined.negatives(miner, sources))
                 positives.add(_scored_positives(miner))
-    negatives, judged = (pl.scan_parquet(workdir / name) for name in (TABLE, POSITIVES))
     report = mined.report() | {"histogram": plot_histograms(mined.panels.panels(), workdir / "histogram.png")}
-    report["examples"] = choose_examples(settings, negatives, judged)
+    report["examples"] = choose_examples(settings, *(pl.scan_parquet(workdir / name) for name in (TABLE, POSITIVES)))
     return {**report, "seconds": round(time.monotonic() - started, 1)}
 
 
