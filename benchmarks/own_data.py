@@ -31,7 +31,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS, QUERIES = 450, {"train": 80, "dev": 40, "test": 40}
 CHARS = 1_200
 IN_PROCESS = '{"execution": {"config": {"in_process": {}}}}'
-STARTED = re.compile(r" - (\w+) - STEP_START ")
+STEP = re.compile(r" - [0-9a-f-]{36} - (?:\d+ - )?(\w+) - ")
+"""Where a line of the run's log names the asset that it is about."""
 
 
 def write_collection(folder: Path) -> None:
@@ -104,7 +105,7 @@ def materialize(profile: Path, home: Path) -> dict[str, object]:
     threading.Thread(target=sample, daemon=True).start()
     assert run.stderr is not None
     for line in run.stderr:
-        if step := STARTED.search(line):
+        if step := STEP.search(line):
             current = step[1]
     code = run.wait()
     seconds = round(time.monotonic() - started, 1)

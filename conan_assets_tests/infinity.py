@@ -24,7 +24,8 @@ def infinity_command(folder: Path) -> str:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", own]
     subprocess.run([*pip, "--requirement", REQUIREMENTS], check=True, timeout=300)
     python = Path(sys.base_prefix) / "bin" / Path(sys.executable).name
-    environment = {"PYTHONPATH": f"{own}:{shared}", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_HOME": str(folder)}
+    environment = {"PYTHONPATH": f"{own}:{shared}", **quiet}
     settings = [f"{name}={value}" for name, value in environment.items()]
     options = ["--url-prefix", "/v1", "--host", "127.0.0.1", "--port", "{port}", "--engine", "torch", "--device", "cpu"]
     quick = ["--no-bettertransformer", "--no-model-warmup"]

@@ -136,7 +136,7 @@ def test_values_that_no_metric_can_be_computed_from_are_named(task, columns, mes
 
 def test_a_file_without_rows_is_named(tmp_path):
     pl.DataFrame(ROWS).clear().write_parquet(tmp_path / "test.parquet")
-    with pytest.raises(EvaluationError, match=r"test\.parquet has no rows"):
+    with pytest.raises(EvaluationError, match=r"test\.parquet has columns and no row"):
         suite_tasks({"x": FolderSuite(kind="folder", path=tmp_path, task="sts")}, NOTHING, NOTHING)
 
 
