@@ -26,7 +26,7 @@ def test_a_folder_becomes_a_profile_of_its_size_with_what_comes_next(plant, tiny
     assert settings.sources["plant"].language == "en"
     assert 0 < settings.training[0].max_steps < 150
     assert "left out: 1 files (binary)" in told
-    assert "minutes here" in told
+    assert " min here" in told
     assert "make demo PROFILE=plant.yaml" in told
     with pytest.raises(SystemExit, match="is there already"):
         main(["init", str(plant)])

@@ -1,5 +1,6 @@
 """What a profile for documents will take: calls, tokens, cost and time, and the commands that come next."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def forecast(
     lines.append(cost)
     minutes = _minutes(settings, corpus["text"], calls)
     lines.append(
-        f"time: about {minutes:.0f} minutes here" if minutes else "time: not known before the base model is here"
+        f"time: about {math.ceil(minutes)} min here" if minutes else "time: not known before the base model is here"
     )
     home = f"CONAN_HOME=$PWD/conan_home_{name}"
     return [
