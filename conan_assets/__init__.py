@@ -4,7 +4,7 @@ What a Python user calls stands here; each name is imported when it is first use
 
 >>> import conan_assets
 >>> conan_assets.load_settings("demo", environment={}).rounds
-2
+1
 """
 
 from importlib import import_module
