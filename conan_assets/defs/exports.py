@@ -9,6 +9,7 @@ import polars as pl
 from conan_assets.cleaning import RELEASES
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.defs.automation import RELEASE_KEY
+from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
@@ -61,6 +62,7 @@ def _build_exports(settings: Settings) -> dg.AssetsDefinition:
     forms, by = settings.release.exports, settings.dev_metric
 
     @dg.asset(
+        ins={"raw_pairs": dg.AssetIn(judged_key(settings))},
         group_name="outcome",
         deps=[RELEASE_KEY, "leaderboard", *(export_key(form) for form in forms)],
         kinds={"markdown"},

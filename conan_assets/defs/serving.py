@@ -13,6 +13,7 @@ from conan_assets.data.blocks import read_blocks
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.defs.automation import RELEASE_KEY
 from conan_assets.defs.checkpoints import checkpoint_encoder, dev_metric_pairs
+from conan_assets.defs.corpus import judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
@@ -42,7 +43,12 @@ def build_serving_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 
 def _build_served_model(settings: Settings, server: ServerSettings) -> dg.AssetsDefinition:
-    @dg.asset(group_name="outcome", deps=[RELEASE_KEY], kinds={"openai" if server.protocol == "openai" else "rust"})
+    @dg.asset(
+        ins={"raw_pairs": dg.AssetIn(judged_key(settings))},
+        group_name="outcome",
+        deps=[RELEASE_KEY],
+        kinds={"openai" if server.protocol == "openai" else "rust"},
+    )
     @retried
     @on_the_gpu
     def served_model(

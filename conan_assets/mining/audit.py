@@ -22,7 +22,7 @@ class Audit:
 
     def __init__(self, negatives_per_query: int) -> None:
         self._needed = negatives_per_query
-        self._queries = self._rows = self._kept = self._enough = self._with_any = self._changed = 0
+        self._queries = self._rows = self._kept = self._enough = self._with_any = 0
         self._removed: Counter[str] = Counter()
         self._scores: dict[str, tuple[Mean, Mean]] = {}
 

@@ -1,5 +1,8 @@
 """Small tables for the tests of the data room."""
 
+import json
+from pathlib import Path
+
 import polars as pl
 
 from conan_assets.data.tables import CORPUS, PAIRS, WRITTEN_PAIRS
@@ -39,3 +42,8 @@ def as_written(pairs: pl.DataFrame) -> pl.DataFrame:
     return filled.with_columns(
         passage_id=pl.coalesce("passage_id", "doc_id"), generator=pl.coalesce("generator", pl.lit("tiny"))
     ).select(*WRITTEN_PAIRS.columns)
+
+
+def write_lines(path: Path, *lines: object) -> None:
+    """Write JSON values, or texts as they are, a line each."""
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))

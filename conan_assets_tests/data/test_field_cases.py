@@ -1,6 +1,5 @@
 """Files as they are met in the field are read right, or refused with file, row, column and the way out."""
 
-import json
 import logging
 from decimal import Decimal
 from pathlib import Path
@@ -13,13 +12,12 @@ import pytest
 from conan_assets.data.settings import (
     BeirSource,
     ClassificationSource,
-    HubPairsSource,
-    HubSource,
     PairsSource,
     StsSource,
 )
 from conan_assets.data.sources import load_source
 from conan_assets.data.tables import TableError
+from conan_assets_tests.data.frames import write_lines
 
 CORPUS = [
     {"_id": "d1", "title": "Password", "text": "Open Settings and choose Reset."},
@@ -27,10 +25,6 @@ CORPUS = [
 ]
 QUERIES = [{"_id": "q1", "text": "how do I reset my password"}, {"_id": "q2", "text": "where are my invoices"}]
 TRAIN = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n"
-
-
-def write_lines(path: Path, *lines: object) -> None:
-    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
 
 
 @pytest.fixture
@@ -315,42 +309,6 @@ def test_a_huge_cell_of_parquet_is_refused_before_it_is_unpacked(tmp_path, monke
     assert (tmp_path / "train.parquet").stat().st_size < 100_000
     monkeypatch.setattr(pl, "read_parquet", lambda *_, **__: pytest.fail("it was unpacked"))
     refused(lambda: pairs_of(tmp_path), "train.parquet: rows 1 to 1: column positive", "max_text_bytes")
-
-
-def test_integer_ids_on_the_hub_are_texts_when_empty_rows_are_skipped(tmp_path):
-    (tmp_path / "qrels").mkdir()
-    (tmp_path / "README.md").write_text(
-        "---\nconfigs:\n- config_name: default\n"
-        "  data_files: [{split: train, path: qrels/train.jsonl}, {split: test, path: qrels/test.jsonl}]\n"
-        "- config_name: corpus\n  data_files: [{split: corpus, path: corpus.jsonl}]\n"
-        "- config_name: queries\n  data_files: [{split: queries, path: queries.jsonl}]\n---\n"
-    )
-    write_lines(tmp_path / "queries.jsonl", {"_id": "7", "text": "how do I reset"}, {"_id": "8", "text": "where"})
-    documents = [("1", "a", "Open it."), ("2", "b", "Every invoice."), ("3", "", "")]
-    write_lines(tmp_path / "corpus.jsonl", *({"_id": i, "title": t, "text": x} for i, t, x in documents))
-    judged = [{"query-id": q, "corpus-id": d, "score": 1} for q, d in ((7, 1), (8, 2), (8, 3))]
-    write_lines(tmp_path / "qrels" / "train.jsonl", *judged)
-    write_lines(tmp_path / "qrels" / "test.jsonl", judged[0])
-    corpus, pairs = load_source("h", HubSource(kind="hub", path=str(tmp_path), skip_empty=True))
-    assert corpus["doc_id"].to_list() == ["h:1", "h:2"]
-    assert pairs.select("split", "query_id", "doc_id").rows() == [
-        ("train", "h:7", "h:1"),
-        ("train", "h:8", "h:2"),
-        ("test", "h:7", "h:1"),
-    ]
-
-
-def test_a_file_of_the_hub_whose_column_is_null_throughout_is_read(tmp_path):
-    (tmp_path / "data").mkdir()
-    for number, negative in enumerate([None, "Nowhere."]):
-        row = {"query": f"where is {number}", "pos": f"{number} stands here.", "neg": negative}
-        write_lines(tmp_path / "data" / f"{number}.jsonl", row)
-    table = {"data_files": "data/*.jsonl", "split": "train", "columns": {"positive": "pos", "negatives": "neg"}}
-    source = HubPairsSource(kind="hub_pairs", path=str(tmp_path), tables={"train": table})
-    corpus, pairs = load_source("h", source)
-    negatives = pairs.filter(score=0).join(corpus.select("doc_id", document="text"), on="doc_id")
-    assert negatives["document"].to_list() == ["Nowhere."]
-    assert pairs.height == 3
 
 
 def test_a_relative_folder_that_is_not_there_is_named_with_where_it_was_looked_up(tmp_path, monkeypatch):

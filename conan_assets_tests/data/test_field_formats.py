@@ -12,7 +12,8 @@ import pytest
 
 from conan_assets.data.settings import ClassificationSource, HubPairsSource, HubTable, StsSource
 from conan_assets.data.sources import load_source
-from conan_assets_tests.data.test_field_cases import beir, folder, pairs_of, refused, write_lines
+from conan_assets_tests.data.frames import write_lines
+from conan_assets_tests.data.test_field_cases import beir, folder, pairs_of, refused
 
 __all__ = ["folder"]
 

@@ -7,6 +7,7 @@ import pytest
 from conan_assets.data.settings import HubClassificationSource, HubPairsSource, HubSource, HubStsSource, HubTable
 from conan_assets.data.sources import load_source, source_fingerprint
 from conan_assets.data.tables import TableError
+from conan_assets_tests.data.frames import write_lines
 
 README = """---
 configs:
@@ -221,3 +222,39 @@ def test_rows_with_empty_texts_can_be_left_out(tmp_path):
 def test_a_train_table_alone_is_no_source_for_evaluation(tmp_path):
     with pytest.raises(TableError, match=r"names a train table alone, and sources\.x\.train is false"):
         load_source("x", HubStsSource(kind="hub_sts", path=str(tmp_path), train=False))
+
+
+def test_integer_ids_on_the_hub_are_texts_when_empty_rows_are_skipped(tmp_path):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n"
+        "  data_files: [{split: train, path: qrels/train.jsonl}, {split: test, path: qrels/test.jsonl}]\n"
+        "- config_name: corpus\n  data_files: [{split: corpus, path: corpus.jsonl}]\n"
+        "- config_name: queries\n  data_files: [{split: queries, path: queries.jsonl}]\n---\n"
+    )
+    write_lines(tmp_path / "queries.jsonl", {"_id": "7", "text": "how do I reset"}, {"_id": "8", "text": "where"})
+    documents = [("1", "a", "Open it."), ("2", "b", "Every invoice."), ("3", "", "")]
+    write_lines(tmp_path / "corpus.jsonl", *({"_id": i, "title": t, "text": x} for i, t, x in documents))
+    judged = [{"query-id": q, "corpus-id": d, "score": 1} for q, d in ((7, 1), (8, 2), (8, 3))]
+    write_lines(tmp_path / "qrels" / "train.jsonl", *judged)
+    write_lines(tmp_path / "qrels" / "test.jsonl", judged[0])
+    corpus, pairs = load_source("h", HubSource(kind="hub", path=str(tmp_path), skip_empty=True))
+    assert corpus["doc_id"].to_list() == ["h:1", "h:2"]
+    assert pairs.select("split", "query_id", "doc_id").rows() == [
+        ("train", "h:7", "h:1"),
+        ("train", "h:8", "h:2"),
+        ("test", "h:7", "h:1"),
+    ]
+
+
+def test_a_file_of_the_hub_whose_column_is_null_throughout_is_read(tmp_path):
+    (tmp_path / "data").mkdir()
+    for number, negative in enumerate([None, "Nowhere."]):
+        row = {"query": f"where is {number}", "pos": f"{number} stands here.", "neg": negative}
+        write_lines(tmp_path / "data" / f"{number}.jsonl", row)
+    table = {"data_files": "data/*.jsonl", "split": "train", "columns": {"positive": "pos", "negatives": "neg"}}
+    source = HubPairsSource(kind="hub_pairs", path=str(tmp_path), tables={"train": table})
+    corpus, pairs = load_source("h", source)
+    negatives = pairs.filter(score=0).join(corpus.select("doc_id", document="text"), on="doc_id")
+    assert negatives["document"].to_list() == ["Nowhere."]
+    assert pairs.height == 3

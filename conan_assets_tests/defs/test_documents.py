@@ -5,8 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from conan_assets.definitions import build_defs
 from conan_assets.defs.automation import changed_sources
-from conan_assets.defs.corpus import source_fingerprints
+from conan_assets.defs.corpus import JUDGED_KEY, PAIRS_KEY, source_fingerprints
 from conan_assets.defs.storage import Storage
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import changing, metadata, programme, run, table
@@ -33,7 +34,19 @@ def of_documents(folder: Path, model: str, home: Path, base_url: str) -> Setting
         rounds=1,
         suites={"beir": {"plant": {"kind": "local", "dataset": "plant", "splits": ["dev", "test"]}}},
         dev_metric={"suite": "plant", "split": "dev"},
+        release={"exports": ["float16"], "server": {"base_url": f"{base_url}/v1"}},
     )
+
+
+def test_whatever_scores_or_mines_reads_the_pairs_that_were_written_to_judge_by(tmp_path, tiny_model):
+    graph = build_defs(
+        of_documents(tmp_path, tiny_model, tmp_path / "home", "http://127.0.0.1:9")
+    ).resolve_asset_graph()
+    readers = {key.to_user_string() for key in graph.get(PAIRS_KEY).child_keys}
+    assert readers == {"prompt_response_pairs", "judged_pairs"}
+    assert {"exports", "served_model", "round_1/beir_report"} <= {
+        key.to_user_string() for key in graph.get(JUDGED_KEY).child_keys
+    }
 
 
 def test_files_become_a_release_and_a_changed_an_added_and_a_deleted_one_make_what_they_touch(tmp_path, tiny_model):
@@ -41,7 +54,7 @@ def test_files_become_a_release_and_a_changed_an_added_and_a_deleted_one_make_wh
     write_documents(folder)
     with ChatServer(by_rule) as server:
         settings = of_documents(folder, tiny_model, tmp_path / "home", server.base_url)
-        first = metadata(run(settings))
+        first = metadata(run(settings, "not key:served_model"))
         corpus, written = table(settings, "raw_corpus"), table(settings, "prompt_response_pairs")
         asked = [body["messages"][0]["content"] for body in server.requests]
         storage = Storage(home=str(settings.home))
@@ -52,9 +65,10 @@ def test_files_become_a_release_and_a_changed_an_added_and_a_deleted_one_make_wh
         )
         (folder / "page_4.md").unlink()
         assert changed_sources(storage, source_fingerprints(settings, storage)) == ["plant"]
-        second = metadata(run(settings))
+        second = metadata(run(settings, "not key:served_model"))
         again = table(settings, "prompt_response_pairs")
         asked_later = [body["messages"][0]["content"] for body in server.requests][len(asked) :]
+    assert "float16" in (settings.home / "leaderboard.md").read_text()
     for reason in ("empty", "binary", "too_large", "scan.pdf"):
         assert reason in first["raw_corpus"]["files_left_out"].md_str
     _every_split_is_written_and_apart(corpus, written)
