@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-for variable in ("CONAN_HOME", "CONAN_PROFILE", "DAGSTER_HOME"):
+for variable in ("CONAN_HOME", "CONAN_PROFILE", "DAGSTER_HOME", "MAKEFLAGS", "MAKELEVEL"):
     os.environ.pop(variable, None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
