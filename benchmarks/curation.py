@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from conan_assets.data.curation import curate
-from conan_assets.data.settings import CurationSettings
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.data.tables import PAIRS
 
 VOCABULARY = [

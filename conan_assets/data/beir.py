@@ -69,17 +69,20 @@ def fingerprint_beir_folder(name: str, settings: BeirSource, digest: Digest) -> 
 def beir_files(name: str, settings: BeirSource) -> dict[str, AnyPath]:
     """Return the files of a folder: ``corpus``, ``queries`` and each split that is judged; raise TableError if none."""
     folder = open_folder(name, settings.path)
-    files = {}
-    for table in ("corpus", "queries"):
-        path = find_table(folder, table, TEXT_SUFFIXES)
-        if path is None:
-            raise TableError(f"source {name}: {folder} holds neither {table}.parquet nor {table}.jsonl; add one")
-        files[table] = path
+    files = {table: text_file(name, folder, table) for table in ("corpus", "queries")}
     for split in SPLITS if settings.train else SPLITS[1:]:
         path = find_table(folder / "qrels", split, JUDGEMENT_SUFFIXES)
         if path is not None:
             files[split] = path
     return files
+
+
+def text_file(name: str, folder: AnyPath, table: str) -> AnyPath:
+    """Return the file ``corpus`` or ``queries`` of a folder; raise TableError if there is none."""
+    path = find_table(folder, table, TEXT_SUFFIXES)
+    if path is None:
+        raise TableError(f"source {name}: {folder} holds neither {table}.parquet nor {table}.jsonl; add one")
+    return path
 
 
 def assemble(
@@ -95,7 +98,7 @@ def assemble(
         A column is missing or mis-typed, an id occurs twice, a text is empty, or a judgement points to an id that is
         not there; the message names the origin of the table, the column, and the row or id.
     """
-    documents = check_table(_with_title(corpus.rows), BEIR_CORPUS, corpus.origin)
+    documents = _documents(corpus)
     asked = check_table(queries.rows, BEIR_QUERIES, queries.origin).select("_id", query="text")
     pairs = [
         _pairs_of_split(name, split, table, asked, documents, queries.origin, corpus.origin)
@@ -105,19 +108,25 @@ def assemble(
         raise TableError(
             f"source {name}: no judgements beside {corpus.origin}; add qrels/train, qrels/dev or qrels/test"
         )
-    corpus_frame = documents.select(
+    return corpus_of(name, corpus), check_table(pl.concat(pairs), PAIRS, f"source {name}")
+
+
+def corpus_of(name: str, table: BeirTable) -> pl.DataFrame:
+    """Return CORPUS with ids ``<name>:<id>``; raise TableError as :func:`assemble` does."""
+    corpus = _documents(table).select(
         doc_id=_global_id(name, "_id"), dataset=pl.lit(name), title=pl.col("title").fill_null(""), text="text"
     )
-    return check_table(corpus_frame, CORPUS, corpus.origin), check_table(pl.concat(pairs), PAIRS, f"source {name}")
+    return check_table(corpus, CORPUS, table.origin)
 
 
-def _with_title(corpus: pl.DataFrame) -> pl.DataFrame:
-    """Return documents that have a title alone with it as their text."""
+def _documents(table: BeirTable) -> pl.DataFrame:
+    """Return the checked documents; one that has a title alone has it as its text."""
     title_alone = pl.col("text").fill_null("").str.strip_chars() == ""
-    return corpus.with_columns(
+    documents = table.rows.with_columns(
         title=pl.when(title_alone).then(pl.lit("")).otherwise(pl.col("title")),
         text=pl.when(title_alone).then(pl.col("title")).otherwise(pl.col("text")),
     )
+    return check_table(documents, BEIR_CORPUS, table.origin)
 
 
 def _pairs_of_split(

@@ -1,13 +1,14 @@
-"""What the cells of a user's column become: texts, lists of texts or numbers, whatever types they came in.
+"""What the cells of a user's column become: texts, lists of texts, numbers or times, whatever types they came in.
 
 A whole number or a truth value is read as its text, a text as a list of one, a number in quotes as a number, a
-dictionary column as what it stands for. NaN, as pandas and Python write what is missing, is no text. Anything else is
-an error: nothing is cut, rounded or put into other words.
+dictionary column as what it stands for, a date, ISO 8601 or a Unix time as a point in time. NaN, as pandas and Python
+write what is missing, is no text. Anything else is an error: nothing is cut, rounded or put into other words.
 """
 
 import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,10 +20,14 @@ Cells = pl.Series | list[Any]
 Dtype = pl.DataType | type[pl.DataType]
 
 TEXTS = pl.List(pl.String)
+TIME = pl.Datetime("us", "UTC")
 LARGEST_EXACT_FLOAT = 2**53
 LARGEST_EXACT: dict[type[pl.DataType], int] = {pl.Float16: 2**11, pl.Float32: 2**24}
 """Beyond it a float may be another whole number than was meant."""
 NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity)|nan", re.IGNORECASE | re.ASCII)
+UNIX_UNITS = {10**8: 1, 10**11: 10**3, 10**14: 10**6, 10**17: 10**9}
+"""Of a Unix time the parts of a second it counts, by the least number that is taken for such a time."""
+LARGEST_UNIX = 10**20
 MOST_BITS = 4_096
 """Of a whole number that is read as a text; Python refuses to print much longer ones."""
 
@@ -36,7 +41,7 @@ class CellError(ValueError):
 
 
 def converted(cells: Cells, dtype: Dtype) -> pl.Series:
-    """Return ``cells`` as a series of ``dtype``: ``pl.String``, TEXTS, a number or ``pl.Boolean``.
+    """Return ``cells`` as a series of ``dtype``: ``pl.String``, TEXTS, TIME, a number or ``pl.Boolean``.
 
     Raises
     ------
@@ -55,6 +60,8 @@ def converted(cells: Cells, dtype: Dtype) -> pl.Series:
     if dtype == TEXTS and found in (pl.String, pl.Null):
         one = pl.col("cells").cast(pl.String)
         return cells.to_frame("cells").select(pl.when(one.is_not_null()).then(pl.concat_list(one))).to_series()
+    if dtype == TIME:
+        return _times(cells)
     if dtype in (pl.String, TEXTS):
         _require_exact(cells)
         return _cell_by_cell(cells.to_list(), dtype)
@@ -98,7 +105,9 @@ def _numbers(cells: pl.Series, dtype: Dtype) -> pl.Series:
 
 
 def _cell_by_cell(cells: list[Any], dtype: Dtype) -> pl.Series:
-    convert: Callable[[Any], Any] = {pl.String: _text, TEXTS: _texts, pl.Boolean: _truth}.get(dtype, _number)
+    convert: Callable[[Any], Any] = {pl.String: _text, TEXTS: _texts, TIME: _time, pl.Boolean: _truth}.get(
+        dtype, _number
+    )
     values = []
     for row, cell in enumerate(cells):
         try:
@@ -144,6 +153,31 @@ def _number(cell: object) -> float | None:
         raise ValueError(f"holds {_named(cell)}, not a number") from None
 
 
+def _times(cells: pl.Series) -> pl.Series:
+    """Return points in time; one without an offset is taken to be in UTC."""
+    if isinstance(cells.dtype, pl.Datetime) and cells.dtype.time_zone is not None:
+        return cells.dt.convert_time_zone("UTC").cast(TIME)
+    if cells.dtype in (pl.Date, pl.Datetime):
+        return cells.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if cells.dtype in (pl.Categorical, pl.Enum):
+        cells = cells.cast(pl.String)
+    return _cell_by_cell(cells.to_list(), TIME)
+
+
+def _time(cell: object) -> datetime | None:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    try:
+        if isinstance(cell, str) and not NUMERAL.fullmatch(cell.strip()):
+            time = datetime.fromisoformat(cell.strip())
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        number = Decimal(str(cell)) if isinstance(cell, int | float | str) and not isinstance(cell, bool) else Decimal()
+        parts = [parts for least, parts in UNIX_UNITS.items() if least <= number < LARGEST_UNIX]
+        return datetime.fromtimestamp(float(number / parts[-1]), UTC)
+    except (ValueError, ArithmeticError, OverflowError, IndexError):
+        raise ValueError(f"holds {_named(cell)}, not a time: ISO 8601 or a Unix time") from None
+
+
 def _truth(cell: object) -> bool | None:
     if cell is None or isinstance(cell, bool):
         return cell
@@ -162,8 +196,8 @@ def _named(cell: object) -> str:
             return cell.what
         case str():
             return f"the text {cell[:80]!r}"
-        case int():
+        case int() if cell.bit_length() > MOST_BITS:
             return "a number of thousands of digits"
-        case float() | Decimal():
+        case int() | float() | Decimal():
             return f"the number {cell}"
     return f"a {type(cell).__name__}"

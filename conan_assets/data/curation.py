@@ -30,11 +30,11 @@ import polars as pl
 
 from conan_assets.data.blocks import read_blocks, write_blocks
 from conan_assets.data.curation_report import count_reasons, report_of
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.data.decontamination import EvaluationSets
 from conan_assets.data.deduplication import duplicates, near_duplicates
 from conan_assets.data.judged import Documents, JudgedPairs
 from conan_assets.data.language import in_other_languages
-from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import PAIRS, TableError
 from conan_assets.files import temporary_path
 from conan_assets.progress import Progress

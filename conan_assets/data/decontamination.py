@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks
+from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.judged import Documents, JudgedPairs, numbered
 from conan_assets.data.near_duplicates import ComparedTexts, near_to_known
-from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import characters
 from conan_assets.data.text import cleaned, text_key
 

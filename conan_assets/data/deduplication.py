@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
+from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.judged import JudgedPairs
 from conan_assets.data.near_duplicates import ComparedTexts, representatives
-from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import characters, words
 
 COMPARED_WITHIN = (

@@ -7,21 +7,21 @@ from conan_assets.data.digests import Digest
 from conan_assets.data.document_text import READABLE
 from conan_assets.data.files import AnyPath, fingerprint_content, naming, open_folder
 from conan_assets.data.passages import PASSAGES_VERSION
-from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.settings import DocumentFiles
 from conan_assets.data.tables import TableError
 
 TABLES = (".parquet", ".jsonl")
 GLOB_CHARACTERS = frozenset("*?[")
 
 
-def fingerprint_documents(name: str, settings: DocumentsSource, digest: Digest) -> str:
+def fingerprint_documents(name: str, settings: DocumentFiles, digest: Digest) -> str:
     """Return a fingerprint of the names and the content of all files, and of how they are cut."""
     files = document_files(name, settings)
     contents = {place: _fingerprint_file(path, digest) for place, path in files.items()}
     return fingerprint(contents, PASSAGES_VERSION)
 
 
-def document_files(name: str, settings: DocumentsSource) -> dict[str, AnyPath]:
+def document_files(name: str, settings: DocumentFiles) -> dict[str, AnyPath]:
     """Return the files to read by their place below the folder, sorted; raise TableError if there is none."""
     base, pattern = _base_and_pattern(settings.path)
     folder = open_folder(name, base)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,9 +15,9 @@ from conan_assets.data.document_files import TABLES, document_files
 from conan_assets.data.document_text import DocumentText, read_document
 from conan_assets.data.files import AnyPath, opened
 from conan_assets.data.passages import cut_document
+from conan_assets.data.personal_data import without_personal_data
 from conan_assets.data.readers import read_table
-from conan_assets.data.rules import PERSONAL_DATA
-from conan_assets.data.settings import DocumentsSource, PersonalData
+from conan_assets.data.settings import DocumentFiles
 from conan_assets.data.tables import CORPUS, Table, TableError, check_table
 from conan_assets.data.text import cleaned, text_key
 from conan_assets.progress import Progress
@@ -35,7 +35,7 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 """Which a file's name may hold, and an id may not."""
 
 
-def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, dict[str, Any]]:
+def read_documents(name: str, settings: DocumentFiles) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (CORPUS of passages in their order, report); ids are ``<name>:<document>#<digest of title and text>``.
 
     A text that several documents have is a passage of the one with the fewest. The report counts files, documents and
@@ -62,7 +62,8 @@ def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, 
         first = f"; the first: {left_out[0]['file']}: {left_out[0]['problem']}" if left_out else ""
         raise TableError(f"source {name}: none of {len(files):,} files holds a document with text{first}")
     corpus = pl.DataFrame(rows, schema=dict(CORPUS.columns)).with_columns(text=cleaned(pl.col("text")))
-    corpus, taken_out = _without_personal_data(corpus, settings.personal_data)
+    corpus, taken_out = without_personal_data(corpus, settings.personal_data, "title", "text")
+    corpus = corpus.with_columns(text=cleaned(pl.col("text")))
     distinct = _distinct(corpus.filter(pl.col("text") != ""))
     report = {
         "documents": [
@@ -83,18 +84,6 @@ def read_documents(name: str, settings: DocumentsSource) -> tuple[pl.DataFrame, 
     return check_table(distinct, CORPUS, f"source {name}"), report
 
 
-def _without_personal_data(
-    corpus: pl.DataFrame, kinds: Sequence[PersonalData]
-) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """Return the corpus with the name of its kind in place of each piece of personal data, and how many there were."""
-    counts = []
-    for kind in kinds:
-        found = corpus.select(pl.col("title", "text").str.count_matches(PERSONAL_DATA[kind]).sum())
-        counts.append({"kind": kind, "pieces": found.sum_horizontal().item()})
-        corpus = corpus.with_columns(pl.col("title", "text").str.replace_all(PERSONAL_DATA[kind], f" [{kind}] "))
-    return corpus.with_columns(text=cleaned(pl.col("text"))), counts
-
-
 def _distinct(corpus: pl.DataFrame) -> pl.DataFrame:
     """Return each text once: where the document has the fewest passages, for a page of a book is more than the book."""
     size = pl.len().over(document_of(pl.col("doc_id")))
@@ -107,7 +96,7 @@ def document_of(doc_id: pl.Expr) -> pl.Expr:
     return doc_id.str.replace(r"#[0-9a-f]+$", "")
 
 
-def _documents(path: AnyPath, place: str, settings: DocumentsSource) -> Iterator[tuple[str, DocumentText]]:
+def _documents(path: AnyPath, place: str, settings: DocumentFiles) -> Iterator[tuple[str, DocumentText]]:
     """Yield each document of a file and its place: one, or a table's rows."""
     suffix = path.suffix.lower()
     if suffix in TABLES:
@@ -125,7 +114,7 @@ def _documents(path: AnyPath, place: str, settings: DocumentsSource) -> Iterator
     yield place, read_document(suffix, content)
 
 
-def _rows(name: str, place: str, document: DocumentText, settings: DocumentsSource) -> list[dict[str, str]]:
+def _rows(name: str, place: str, document: DocumentText, settings: DocumentFiles) -> list[dict[str, str]]:
     stem = PurePosixPath(place).stem.replace("_", " ").replace("-", " ")
     sizes = settings.passage_chars, settings.overlap_chars, settings.min_passage_chars
     return [

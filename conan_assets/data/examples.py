@@ -137,11 +137,11 @@ def _judged(name: str, split: str, rows: pl.DataFrame, origin: str) -> pl.DataFr
         positives.with_columns(score=pl.lit(1.0, pl.Float32)),
         negatives.with_columns(score=pl.lit(0.0, pl.Float32)),
     ]
-    query_id, doc_id = _text_id(f"{name}:q", "query"), _text_id(f"{name}:d", "text")
+    query_id, doc_id = text_id(f"{name}:q", "query"), text_id(f"{name}:d", "text")
     identified = pl.concat(sides).with_columns(query_id=query_id, doc_id=doc_id)
     _tell_contradictions(identified, origin)
     distinct = identified.unique(["query_id", "doc_id"], keep="first", maintain_order=True)
-    return _as_pairs(distinct, name, "retrieval", split)
+    return as_pairs(distinct, name, "retrieval", split)
 
 
 def _texts(rows: pl.DataFrame, column: str, origin: str) -> pl.DataFrame:
@@ -178,7 +178,7 @@ def _graded(name: str, max_score: float | None, split: str, rows: pl.DataFrame, 
         raise TableError(
             f"{origin}: row {row}: column score ({score}) is above sources.{name}.max_score, {max_score}; correct one"
         )
-    return _as_pairs(
+    return as_pairs(
         checked.select(
             _row_id(name, split), query="sentence1", text="sentence2", score=pl.col("score") / (max_score or 1.0)
         ),
@@ -190,7 +190,7 @@ def _graded(name: str, max_score: float | None, split: str, rows: pl.DataFrame, 
 
 def _labelled(name: str, split: str, rows: pl.DataFrame, origin: str) -> pl.DataFrame:
     checked = check_table(rows, LABELLED_ROWS, origin)
-    return _as_pairs(
+    return as_pairs(
         checked.select(_row_id(name, split), query="text", text="label", score=pl.lit(1.0)),
         name,
         "classification",
@@ -198,7 +198,7 @@ def _labelled(name: str, split: str, rows: pl.DataFrame, origin: str) -> pl.Data
     )
 
 
-def _as_pairs(rows: pl.DataFrame, name: str, task: str, split: str) -> pl.DataFrame:
+def as_pairs(rows: pl.DataFrame, name: str, task: str, split: str) -> pl.DataFrame:
     """Return rows (query_id, query, text, score and, for documents of a corpus, doc_id) in the schema of PAIRS."""
     doc_id = pl.col("doc_id") if "doc_id" in rows.columns else pl.lit(None, dtype=pl.String)
     return rows.select(
@@ -219,7 +219,7 @@ def _row_id(name: str, split: str) -> pl.Expr:
     return pl.concat_str(pl.lit(f"{name}:{split}:"), pl.int_range(pl.len())).alias("query_id")
 
 
-def _text_id(prefix: str, column: str) -> pl.Expr:
+def text_id(prefix: str, column: str) -> pl.Expr:
     """Return an id of a text by its content: the same text has the same id in every split and every run."""
     return pl.col(column).map_elements(
         lambda text: f"{prefix}{hashlib.sha256(text.encode()).hexdigest()[:16]}", return_dtype=pl.String

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from conan_assets.data.blocks import TextFile, read_blocks, write_blocks
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.data.rules import REASONS, bit, bits, document_faults, query_faults
-from conan_assets.data.settings import CurationSettings
 from conan_assets.data.tables import DOCUMENT_TEXT, PAIRS, TableError
 from conan_assets.data.text import cleaned, text_key
 

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from conan_assets.data.blocks import TextFile, blocks_by_size
-from conan_assets.data.settings import NearDuplicateSettings
+from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.shingles import Shingles, Terms, sorted_distinct
 from conan_assets.progress import Progress
 

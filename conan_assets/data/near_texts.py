@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from conan_assets.data.blocks import TextFile
+from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.near_duplicates import ComparedTexts, near_pairs, near_to_known
-from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import words
 
 NEAR = NearDuplicateSettings()

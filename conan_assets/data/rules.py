@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from conan_assets.data.settings import CurationSettings, PersonalData
+from conan_assets.data.curation_settings import CurationSettings
+from conan_assets.data.settings import PersonalData
 from conan_assets.data.text import cleaned
 
 STEPS = {

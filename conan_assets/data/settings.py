@@ -1,9 +1,9 @@
-"""Settings of the sources that corpora and pairs come from, and of the curation of training pairs."""
+"""Settings of the sources that corpora and pairs come from."""
 
 import os
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from conan_assets.schema import Section
 
@@ -12,23 +12,21 @@ MAX_TEXT_BYTES = 10_000_000
 
 Split = Literal["train", "dev", "test"]
 PersonalData = Literal["email", "phone", "identity_number", "payment_card", "ip_address"]
-BOILERPLATE = (
-    r"lorem ipsum",
-    r"(?:enable|requires?|turn on) (?:java ?script|cookies)",
-    r"(?:accept|use of|uses) (?:all )?cookies",
-    r"all rights reserved",
-    r"(?:log|sign) in to (?:continue|view|comment|reply)",
-    r"(?:请|需要)(?:启用|开启|打开) ?java ?script",
-    r"版权所有|未经(?:授权|许可).{0,8}转载|ICP备",
-    r"(?:登录|注册)后(?:才能|可以|即可)?(?:查看|回复|评论|下载)",
-    r"^\W*(?:上一篇|下一篇|返回首页|网站地图|联系我们|关于我们)",
-)
 
 Location = Annotated[
     str,
     BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value),
     Field(description="The folder: a path, a URL that fsspec opens (s3://, ...), or a sample (sample:zh/sts)."),
 ]
+
+
+MAX_TEXT: int = Field(
+    default=MAX_TEXT_BYTES,
+    ge=1_000,
+    le=2**31 - 1,
+    description="The longest text, and the longest line of a text file, in bytes; a longer one is refused, before it "
+    "is unpacked where the format tells its length.",
+)
 
 
 class _Source(Section):
@@ -43,13 +41,7 @@ class _Source(Section):
     max_train_queries: int | None = Field(
         default=None, ge=1, description="At most this many train queries, the same ones in every run; null takes all."
     )
-    max_text_bytes: int = Field(
-        default=MAX_TEXT_BYTES,
-        ge=1_000,
-        le=2**31 - 1,
-        description="The longest text, and the longest line of a text file, in bytes; a longer one is refused, before "
-        "it is unpacked where the format tells its length.",
-    )
+    max_text_bytes: int = MAX_TEXT
     weight: float = Field(
         default=1.0,
         gt=0,
@@ -216,12 +208,8 @@ class HubClassificationSource(_HubTables):
     kind: Literal["hub_classification"] = Field(description="A Hugging Face dataset of labelled texts.")
 
 
-class DocumentsSource(_Source):
-    """Files without queries, cut into passages; whole groups of documents are held out for dev and test.
-
-    ``.txt``, ``.md``, ``.html``, ``.rst``; ``.pdf``, ``.docx``, ``.pptx`` with the extra ``documents``; and long texts
-    in tables (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
-    """
+class DocumentFiles(Section):
+    """Which documents are read and how they are cut into passages."""
 
     kind: Literal["documents"] = Field(description="Documents; queries are written for them.")
     path: Location = Field(
@@ -230,6 +218,7 @@ class DocumentsSource(_Source):
     columns: dict[str, str] = Field(
         default_factory=dict, description="What a table of documents calls a column, by the name here."
     )
+    max_text_bytes: int = MAX_TEXT
     passage_chars: int = Field(
         default=1_000, ge=50, le=100_000, description="Longest passage, in characters; 350 suits Chinese."
     )
@@ -238,6 +227,21 @@ class DocumentsSource(_Source):
     personal_data: tuple[PersonalData, ...] = Field(
         default=(), description="Kinds of personal data that are taken out before anything is stored or sent."
     )
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "DocumentFiles":
+        if self.overlap_chars >= self.passage_chars:
+            raise ValueError(f"overlap_chars {self.overlap_chars} must stay below passage_chars {self.passage_chars}")
+        return self
+
+
+class DocumentsSource(DocumentFiles, _Source):
+    """Files without queries, cut into passages; whole groups of documents are held out for dev and test.
+
+    ``.txt``, ``.md``, ``.html``, ``.rst``; ``.pdf``, ``.docx``, ``.pptx`` with the extra ``documents``; and long texts
+    in tables (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
+    """
+
     dev_percent: float = Field(
         default=10, gt=0, le=45, description="Share of the document groups whose questions choose the checkpoint."
     )
@@ -246,17 +250,61 @@ class DocumentsSource(_Source):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> "DocumentsSource":
-        if self.overlap_chars >= self.passage_chars:
-            raise ValueError(f"overlap_chars {self.overlap_chars} must stay below passage_chars {self.passage_chars}")
+    def _counts_no_queries(self) -> "DocumentsSource":
         if self.max_train_queries is not None:
             raise ValueError("max_train_queries counts queries that a source has; generation.max_pairs says how many")
         return self
 
 
+class QueryLogSource(_Source):
+    """Searches of people, what these were shown and what they clicked, beside the documents that were searched.
+
+    ``log*`` as Parquet, JSONL, CSV or TSV, and ``corpus`` (``_id``, ``title``, ``text``) as Parquet or JSONL.
+    """
+
+    kind: Literal["query_log"] = Field(description="A log of searches and clicks.")
+    path: Location
+    documents: DocumentFiles | None = Field(
+        default=None,
+        description="The documents that were searched, where the log names their passages; null reads ``corpus``.",
+    )
+    rows: Literal["searches", "impressions"] = Field(
+        default="searches",
+        description="What a row of the log is: a search (query, shown, clicked, time; the middle two lists of ids, the "
+        "best first), or one document that it showed (query, doc_id, position, clicked, time, optional search).",
+    )
+    columns: dict[str, str] = Field(default_factory=dict, description="The log's name of a column, by the name here.")
+    position_bias: Annotated[float, Field(ge=0, le=5)] | Literal["log"] = Field(
+        default=1.0,
+        description="How little people look at lower positions: one at position k is looked at k^-this as often as at "
+        "the first (arXiv 1608.04468, section 6: 1); 0 corrects nothing. ``log`` takes the log's own click rates.",
+    )
+    min_clicks: int = Field(
+        default=2, ge=1, description="Searches in which a document was clicked, at least, to be a positive of a query."
+    )
+    min_click_rate: float = Field(
+        default=0.1, gt=0, le=1, description="Clicks of a positive per showing that is as good as one at position 1."
+    )
+    min_skips: int | None = Field(
+        default=2,
+        ge=1,
+        description="Searches in which a document that is never clicked stands above a clicked one, at least, to be a "
+        "negative of the query; null makes none.",
+    )
+    personal_data: tuple[PersonalData, ...] = Field(
+        default=("email", "phone", "identity_number", "payment_card", "ip_address"),
+        description="Kinds of personal data that are taken out of queries before anything is stored.",
+    )
+    dev_percent: float = Field(
+        default=10, ge=0, le=45, description="Share of the searches, those before the test, that choose the checkpoint."
+    )
+    test_percent: float = Field(default=10, ge=0, le=45, description="Share of the searches, the newest, for the test.")
+
+
 SourceSettings = Annotated[
     PythonDocsSource
     | DocumentsSource
+    | QueryLogSource
     | BeirSource
     | HubSource
     | PairsSource
@@ -267,80 +315,3 @@ SourceSettings = Annotated[
     | HubClassificationSource,
     Field(discriminator="kind"),
 ]
-
-
-class NearDuplicateSettings(Section):
-    """MinHash near-duplicates: n-grams of words, of characters in queries and in Chinese."""
-
-    min_jaccard: float = Field(default=0.7, gt=0, le=1, description="Texts at least this similar are near-duplicates.")
-    permutations: int = Field(default=128, ge=4, le=1_024, multiple_of=4, description="Hashes of a signature.")
-    ngram: int = Field(
-        default=5, ge=1, le=20, description="Words of an n-gram of a document, characters of one of a query."
-    )
-    seed: int = Field(default=0, ge=0, description="Of the MinHash permutations.")
-
-
-class CurationSettings(Section):
-    """What is filtered out of the training pairs; lengths are in characters after normalisation."""
-
-    min_query_chars: int = Field(default=3, ge=1, description="Shorter queries are removed.")
-    max_query_chars: int = Field(default=2_000, ge=1, description="Longer queries are removed: they are documents.")
-    min_document_chars: int = Field(default=10, ge=1, description="Shorter documents are removed.")
-    max_document_chars: int = Field(
-        default=100_000, ge=1, description="Longer than any encoder reads: broken extraction."
-    )
-    max_broken_share: float = Field(
-        default=0.01, ge=0, lt=1, description="Texts with more replacement and private-use characters are broken."
-    )
-    max_symbol_share: float = Field(
-        default=0.5, gt=0, le=1, description="Documents with a larger share of punctuation and symbols are no prose."
-    )
-    min_distinct_word_share: float = Field(
-        default=0.1, ge=0, le=1, description="Documents of 50 words or more with fewer distinct words are repetitive."
-    )
-    boilerplate_patterns: tuple[str, ...] = Field(
-        default=BOILERPLATE, description="Regular expressions (Rust syntax) of lines that every page of a site has."
-    )
-    max_boilerplate_share: float = Field(
-        default=0.5, gt=0, le=1, description="Documents with a larger share of their characters in such lines go."
-    )
-    near_duplicates: NearDuplicateSettings | None = Field(
-        default=NearDuplicateSettings(),
-        description="Null keeps near-duplicate pairs, and near-equal evaluation queries.",
-    )
-    blocked_words: tuple[str, ...] = Field(
-        default=(), description="Words and phrases, any case; a pair with one of them on either side is removed."
-    )
-    blocked_patterns: tuple[str, ...] = Field(
-        default=(), description="Regular expressions (Rust syntax); a pair with a match on either side is removed."
-    )
-    personal_data: tuple[PersonalData, ...] = Field(
-        default=(), description="Kinds of personal data; a pair with one of them on either side is removed."
-    )
-    max_contaminated_share: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="The check `evaluation_overlap` fails when more of a source's pairs overlap an evaluation set.",
-    )
-    examples_per_reason: int = Field(default=3, ge=0, le=50, description="Rejected pairs of each reason in the report.")
-
-    @field_validator("boilerplate_patterns", "blocked_patterns")
-    @classmethod
-    def _are_regular_expressions(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        import polars as pl
-
-        for pattern in patterns:
-            try:
-                pl.Series([""]).str.contains(pattern)
-            except pl.exceptions.ComputeError as error:
-                raise ValueError(f"{pattern!r} is no regular expression in Rust syntax: {error}") from error
-        return patterns
-
-    @model_validator(mode="after")
-    def _limits_are_ordered(self) -> "CurationSettings":
-        for side in ("query", "document"):
-            low, high = getattr(self, f"min_{side}_chars"), getattr(self, f"max_{side}_chars")
-            if low > high:
-                raise ValueError(f"min_{side}_chars is {low}, above max_{side}_chars {high}")
-        return self

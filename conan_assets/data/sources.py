@@ -13,6 +13,7 @@ from conan_assets.data.documents import read_documents
 from conan_assets.data.examples import example_files, fingerprint_examples, read_examples
 from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_examples
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
+from conan_assets.data.query_log import fingerprint_query_log, query_log_splits, read_query_log
 from conan_assets.data.settings import (
     BeirSource,
     ClassificationSource,
@@ -20,6 +21,7 @@ from conan_assets.data.settings import (
     HubSource,
     PairsSource,
     PythonDocsSource,
+    QueryLogSource,
     SourceSettings,
     StsSource,
 )
@@ -73,6 +75,8 @@ def source_splits(name: str, settings: SourceSettings) -> set[str]:
         case DocumentsSource():
             document_files(name, settings)
             found = {"train", "dev", "test"}
+        case QueryLogSource():
+            found = query_log_splits(name, settings)
         case BeirSource():
             found = set(beir_files(name, settings)) - {"corpus", "queries"}
         case HubSource():
@@ -96,7 +100,8 @@ def source_fingerprint(name: str, settings: SourceSettings, digest: Digest = fin
         The source is not there.
     """
     read = settings.model_dump(mode="json", exclude={"weight"})
-    read["path"] = redacted(str(read.get("path")))  # another password reads the same
+    for place in (read, read.get("documents") or {}):
+        place["path"] = redacted(str(place.get("path")))  # another password reads the same
     return fingerprint(name, read, _content_fingerprint(name, settings, digest))
 
 
@@ -107,6 +112,8 @@ def _read(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.DataFra
         case DocumentsSource():
             corpus, report = read_documents(name, settings)
             return corpus, pl.DataFrame(schema=dict(PAIRS.columns)), report
+        case QueryLogSource():
+            return read_query_log(name, settings)
         case BeirSource():
             return *read_beir_folder(name, settings), {}
         case HubSource():
@@ -123,6 +130,8 @@ def _content_fingerprint(name: str, settings: SourceSettings, digest: Digest) ->
             return fingerprint_python_docs()
         case DocumentsSource():
             return fingerprint_documents(name, settings, digest)
+        case QueryLogSource():
+            return fingerprint_query_log(name, settings, digest)
         case BeirSource():
             return fingerprint_beir_folder(name, settings, digest)
         case PairsSource() | StsSource() | ClassificationSource():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from conan_assets.data.settings import CurationSettings
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.schema import Section
 from conan_assets.training.config import Tracker

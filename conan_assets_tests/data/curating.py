@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from conan_assets.data.curation import REMOVED, curate
-from conan_assets.data.settings import CurationSettings
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.data.tables import PAIRS
 from conan_assets_tests.data.frames import make_corpus, make_pairs
 

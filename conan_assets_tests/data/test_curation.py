@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.data import blocks, curation
 from conan_assets.data.curation import TeacherFloor, curate
-from conan_assets.data.settings import CurationSettings
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.data.tables import TableError
 from conan_assets.data.text import cleaned, compare_by, comparison_key
 from conan_assets_tests.data.curating import CORPUS, KEEP, LONG_QUERY, NONE, removed, run

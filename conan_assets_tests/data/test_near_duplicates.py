@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from conan_assets.data import near_duplicates
 from conan_assets.data.blocks import TextFile, blocks_by_size
+from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.near_duplicates import ComparedTexts
-from conan_assets.data.settings import NearDuplicateSettings
 from conan_assets.data.shingles import Shingles, characters, words
 
 SETTINGS = NearDuplicateSettings()

@@ -8,19 +8,21 @@ import pytest
 
 from conan_assets.artifacts import fingerprint
 from conan_assets.data.curation import CURATION_VERSION, curate
+from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.data.python_docs import tables_of_objects
 from conan_assets.data.settings import (
     BeirSource,
     ClassificationSource,
-    CurationSettings,
     HubPairsSource,
     PairsSource,
     PythonDocsSource,
+    QueryLogSource,
     StsSource,
 )
 from conan_assets.data.sources import SOURCES_VERSION, load_source
 from conan_assets.data.training_files import TRAINING_FILES_VERSION, write_training_files
 from conan_assets_tests.data.frames import make_corpus, make_pairs
+from conan_assets_tests.data.logs import people_who_look_at_the_top, write_searches
 
 GOLDEN: dict[tuple[str, int], dict[str, str] | str] = {
     ("sources", 3): {
@@ -29,6 +31,7 @@ GOLDEN: dict[tuple[str, int], dict[str, str] | str] = {
         "sts": "a6b347124ca6f364",
         "classification": "0638c001339b0424",
         "hub": "3fbb94ca6771baba",
+        "query_log": "81442be43d724ffd",
         "python_docs": "665997ed4877d1af",
     },
     ("curation", 5): "76880f791947e722",
@@ -59,6 +62,13 @@ def read_hub(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     return load_source("h", HubPairsSource(kind="hub_pairs", path=str(folder), tables={"train": table}))
 
 
+def read_log(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    searches, _ = people_who_look_at_the_top(queries=5, times=20)
+    settings = QueryLogSource(kind="query_log", path=str(folder / "log"), min_clicks=1, dev_percent=0, test_percent=40)
+    write_searches(folder / "log", [row | {"query": row["query"] + row["time"][:9]} for row in searches])
+    return load_source("l", settings)
+
+
 def read_python_docs(_: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     modules = [f"{name}.part" for name in ("ast", "bisect", "calendar", "dis", "email", "fnmatch", "gzip", "heapq")]
     rows = [
@@ -83,6 +93,7 @@ READERS = {
         "c", ClassificationSource(kind="classification", path=folder / "labels")
     ),
     "hub": read_hub,
+    "query_log": read_log,
     "python_docs": read_python_docs,
 }
 
