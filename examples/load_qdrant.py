@@ -20,6 +20,9 @@ def load(folder: Path, client: QdrantClient) -> str:
     """Fill a collection named for the version that ``folder`` is of, switch the alias to it, and return its name."""
     parts = sorted(folder.glob("part-*.parquet"))
     collection = f"{ALIAS}_{folder.resolve().parent.name}"
+    before = [each.collection_name for each in client.get_aliases().aliases if each.alias_name == ALIAS]
+    if collection in before:
+        return collection
     if client.collection_exists(collection):  # of a load that was interrupted
         client.delete_collection(collection)
     size = pq.read_schema(parts[0]).field("vector").type.list_size
@@ -35,11 +38,10 @@ def load(folder: Path, client: QdrantClient) -> str:
                     payloads=[{"doc_id": doc_id} for doc_id in rows["doc_id"]],
                 ),
             )
-    before = [each.collection_name for each in client.get_aliases().aliases if each.alias_name == ALIAS]
     forget = [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=ALIAS)) for _ in before]
     use = models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=ALIAS))
     client.update_collection_aliases([*forget, use])
-    for old in set(before) - {collection}:
+    for old in before:
         client.delete_collection(old)
     return collection
 

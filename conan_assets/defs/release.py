@@ -89,11 +89,13 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
     def released_model(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
         """Release the best checkpoint by the dev metric as a sentence-transformers folder with a model card."""
         from conan_assets.evaluation.comparison import keep_scores
-        from conan_assets.evaluation.hub import hub_token, push_release
+        from conan_assets.evaluation.hub import hub_token
         from conan_assets.evaluation.model_card import Origin, body_of
+        from conan_assets.evaluation.registry import require_registry
         from conan_assets.evaluation.release import RELEASE_FOLDER, write_release
 
         token = hub_token(settings.release)
+        require_registry(settings.release)
         choice = choice_of(settings, storage)
         best = choice.best
         before = [key for key in checks if _comes_before(key.asset_key, best.round)]
@@ -122,12 +124,26 @@ def _build_released_model(settings: Settings, checks: Sequence[dg.AssetCheckKey]
             "model_card": dg.MetadataValue.md(body_of(release / "README.md")),
             "checks": dg.MetadataValue.md(markdown_table(verdicts)),
         }
-        if token is not None and in_use == release:
-            message = f"{settings.name}: {best.round}, release {built.fingerprint}"
-            seen["pushed_to"] = dg.MetadataValue.url(push_release(release, settings.release, token, message))
+        if in_use == release:
+            seen |= _send(release, settings, choice, token)
         return result._replace(metadata=seen)
 
     return released_model
+
+
+def _send(release: Path, settings: Settings, choice: "Choice", token: str | None) -> dict[str, dg.MetadataValue]:
+    """Bring a release to the Hub, if there is a token, and to MLflow, as the profile asks; return where it is."""
+    from conan_assets.evaluation.hub import push_release
+    from conan_assets.evaluation.registry import register_release
+
+    sent: dict[str, dg.MetadataValue] = {}
+    if token is not None:
+        message = f"{settings.name}: {choice.best.round}, release {release.name}"
+        sent["pushed_to"] = dg.MetadataValue.url(push_release(release, settings.release, token, message))
+    if name := settings.release.register_as:
+        figures = {what: value for what, value in choice.figures().items() if isinstance(value, float)}
+        sent["registered_as"] = dg.MetadataValue.text(register_release(release, name, figures))
+    return sent
 
 
 def _put_in_place(built: Path, release: Path, root: Path, outcome: str) -> Path:

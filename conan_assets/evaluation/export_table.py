@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from conan_assets.evaluation.export_rows import WHOLE, ExportRow
+from conan_assets.evaluation.leaderboard_table import Section
 from conan_assets.evaluation.settings import DevMetric
-from conan_assets.markdown import as_table
 
 NOTE = (
     "{metric} in points on suite {suite}. Texts per second were measured in turn, on this machine alone. Vectors of "
@@ -16,8 +16,8 @@ NOTE = (
 )
 
 
-def exports_table(rows: Sequence[ExportRow], metric: DevMetric) -> str:
-    """Return the forms as a section of Markdown, in points, with what each loses against the release."""
+def exports_table(rows: Sequence[ExportRow], metric: DevMetric) -> Section:
+    """Return the forms as a section of the leaderboard, in points, with what each loses against the release."""
     splits = list(rows[0].scores)
     head = ["model", "vectors", "MB", "bytes a vector", "texts/s", "speed", *splits, f"against {WHOLE}, {metric.split}"]
     lines = []
@@ -27,8 +27,9 @@ def exports_table(rows: Sequence[ExportRow], metric: DevMetric) -> str:
         lost = f"{100 * (row.scores[metric.split] - rows[0].scores[metric.split]):+.2f}"
         costs = [f"{row.megabytes:.1f}", str(row.bytes_per_vector), f"{row.texts_per_second:.0f}", f"{row.speed:.2f}x"]
         lines.append([row.model, row.vectors, *costs, *scores, lost])
-    note = NOTE.format(metric=metric.metric, suite=metric.suite)
-    return f"## Exports of the released model\n\n{as_table(head, lines)}\n\n{note}\n"
+    return Section(
+        "Exports of the released model", [head, *lines], NOTE.format(metric=metric.metric, suite=metric.suite)
+    )
 
 
 def plot_exports(rows: Sequence[ExportRow], metric: DevMetric, path: Path) -> None:

@@ -14,6 +14,7 @@ INTERVALS = "Points, with the 95 % bootstrap interval over queries where there a
 PUBLISHED = "Published lines were not measured here. A mean is given only where every task that belongs to it has run."
 WRITTEN = "Its questions were written about the documents: the figures compare models, and are no human judgements."
 CUT = "Points of vectors cut to their first components, of length 1 again; whole vectors are above."
+END_OF_PAGE = "</body></html>\n"
 PAIRED = "Points; paired by query, which tells more than two intervals side by side. * marks what is beyond chance."
 
 
@@ -41,30 +42,40 @@ def sections(entries: Sequence[LeaderboardEntry], costs: Sequence[StageCost]) ->
 
 def as_markdown(tables: Sequence[Section], outcome: str) -> str:
     """Return the outcome, itself Markdown, and the tables in Markdown."""
-    parts = ["# Leaderboard", outcome]
-    for section in tables:
-        head, *lines = section.lines
-        parts += [f"## {section.title}", as_table(head, lines), section.note]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in ("# Leaderboard", outcome, *map(section_text, tables)) if part) + "\n"
+
+
+def section_text(section: Section) -> str:
+    """Return a table with its title and note in Markdown."""
+    head, *lines = section.lines
+    return "\n\n".join(part for part in (f"## {section.title}", as_table(head, lines), section.note) if part)
 
 
 def as_html(tables: Sequence[Section], outcome: str, plot: bytes) -> str:
     """Return the outcome, the tables and the plot, a PNG, as a page of HTML that needs no other file."""
-    body = "".join(
-        f"<h2>{html.escape(section.title)}</h2><table>"
-        + _html_row("th", section.lines[0])
-        + "".join(_html_row("td", line) for line in section.lines[1:])
-        + f"</table><p>{html.escape(section.note)}</p>"
-        for section in tables
-    )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Leaderboard</title><style>"
-        "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
+        "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}img{max-width:100%}"
         "td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}</style></head><body><h1>Leaderboard</h1>"
         f"<p>{html.escape(outcome.replace('**', ''))}</p>"
-        f"{body}<p><img alt='Main metrics over the rounds' src='data:image/png;base64,"
-        f"{base64.b64encode(plot).decode()}'></p></body></html>\n"
+        f"{''.join(map(_html_section, tables))}{_html_picture('Main metrics over the rounds', plot)}{END_OF_PAGE}"
     )
+
+
+def added_to(page: str, section: Section, alt: str, plot: bytes) -> str:
+    """Return a page that :func:`as_html` wrote with one more table and its plot, a PNG, at the end."""
+    return f"{page.removesuffix(END_OF_PAGE)}{_html_section(section)}{_html_picture(alt, plot)}{END_OF_PAGE}"
+
+
+def _html_section(section: Section) -> str:
+    head, *lines = section.lines
+    rows = _html_row("th", head) + "".join(_html_row("td", line) for line in lines)
+    return f"<h2>{html.escape(section.title)}</h2><table>{rows}</table><p>{html.escape(section.note)}</p>"
+
+
+def _html_picture(alt: str, plot: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(plot).decode()}"
+    return f"<p><img alt='{html.escape(alt)}' src='{source}'></p>"
 
 
 def _html_row(tag: str, cells: Sequence[str]) -> str:

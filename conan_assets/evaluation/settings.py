@@ -102,7 +102,7 @@ class DevMetric(Section):
     )
 
 
-ModelExport = Literal["float16", "onnx", "onnx_int8", "static"]
+ModelExport = Literal["float16", "onnx", "openvino_int8", "static"]
 """Other forms of a model's file."""
 VectorKind = Literal["int8", "binary"]
 """Other forms of its vectors."""
@@ -164,6 +164,12 @@ class ReleaseSettings(Section):
         description="Repository on the Hugging Face Hub, organisation/name; null pushes nothing. Needs $HF_TOKEN.",
     )
     private: bool = Field(default=True, description="Whether the repository is private where it has to be created.")
+    register_as: str | None = Field(
+        default=None,
+        pattern=r"^[\w. -]+$",
+        description="Name in the model registry of MLflow at $MLFLOW_TRACKING_URI, where every release is a version; "
+        "null registers nothing. Needs the extra mlflow.",
+    )
     server: ServerSettings | None = Field(
         default=None, description="Server that is compared with the release in the asset served_model; null has none."
     )
@@ -174,5 +180,5 @@ class ReleaseSettings(Section):
     exports: tuple[ModelExport, ...] = Field(
         default=(),
         description="Forms that the model is written in too, each scored and timed beside the release in the asset "
-        "exports: float16, ONNX, ONNX in int8 for CPUs, and static, a vector a token. Needs the extra exports.",
+        "exports: float16, ONNX, int8 for CPUs with OpenVINO, and static, a vector a token. Needs the extra exports.",
     )

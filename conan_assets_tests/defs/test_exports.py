@@ -1,5 +1,7 @@
 """Exports: other forms of the release give its vectors, and the leaderboard shows what each is worth."""
 
+import base64
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ TEXTS = ["a cat", "which owl lives at the pond, and why does it sing at night?",
 
 @pytest.mark.slow
 def test_every_form_is_a_row_beside_the_leaderboard_and_is_made_once(copied: Settings):
-    forms = ("float16", "onnx_int8", "static")
+    forms = ("float16", "openvino_int8", "static")
     programme = copied.model_copy(update={"release": copied.release.model_copy(update={"exports": forms})})
     seen = metadata(run(programme, 'key:"exports"+ or key:"export/*" or key:"leaderboard"'))
     rows = {(row["model"], row["vectors"]): row for row in seen_rows(copied)}
@@ -38,11 +40,16 @@ def test_every_form_is_a_row_beside_the_leaderboard_and_is_made_once(copied: Set
     shown = (copied.home / "leaderboard.md").read_text()
     assert shown.startswith("# Leaderboard")
     assert "## Exports of the released model" in shown
-    assert f"| onnx_int8 | float32 | {int8['megabytes']:.1f} |" in shown
-    assert (copied.home / "exports.png").read_bytes().startswith(b"\x89PNG")
+    assert f"| openvino_int8 | float32 | {int8['megabytes']:.1f} |" in shown
+    picture = (copied.home / "exports.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    page = (copied.home / "leaderboard.html").read_text()
+    assert page.count("</html>") == 1
+    assert f"<td>{int8['megabytes']:.1f}</td>" in page
+    assert page.endswith(f"base64,{base64.b64encode(picture).decode()}'></p></body></html>\n")
     again = metadata(run(programme, 'key:"exports" or key:"export/*"'))
     assert all(again[key]["reused"].value for key in again)
-    assert seen["export/onnx_int8"]["megabytes"].value == pytest.approx(int8["megabytes"], abs=0.001)
+    assert seen["export/openvino_int8"]["megabytes"].value == pytest.approx(int8["megabytes"], abs=0.001)
 
 
 def seen_rows(settings: Settings) -> list[dict]:
@@ -66,10 +73,25 @@ def test_onnx_gives_the_vectors_of_the_release_and_holds_both_outputs_that_serve
     assert (tmp_path / "1_Pooling" / "config.json").exists()
 
 
+@pytest.mark.slow
+def test_int8_is_calibrated_with_documents_and_stays_close_to_the_release(finished: Settings, tmp_path):
+    release = EncoderSettings(str(finished.home / "released_model"), document_prompt="passage: ", dtype="float32")
+    exports.write_export("openvino_int8", finished.home / "released_model", tmp_path, TEXTS)
+    encoder = exports.open_export("openvino_int8", release, tmp_path)
+    cosines = (encoder.encode(TEXTS, "document") * Encoder(release, "cpu").encode(TEXTS, "document")).sum(axis=1)
+    assert 0.99 < cosines.min() < 1
+    import openvino
+
+    model = openvino.Core().read_model(tmp_path / "openvino" / "openvino_model_qint8_quantized.xml")
+    assert [each.any_name for each in model.outputs] == ["last_hidden_state", "sentence_embedding"]
+    assert (tmp_path / "1_Pooling" / "config.json").exists()
+    assert exports.megabytes_of(tmp_path) < exports.megabytes_of(finished.home / "released_model") / 2
+
+
 def test_an_export_without_its_packages_names_them(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    monkeypatch.setattr(exports, "PACKAGES", ("onnx", "no_such_package"))
+    monkeypatch.setitem(exports.PACKAGES, "openvino_int8", ("onnx", "no_such_package"))
     with pytest.raises(EvaluationError, match=r"needs no_such_package: pip install 'conan-assets\[exports\]'"):
-        exports.write_export("onnx_int8", tmp_path, tmp_path / "export")
+        exports.write_export("openvino_int8", tmp_path, tmp_path / "export")
 
 
 def test_float16_halves_the_weights_and_says_so(tiny_model: str, tmp_path):
