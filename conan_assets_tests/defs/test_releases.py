@@ -7,8 +7,10 @@ import shutil
 import dagster as dg
 import polars as pl
 import pytest
+from mlflow import MlflowClient
 
 from conan_assets.artifacts import ArtifactStore
+from conan_assets.evaluation.settings import ReleaseSettings
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import change_report, changing, metadata, run
 
@@ -132,3 +134,21 @@ def test_without_a_release_in_use_nothing_is_compared_and_the_best_round_is_rele
     os.unlink(copied.home / "released_model")
     assert run(copied).success
     assert in_use(copied) == current
+
+
+def test_a_release_is_a_version_in_mlflow_where_the_settings_say_so(copied: Settings, tmp_path, monkeypatch):
+    registered = copied.model_copy(update={"release": ReleaseSettings(register_as="animals")})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    refused = run(registered, "released_model", raise_on_error=False)
+    assert "$MLFLOW_TRACKING_URI is not set" in refused.failure_data_for_node("released_model").error.to_string()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        values = metadata(run(registered, "released_model"))["released_model"]
+        assert values["registered_as"].value == "models:/animals/1"
+    client = MlflowClient()
+    version = client.get_model_version("animals", "1")
+    assert version.tags == {"release": in_use(copied)}
+    assert version.description == values["model_card"].value[:5000].strip()
+    scores = client.get_run(version.run_id).data.metrics
+    assert scores["dev_ndcg_at_10"] == values["dev_ndcg_at_10"].value
