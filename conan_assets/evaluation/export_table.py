@@ -42,11 +42,12 @@ def plot_exports(rows: Sequence[ExportRow], metric: DevMetric, path: Path) -> No
         (left, by_model, "texts_per_second", "texts per second on this machine"),
         (right, by_vectors, "bytes_per_vector", "bytes per vector"),
     ):
-        for row in shown:
+        for number, row in enumerate(shown):
             place = (getattr(row, cost), 100 * row.scores[metric.split])
             axes.plot(*place, marker="o")
             name = row.model if axes is left else row.vectors
-            axes.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+            beside = (4, -11 if number % 2 else 4)
+            axes.annotate(name, place, xytext=beside, textcoords="offset points", fontsize=8)
         axes.set_xscale("log")
         costs = sorted({getattr(row, cost) for row in shown})
         axes.set_xticks(costs, [f"{value:.0f}" for value in costs])

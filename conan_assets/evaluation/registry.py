@@ -68,7 +68,7 @@ def register_release(folder: Path, name: str, scores: Mapping[str, float]) -> st
     try:
         version = _version_of(client, folder.name, name) or _add_version(client, folder, name, scores)
         client.set_registered_model_alias(name, IN_USE, version)
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         raise EvaluationError(
             f"MLflow at {redacted(client.tracking_uri)} does not register {folder.name} as {name!r}: "
             f"{redacted(str(error))}"

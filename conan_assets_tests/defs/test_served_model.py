@@ -15,10 +15,13 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Dense
 
+from conan_assets.encoding.loading import load_model
+from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.sampled_task import SampledTask, sample_task
 from conan_assets.evaluation.served import compare_served
 from conan_assets.evaluation.server import Server, ServerError
 from conan_assets.evaluation.server_process import running_server
+from conan_assets.evaluation.serving import write_serving_files
 from conan_assets.evaluation.settings import EvaluationError, ServerSettings
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, run
@@ -35,13 +38,17 @@ TASK = SampledTask(
 
 @pytest.fixture(scope="module")
 def served(finished: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Serve the programme's release, one with prompts, and two that went wrong; yield the address and the folder."""
+    """Serve the programme's release, one of the demo's size, one with prompts, and two that went wrong.
+
+    Yields the address and the folder of all of them.
+    """
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree((finished.home / "released_model").resolve(), folder / "release")
     write_prompted(folder / "release", folder / "prompted")
     write_pooled_by_the_first_token(folder / "prompted", folder / "first_token")
     write_shorter(folder / "prompted", folder / "shorter")
-    names = ("release", "prompted", "first_token", "shorter")
+    write_of_the_demos_size(folder / "minilm")
+    names = ("release", "minilm", "prompted", "first_token", "shorter")
     models = [f"--model-id {folder / name} --served-model-name {name}" for name in names]
     command = " ".join([infinity_command(folder / "infinity"), *models])
     with running_server(ServerSettings(command=command), folder, PROMPTS) as server:
@@ -65,9 +72,15 @@ def write_shorter(source: Path, folder: Path) -> None:
     model = SentenceTransformer(str(source), device="cpu")
     model.insert(2, Dense(32, 16))
     model.save(str(folder), create_model_card=False)
-    from conan_assets.evaluation.serving import write_serving_files
-
     write_serving_files(folder, model, "shorter")
+
+
+def write_of_the_demos_size(folder: Path) -> None:
+    """Release the demo's base model, with its limit of tokens and a prompt."""
+    model = load_model(EncoderSettings("sentence-transformers/all-MiniLM-L6-v2", max_tokens=128))
+    model.prompts = PROMPTS
+    model.save(str(folder), create_model_card=False)
+    write_serving_files(folder, model, "minilm")
 
 
 def settings(served: tuple[str, Path], **values: object) -> ServerSettings:
@@ -104,6 +117,15 @@ def test_prompts_that_are_put_right_give_the_vectors_of_the_release(served):
 
 
 @pytest.mark.slow
+def test_a_release_of_the_demos_size_is_served_as_it_is_and_cut_where_it_is(served):
+    long = SampledTask(TASK.queries, [f"{text} " * 40 for text in TASK.documents], TASK.relevant)
+    limits = settings(served, model="minilm")
+    report = compare_served(Server(limits, served[0], PROMPTS), served[1] / "minilm", long, limits)
+    assert report.drift == []
+    assert min(row.lowest_cosine for row in report.vectors) > 0.99999
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "cause"),
     [
@@ -131,7 +153,7 @@ def test_a_wrong_pooling_other_dimensions_and_other_models_are_found(served):
         asked(served, "shorter")
     with pytest.raises(ServerError, match=r"refuses: .*nobody"):
         asked(served, "nobody")
-    with pytest.raises(ServerError, match=r"lists 4 models \(.*first_token.*\): name the one"):
+    with pytest.raises(ServerError, match=r"lists 5 models \(.*first_token.*\): name the one"):
         _ = Server(settings(served), served[0], PROMPTS).model
 
 
