@@ -1,7 +1,7 @@
 """A released model in 8 bits for CPUs: weights and activations, with steps that texts of the corpus have set."""
 
 import logging
-import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -24,8 +24,8 @@ INT8_FILE = Path("openvino", "openvino_model_qint8_quantized.xml")
 CALIBRATION_TEXTS = 300
 SMOOTHING = 0.8
 """How much of large activations is moved into the weights, from 0 to 1."""
-NO_TELEMETRY = "NNCF_CI"
-"""With this in the environment NNCF tells nobody that it was used."""
+TELEMETRY = "openvino_telemetry"
+"""What OpenVINO and NNCF tell their makers with that they were used; both do without it where it cannot be imported."""
 
 
 def write_int8(release: Path, documents: Sequence[str], path: Path) -> None:
@@ -34,7 +34,7 @@ def write_int8(release: Path, documents: Sequence[str], path: Path) -> None:
     Large activations are moved into the weights first (SmoothQuant, arXiv 2211.10438), and what loses most in 8 bits
     stays in float: see :func:`_kept_in_float`.
     """
-    os.environ.setdefault(NO_TELEMETRY, "true")
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
     import nncf
     import openvino
 
@@ -91,6 +91,7 @@ class OpenvinoEncoder(Encoder):
 
     @cached_property
     def _compiled(self) -> "openvino.CompiledModel":
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]
         import openvino
 
         return openvino.Core().compile_model(self.file, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})

@@ -162,7 +162,9 @@ def _page(name: str, model: "SentenceTransformer", dims: Sequence[int], refused:
 def _servers(mode: str) -> str:
     commands = {
         "sentence-transformers, tried by the tests of this project": "SentenceTransformer('released_model')",
-        "infinity, tried by the tests of this project": "infinity_emb v2 --model-id released_model --url-prefix /v1",
+        "infinity, tried by the tests of this project": (
+            "infinity_emb v2 --model-id released_model --port 8000 --url-prefix /v1"
+        ),
         "vLLM 0.32 on a CPU, tried by hand; it refuses texts above the limit of tokens unless a request has "
         "`truncate_prompt_tokens: -1`": "vllm serve released_model --runner pooling",
         "text-embeddings-inference, untried": "text-embeddings-router --model-id released_model --auto-truncate",

@@ -1,6 +1,9 @@
 """Exports: other forms of the release give its vectors, and the leaderboard shows what each is worth."""
 
 import base64
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from conan_assets.evaluation.models import QuantizedEmbeddings
 from conan_assets.evaluation.settings import EvaluationError
 from conan_assets.settings import Settings
 from conan_assets_tests.defs.conftest import metadata, run
+from conan_assets_tests.processes import ROOT
 
 TEXTS = ["a cat", "which owl lives at the pond, and why does it sing at night?", "", "a dog " * 80]
 
@@ -86,6 +90,20 @@ def test_int8_is_calibrated_with_documents_and_stays_close_to_the_release(finish
     assert [each.any_name for each in model.outputs] == ["last_hidden_state", "sentence_embedding"]
     assert (tmp_path / "1_Pooling" / "config.json").exists()
     assert exports.megabytes_of(tmp_path) < exports.megabytes_of(finished.home / "released_model") / 2
+
+
+@pytest.mark.slow
+def test_openvino_tells_nobody_that_it_is_used(tiny_model: str, tmp_path):
+    code = (
+        "from pathlib import Path; from conan_assets.evaluation.openvino_export import INT8_FILE, write_int8; "
+        f"write_int8(Path({tiny_model!r}), ['a cat', 'a dog'], Path({str(tmp_path)!r}, 'export', INT8_FILE.name)); "
+        "import sys; print(sys.modules['openvino_telemetry'], 'nncf' in sys.modules)"
+    )
+    (tmp_path / "home").mkdir()
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert told.stdout.endswith("None True\n"), told.stderr
+    assert not (tmp_path / "home" / "intel").exists()
 
 
 def test_an_export_without_its_packages_names_them(monkeypatch: pytest.MonkeyPatch, tmp_path):
