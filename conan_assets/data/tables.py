@@ -90,7 +90,7 @@ PAIRS = Table(
 """One row a judged pair. A retrieval pair names its document by ``doc_id``, or holds a ``text`` outside the corpus;
 an STS pair holds the second sentence in ``text``; a classification pair holds the label there."""
 
-WRITTEN_PAIRS_VERSION = 1
+WRITTEN_PAIRS_VERSION = 2
 """Raise it with the columns of WRITTEN_PAIRS."""
 
 WRITTEN_PAIRS = Table(
@@ -101,6 +101,7 @@ WRITTEN_PAIRS = Table(
         "document_group": pl.String,
         "generator": pl.String,
         "asked_for": pl.String,
+        "kind": pl.String,
         "answer_key": pl.String,
         "rank": pl.Int64,
         "teacher_score": pl.Float32,
@@ -115,6 +116,7 @@ WRITTEN_PAIRS = Table(
         "document_group": "One of the documents that say the same as the passage's; all of them are in one split.",
         "generator": "What wrote it: the model, or extractive.",
         "asked_for": "The template of its prompt, and the persona, kind and length that were drawn for it.",
+        "kind": "The kind of question that its prompt asked for: factual, keywords, ...; null for other tasks.",
         "answer_key": "The answer's key in the journal: a fingerprint of prompt, model and parameters.",
         "rank": "Where the gates' teacher finds the passage for the query, from 1.",
         "teacher_score": "The cosine that the gates' teacher gives the two texts.",

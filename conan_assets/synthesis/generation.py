@@ -13,7 +13,7 @@ from conan_assets.llm import parsing
 from conan_assets.llm.client import Asker
 from conan_assets.llm.journal import JOURNAL, AnswerJournal
 from conan_assets.synthesis import extractive, gates, grading, held_out, passages, writing
-from conan_assets.synthesis.described import describe_questions
+from conan_assets.synthesis.described import describe_kinds, describe_questions
 from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.synthesis.tasks import fingerprint_templates
@@ -91,7 +91,8 @@ def generate_pairs(
     if documents:
         kept, near = held_out.without_near_training(kept, corpus)
         report |= {"pairs": kept.height, "near_a_training_passage": near, **held_out.counts(chosen, kept)}
-    return kept, report | {"questions": describe_questions(kept, pairs, corpus, examples)}
+    described = {"questions": describe_questions(kept, pairs, corpus, examples), "kinds": describe_kinds(kept, corpus)}
+    return kept, report | described
 
 
 def _write(
@@ -115,7 +116,7 @@ def _write(
     shown = {
         "pairs_by_task": kept.group_by("task").len("pairs").sort("task").to_dicts(),
         "example_pairs": kept.head(EXAMPLES)
-        .select("task", "query", "doc_id", "text", "score", "split", "grade", "asked_for", "answer_key")
+        .select("task", "query", "doc_id", "text", "score", "split", "grade", "kind", "asked_for", "answer_key")
         .to_dicts(),
         "example_prompt": _example_prompt(settings, chosen),
     }

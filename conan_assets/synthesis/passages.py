@@ -12,7 +12,7 @@ from conan_assets.data.settings import DocumentsSource
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.llm.completions import Messages
 from conan_assets.synthesis.settings import OpenAIGeneration
-from conan_assets.synthesis.tasks import build_prompt, draw
+from conan_assets.synthesis.tasks import build_prompt, draw, question_kind
 
 PASSAGES_VERSION = 1
 """Raise it when other passages are chosen, or in another order."""
@@ -89,13 +89,18 @@ def prompt_about(settings: OpenAIGeneration, passage: Passage) -> Messages:
     """Return the first prompt about a passage."""
     seed = _seed_of(settings, passage)
     count, examples = settings.pairs_per_passage, settings.examples
-    return build_prompt(passage.task, settings.prompt_language, passage.text, count, seed, examples)
+    return build_prompt(passage.task, settings.prompt_language, passage.text, count, seed, examples, settings.kinds)
 
 
 def asked_for(settings: OpenAIGeneration, passage: Passage) -> str:
     """Return what that prompt asks for: the name of its template, and what was drawn for it."""
-    drawn = draw(passage.task, settings.prompt_language, _seed_of(settings, passage))
+    drawn = draw(passage.task, settings.prompt_language, _seed_of(settings, passage), settings.kinds)
     return "; ".join([f"{settings.prompt_language}/{passage.task}", *drawn.values()])
+
+
+def kind_of(settings: OpenAIGeneration, passage: Passage) -> str | None:
+    """Return the kind of question that it asks for, None for other tasks."""
+    return question_kind(_seed_of(settings, passage), settings.kinds) if passage.task == "question" else None
 
 
 def _seed_of(settings: OpenAIGeneration, passage: Passage) -> str:

@@ -7,6 +7,16 @@ from pydantic import Field, model_validator
 from conan_assets.llm.settings import LanguageModel
 from conan_assets.schema import Section
 
+QuestionKind = Literal["factual", "procedural", "comparison", "keywords", "misspelt", "conversational"]
+QUESTION_KINDS: dict[QuestionKind, float] = {
+    "factual": 30,
+    "procedural": 20,
+    "comparison": 10,
+    "keywords": 25,
+    "misspelt": 5,
+    "conversational": 10,
+}
+
 
 class NoGeneration(Section):
     """No pairs are written."""
@@ -103,11 +113,22 @@ class OpenAIGeneration(LanguageModel):
     examples: tuple[str, ...] = Field(
         default=(), max_length=20, description="Real queries of yours, ten say: questions are written in their manner."
     )
+    kinds: dict[QuestionKind, Annotated[float, Field(ge=0)]] = Field(
+        default=QUESTION_KINDS,
+        description="Share of the passages that are asked for each kind of question, in any unit; a kind that is not "
+        "named is not asked for.",
+    )
     prompt_language: Literal["en", "zh"] = Field(default="en", description="Language of the prompts.")
     max_passage_chars: int = Field(
         default=4_000, ge=100, le=10_000_000, description="Characters at which a passage is cut in the prompt."
     )
     gates: Gates = Field(default=Gates(), description="What a written pair must pass.")
+
+    @model_validator(mode="after")
+    def _some_kind_is_asked_for(self) -> "OpenAIGeneration":
+        if not sum(self.kinds.values()):
+            raise ValueError(f"kinds gives no kind of question a share: name some of {', '.join(QUESTION_KINDS)}")
+        return self
 
     def recipe(self) -> dict[str, Any]:
         """Return what decides the pairs."""

@@ -4,7 +4,7 @@ The prompts are the template files beside this module, varied by persona, kind a
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -16,6 +16,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.llm.completions import Messages
 from conan_assets.llm.journal import Answer
 from conan_assets.llm.parsing import Form, enclose, read_answer
+from conan_assets.synthesis.settings import QUESTION_KINDS
 
 TEMPLATES = Path(__file__).parent / "prompts"
 STS_MAX_SCORE = 5.0
@@ -80,7 +81,13 @@ _FORMS: dict[str, type[_Questions | _Instructions | _SentencePairs]] = {
 
 
 def build_prompt(
-    task: str, language: str, passage: str, pairs: int, seed: str, examples: Sequence[str] = ()
+    task: str,
+    language: str,
+    passage: str,
+    pairs: int,
+    seed: str,
+    examples: Sequence[str] = (),
+    kinds: Mapping[Any, float] = QUESTION_KINDS,
 ) -> Messages:
     """Return the messages that ask for ``pairs`` pairs of ``task`` about ``passage``.
 
@@ -98,6 +105,8 @@ def build_prompt(
         Chooses persona, kind and length; the same seed gives the same prompt.
     examples
         Real queries that show how questions sound.
+    kinds
+        The shares by which the seed chooses the kind of a question.
     """
     return fill_template(
         language,
@@ -105,7 +114,7 @@ def build_prompt(
         passage=enclose(passage, "passage"),
         pairs=pairs,
         examples=_shown(language, examples),
-        **draw(task, language, seed),
+        **draw(task, language, seed, kinds),
     )
 
 
@@ -117,13 +126,29 @@ def _shown(language: str, examples: Sequence[str]) -> str:
     return "\n\n" + _template(language, "examples").substitute(queries=queries).strip()
 
 
-def draw(task: str, language: str, seed: str) -> dict[str, str]:
-    """Return what varies a prompt of ``task``: persona, kind and length."""
-    return {
+def draw(task: str, language: str, seed: str, kinds: Mapping[Any, float]) -> dict[str, str]:
+    """Return what varies a prompt of ``task``: persona, kind and length; requests of keywords are short."""
+    drawn = {
         "persona": _choose(language, "personas", seed),
-        "kind": _choose(language, f"{task}_kinds", seed),
+        "kind": "",
         "length": _choose(language, "lengths", seed),
     }
+    if task != "question":
+        return drawn | {"kind": _choose(language, f"{task}_kinds", seed)}
+    kind = question_kind(seed, kinds)
+    wording = dict(line.split(": ", 1) for line in _lines(language, "question_kinds"))
+    length = {"length": _lines(language, "lengths")[0]} if kind == "keywords" else {}
+    return drawn | {"kind": wording[kind]} | length
+
+
+def question_kind(seed: str, kinds: Mapping[Any, float]) -> str:
+    """Return the kind of question that ``seed`` chooses, each with its share."""
+    point = _hash(f"question_kinds:{seed}") / 2**64 * sum(kinds.values())
+    for kind, share in kinds.items():
+        point -= share
+        if point < 0:
+            return str(kind)
+    return str(max(kinds, key=lambda kind: kinds[kind]))
 
 
 def fill_template(language: str, name: str, **parts: object) -> Messages:
@@ -160,4 +185,8 @@ def _lines(language: str, name: str) -> list[str]:
 
 def _choose(language: str, name: str, seed: str) -> str:
     choices = _lines(language, name)
-    return choices[int.from_bytes(hashlib.sha256(f"{name}:{seed}".encode()).digest()[:8]) % len(choices)]
+    return choices[_hash(f"{name}:{seed}") % len(choices)]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

@@ -18,7 +18,7 @@ from conan_assets.llm.journal import AnswerJournal, JournalError
 from conan_assets.llm.limits import BudgetSpentError
 from conan_assets.llm.parsing import AnswerError
 from conan_assets.progress import Progress
-from conan_assets.synthesis.passages import Passage, asked_for, passages_to_ask_about, prompt_about
+from conan_assets.synthesis.passages import Passage, asked_for, kind_of, passages_to_ask_about, prompt_about
 from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets.synthesis.tasks import Written, build_correction, read_pairs
 
@@ -129,6 +129,7 @@ async def _write_one(settings: OpenAIGeneration, client: Client, passage: Passag
     about = {
         "generator": settings.model,
         "asked_for": asked_for(settings, passage),
+        "kind": kind_of(settings, passage),
         "answer_key": key,
     }
     rows = [

@@ -32,7 +32,8 @@ def make_pairs(*rows: dict) -> pl.DataFrame:
             "score": 1.0,
         }
         filled.append(defaults | row)
-    return pl.DataFrame(filled, schema=dict(PAIRS.columns))
+    written = {name: dtype for name, dtype in WRITTEN_PAIRS.columns.items() if any(name in row for row in rows)}
+    return pl.DataFrame(filled, schema={**PAIRS.columns, **written})
 
 
 def as_written(pairs: pl.DataFrame) -> pl.DataFrame:

@@ -1,8 +1,11 @@
+from collections import Counter
+
 import pytest
 
 from conan_assets.llm.journal import Answer
 from conan_assets.llm.parsing import AnswerError, enclose
-from conan_assets.synthesis.tasks import build_correction, build_prompt, read_pairs
+from conan_assets.synthesis.settings import QUESTION_KINDS
+from conan_assets.synthesis.tasks import build_correction, build_prompt, question_kind, read_pairs
 
 PASSAGE = "Cats purr; a fee of $5 is due."
 LANGUAGES, TASKS = ("en", "zh"), ("question", "instruction", "sts")
@@ -30,6 +33,20 @@ def test_seeds_vary_persona_kind_and_length_and_repeat_themselves(task, language
     prompts = [build_prompt(task, language, PASSAGE, 2, str(seed))[0]["content"] for seed in range(60)]
     assert len(set(prompts)) > 20
     assert prompts == [build_prompt(task, language, PASSAGE, 2, str(seed))[0]["content"] for seed in range(60)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_kinds_of_question_come_by_their_shares_and_keywords_are_few(language):
+    shares = {"keywords": 3, "misspelt": 1, "factual": 0}
+    kinds = Counter(question_kind(str(seed), shares) for seed in range(2_000))
+    assert set(kinds) == {"keywords", "misspelt"}
+    assert kinds["keywords"] / 2_000 == pytest.approx(0.75, abs=0.03)
+    prompts = {
+        build_prompt("question", language, PASSAGE, 2, str(n), kinds={"keywords": 1})[0]["content"] for n in range(60)
+    }
+    assert len(prompts) == 6  # personas
+    for kind in QUESTION_KINDS:
+        assert build_prompt("question", language, PASSAGE, 2, "s", kinds={kind: 1})
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
