@@ -39,7 +39,9 @@ def judgements_of(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> pl.L
         training_pairs, on=["query_id", "doc_id"], how="anti"
     )
     texts = pl.coalesce("doc_id", "pair_id")
-    return pl.concat([training_pairs, rest.sort("pair_id").filter(pl.struct("query_id", texts).is_first_distinct())])
+    return pl.concat(
+        [training_pairs, rest.sort("pair_id", "query_id").filter(pl.struct("query_id", texts).is_first_distinct())]
+    )
 
 
 def write_training_files(

@@ -1,5 +1,6 @@
 """Stage 5b, the rounds: `round_k/hard_negatives`, mined with the checkpoint before; `checkpoints.py` trains on them."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
+from conan_assets.cleaning import TABLE
 from conan_assets.data.training_files import judgements_of
 from conan_assets.defs.checkpoints import build_checkpoint, checkpoint_encoder, round_key
 from conan_assets.defs.corpus import judged_key
@@ -62,19 +64,22 @@ def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinitio
 
         def build(directory: Path) -> Report:
             judge = _judge(settings, storage)
-            report = mine_hard_negatives(
-                settings.mining,
-                checkpoint_encoder(settings, storage.current(student)),
-                settings.teachers,
-                {name: tables[f"teacher_{name}"] for name in settings.mining.teachers_used},
-                raw_corpus,
-                judgements_of(training_pairs, raw_pairs).collect().lazy(),
-                raw_pairs.filter(pl.col("split") != "train").collect(),
-                tables.get("previous_negatives"),
-                storage.embeddings,
-                directory,
-                judge,
-            )
+            with tempfile.TemporaryDirectory() as folder:
+                judgements = Path(folder) / TABLE
+                judgements_of(training_pairs, raw_pairs).sink_parquet(judgements)
+                report = mine_hard_negatives(
+                    settings.mining,
+                    checkpoint_encoder(settings, storage.current(student)),
+                    settings.teachers,
+                    {name: tables[f"teacher_{name}"] for name in settings.mining.teachers_used},
+                    raw_corpus,
+                    pl.scan_parquet(judgements),
+                    raw_pairs.filter(pl.col("split") != "train").collect(),
+                    tables.get("previous_negatives"),
+                    storage.embeddings,
+                    directory,
+                    judge,
+                )
             return report | (judge.report() if judge is not None else {})
 
         used = {name: settings.teachers[name] for name in settings.mining.teachers_used}

@@ -11,11 +11,13 @@ import polars as pl
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.data.training_files import TEXT_ID
 from conan_assets.memory import large_arrays_given_back
+from conan_assets.mining.parts import TableWriter
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever
 
 QUERIES_PER_PART = 4_096
+PAIRS_PER_SLICE = 100_000
 PARTS_PER_SEARCH = 8
 """A search reads all documents: it is asked for several parts at once."""
 
@@ -131,38 +133,47 @@ def collections(corpus: pl.LazyFrame, pairs: pl.LazyFrame, folder: Path) -> Iter
 
 
 def _collection(dataset: str, corpus: pl.LazyFrame, pairs: pl.LazyFrame, file: Path) -> Collection:
-    positive = pl.col("score") > 0
+    """Read the pairs some thousand queries at a time, so that no more of them than positions is held at once."""
     outside = pairs.filter(pl.col("doc_id").is_null()).select(doc_id=TEXT_ID, text="text")
     inside = corpus.select("doc_id", text=DOCUMENT_TEXT).collect()
     documents = pl.concat([inside, outside.unique("doc_id", maintain_order=True).collect()])
-    queries = pairs.filter(positive).select("query_id", "query").unique("query_id", maintain_order=True)
-    queries.sink_parquet(file, row_group_size=QUERIES_PER_PART)
-    asked = pl.scan_parquet(file)
-    judged = (
-        pairs.select("query_id", doc_id=TEXT_ID, positive=positive)
-        .join(asked.select("query_id").with_row_index("row"), on="query_id")
-        .join(documents.lazy().select("doc_id").with_row_index("position"), on="doc_id", how="left")
-        .select("row", "position", "positive")
-        .collect(engine="streaming")
-    )
-    if judged["position"].null_count():
-        raise _unknown_document(dataset, documents, pairs)
-    size = asked.select(pl.len()).collect().item()
-    relevant, irrelevant = judged.filter("positive"), judged.filter(~pl.col("positive"))
-    irrelevant = irrelevant.join(relevant, on=["row", "position"], how="anti")
-
-    def groups(frame: pl.DataFrame) -> Groups:
-        return Groups.from_pairs(frame["row"].to_numpy(), frame["position"].to_numpy(), size)
-
+    positions = documents.select("doc_id").with_row_index("position")
+    relevant, irrelevant = [], []
+    with TableWriter(file) as queries:
+        for judged in _by_query(pairs.select("query_id", "query", doc_id=TEXT_ID, positive=pl.col("score") > 0)):
+            asked = judged.filter("positive").select("query_id", "query").unique("query_id", maintain_order=True)
+            rows = asked.select("query_id").with_row_index("row")
+            placed = judged.join(rows, on="query_id").join(positions, on="doc_id", how="left")
+            if placed["position"].null_count():
+                raise _unknown_document(dataset, documents, pairs)
+            for part in asked.iter_slices(QUERIES_PER_PART):
+                queries.add(part)
+            positive = placed.filter("positive")
+            others = placed.filter(~pl.col("positive")).join(positive, on=["row", "position"], how="anti")
+            relevant.append(_groups(positive, asked.height))
+            irrelevant.append(_groups(others, asked.height))
     return Collection(
         dataset=dataset,
         doc_ids=documents["doc_id"],
         texts=documents["text"],
         corpus_size=inside.height,
-        asked=asked,
-        positives=groups(relevant),
-        irrelevant=groups(irrelevant),
+        asked=pl.scan_parquet(file),
+        positives=Groups.concatenated(relevant),
+        irrelevant=Groups.concatenated(irrelevant),
     )
+
+
+def _by_query(pairs: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Yield the rows of pairs, all of a query's together, by a hash of the query where there are many."""
+    count = pairs.select(pl.len()).collect().item()
+    slices = max(1, round(count / PAIRS_PER_SLICE))
+    for number in range(slices):
+        here = pl.col("query_id").hash() % slices == number
+        yield (pairs.filter(here) if slices > 1 else pairs).collect(engine="streaming")
+
+
+def _groups(placed: pl.DataFrame, queries: int) -> Groups:
+    return Groups.from_pairs(placed["row"].to_numpy(), placed["position"].to_numpy(), queries)
 
 
 def _unknown_document(dataset: str, documents: pl.DataFrame, pairs: pl.LazyFrame) -> MiningError:

@@ -1,5 +1,6 @@
 """Ragged lists as two flat arrays: a query with 500 positives costs 500 entries, and no other query pays for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,12 @@ class Groups:
     def empty(cls, size: int) -> "Groups":
         """Return ``size`` groups without members."""
         return cls(np.zeros(size + 1, np.int64), np.empty(0, np.int64))
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Groups"]) -> "Groups":
+        """Return the groups of all parts, one part after the other."""
+        counts = np.concatenate([np.zeros(1, np.int64), *(part.counts for part in parts)])
+        return cls(np.cumsum(counts), np.concatenate([np.empty(0, np.int64), *(part.members for part in parts)]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -56,6 +56,26 @@ def test_parts_of_any_size_give_the_same_teachers_table_and_report(corpus, pairs
     assert pq.ParquetFile(tmp_path / "parts" / TABLE).num_row_groups == 5
 
 
+def test_pairs_that_are_read_a_slice_at_a_time_make_the_same_queries_with_the_same_judgements(
+    corpus, pairs, tmp_path, monkeypatch
+):
+    def judged(folder):
+        folder.mkdir()
+        (found,) = collection.collections(corpus.lazy(), pairs.lazy(), folder)
+        return {
+            (query_id, query): (
+                found.doc_ids[found.positives[i]].to_list(),
+                found.doc_ids[found.irrelevant[i]].to_list(),
+            )
+            for i, (query_id, query) in enumerate(zip(found.query_ids, found.queries, strict=True))
+        }
+
+    whole = judged(tmp_path / "whole")
+    monkeypatch.setattr(collection, "PAIRS_PER_SLICE", 7)
+    assert judged(tmp_path / "slices") == whole
+    assert len(whole) > 14
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
