@@ -38,12 +38,11 @@ class Collection:
         All documents: first the corpus, then texts judged outside of it, whose id is "pair:" and that of their pair.
     corpus_size
         Number of documents that can be retrieved; later positions are only ever positives or written negatives.
-    asked
-        ``query_id`` and ``query`` (text) of the queries, read when they are needed.
-    positives
-        Positions of each query's relevant documents.
-    irrelevant
-        Positions of the documents judged irrelevant: hand-written, LLM-written and judged negatives.
+    judged
+        A row of each query, read when it is needed: ``query_id``, ``query`` (text), ``positives`` and ``irrelevant``
+        (sorted lists of positions).
+    size
+        Number of queries.
     first
         Of a part of the queries, how many are before it.
     """
@@ -52,27 +51,36 @@ class Collection:
     doc_ids: pl.Series
     texts: pl.Series
     corpus_size: int
-    asked: pl.LazyFrame
-    positives: Groups
-    irrelevant: Groups
+    judged: pl.LazyFrame
+    size: int
     first: int = 0
 
     def __len__(self) -> int:
-        return len(self.positives)
+        return self.size
 
     @property
     def query_ids(self) -> pl.Series:
         """Ids of the queries."""
-        return self._asked["query_id"]
+        return self._judged["query_id"]
 
     @property
     def queries(self) -> pl.Series:
         """Texts of the queries."""
-        return self._asked["query"]
+        return self._judged["query"]
 
     @cached_property
-    def _asked(self) -> pl.DataFrame:
-        return self.asked.select("query_id", "query").collect()
+    def positives(self) -> Groups:
+        """Positions of each query's relevant documents."""
+        return Groups.from_lists(self._judged["positives"])
+
+    @cached_property
+    def irrelevant(self) -> Groups:
+        """Positions of each query's documents judged irrelevant: hand-written, LLM-written and judged negatives."""
+        return Groups.from_lists(self._judged["irrelevant"])
+
+    @cached_property
+    def _judged(self) -> pl.DataFrame:
+        return self.judged.collect()
 
     def parts(self, size: int | None = None) -> Iterator["Collection"]:
         """Yield collections of the same documents and at most ``size`` (QUERIES_PER_PART) of the queries each."""
@@ -81,9 +89,8 @@ class Collection:
             stop = min(start + size, len(self))
             yield replace(
                 self,
-                asked=self.asked.slice(start, stop - start),
-                positives=self.positives.block(start, stop),
-                irrelevant=self.irrelevant.block(start, stop),
+                judged=self.judged.slice(start, stop - start),
+                size=stop - start,
                 first=self.first + start,
             )
 
@@ -133,34 +140,32 @@ def collections(corpus: pl.LazyFrame, pairs: pl.LazyFrame, folder: Path) -> Iter
 
 
 def _collection(dataset: str, corpus: pl.LazyFrame, pairs: pl.LazyFrame, file: Path) -> Collection:
-    """Read the pairs some thousand queries at a time, so that no more of them than positions is held at once."""
     outside = pairs.filter(pl.col("doc_id").is_null()).select(doc_id=TEXT_ID, text="text")
     inside = corpus.select("doc_id", text=DOCUMENT_TEXT).collect()
     documents = pl.concat([inside, outside.unique("doc_id", maintain_order=True).collect()])
     positions = documents.select("doc_id").with_row_index("position")
-    relevant, irrelevant = [], []
-    with TableWriter(file) as queries:
-        for judged in _by_query(pairs.select("query_id", "query", doc_id=TEXT_ID, positive=pl.col("score") > 0)):
-            asked = judged.filter("positive").select("query_id", "query").unique("query_id", maintain_order=True)
-            rows = asked.select("query_id").with_row_index("row")
-            placed = judged.join(rows, on="query_id").join(positions, on="doc_id", how="left")
-            if placed["position"].null_count():
+    size = 0
+    with TableWriter(file) as table:
+        for rows in _by_query(pairs.select("query_id", "query", doc_id=TEXT_ID, positive=pl.col("score") > 0)):
+            placed = rows.join(positions, on="doc_id", how="left", maintain_order="left")
+            judged = _judged(placed)
+            if judged.select(pl.any_horizontal(pl.col("positives", "irrelevant").list.contains(None)).any()).item():
                 raise _unknown_document(dataset, documents, pairs)
-            for part in asked.iter_slices(QUERIES_PER_PART):
-                queries.add(part)
-            positive = placed.filter("positive")
-            others = placed.filter(~pl.col("positive")).join(positive, on=["row", "position"], how="anti")
-            relevant.append(_groups(positive, asked.height))
-            irrelevant.append(_groups(others, asked.height))
-    return Collection(
-        dataset=dataset,
-        doc_ids=documents["doc_id"],
-        texts=documents["text"],
-        corpus_size=inside.height,
-        asked=pl.scan_parquet(file),
-        positives=Groups.concatenated(relevant),
-        irrelevant=Groups.concatenated(irrelevant),
-    )
+            size += judged.height
+            for part in judged.iter_slices(QUERIES_PER_PART):
+                table.add(part)
+    return Collection(dataset, documents["doc_id"], documents["text"], inside.height, pl.scan_parquet(file), size)
+
+
+def _judged(placed: pl.DataFrame) -> pl.DataFrame:
+    """Return ``query_id``, ``query``, ``positives`` and ``irrelevant`` of every query with a positive."""
+    documents = pl.col("position").unique().sort()
+    by_query = placed.group_by("query_id", "positive", maintain_order=True).agg(pl.col("query").first(), documents)
+    relevant = by_query.filter("positive").select("query_id", "query", positives="position")
+    others = by_query.filter(~pl.col("positive")).select("query_id", irrelevant="position")
+    none = pl.lit([], pl.List(pl.get_index_type()))
+    irrelevant = pl.col("irrelevant").fill_null(none).list.set_difference("positives").list.sort()
+    return relevant.join(others, on="query_id", how="left", maintain_order="left").with_columns(irrelevant)
 
 
 def _by_query(pairs: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -170,10 +175,6 @@ def _by_query(pairs: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     for number in range(slices):
         here = pl.col("query_id").hash() % slices == number
         yield (pairs.filter(here) if slices > 1 else pairs).collect(engine="streaming")
-
-
-def _groups(placed: pl.DataFrame, queries: int) -> Groups:
-    return Groups.from_pairs(placed["row"].to_numpy(), placed["position"].to_numpy(), queries)
 
 
 def _unknown_document(dataset: str, documents: pl.DataFrame, pairs: pl.LazyFrame) -> MiningError:

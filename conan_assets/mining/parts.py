@@ -12,6 +12,10 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+ROWS_PER_LOOK = 1_000_000
+ROW = np.uint32
+"""Type of a row's number, polars' own."""
+
 
 class TableWriter:
     """Writes a Parquet file part by part; a context manager."""
@@ -51,19 +55,42 @@ class TableReader:
     """
 
     def __init__(self, table: pl.LazyFrame) -> None:
-        row = pl.col("row")
-        found = table.select(query=pl.col("query_id").hash()).with_row_index("row")
-        spans = found.group_by("query").agg(row.min().alias("first"), row.max().alias("last")).sort("query")
         self._table = table
-        self._spans = spans.collect(engine="streaming")
+        self._queries, self._first, self._last = _spans(table)
 
     def rows_of(self, query_ids: pl.Series) -> pl.DataFrame:
         """Return the rows of those queries, in the table's order."""
-        known, wanted = self._spans["query"].to_numpy(), query_ids.hash().to_numpy()
-        place = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
-        spans = self._spans[place[known[place] == wanted]] if len(known) else self._spans
-        if spans.is_empty():
+        wanted = query_ids.hash().to_numpy()
+        place = np.minimum(np.searchsorted(self._queries, wanted), max(len(self._queries) - 1, 0))
+        place = place[self._queries[place] == wanted] if len(self._queries) else place[:0]
+        if not len(place):
             return self._table.clear().collect()
-        first, last = int(spans["first"].min()), int(spans["last"].max())  # type: ignore[arg-type]
+        first, last = int(self._first[place].min()), int(self._last[place].max())
         between = self._table.slice(first, last - first + 1)
         return between.filter(pl.col("query_id").is_in(query_ids.implode())).collect()
+
+
+def _spans(table: pl.LazyFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the hash of every query, sorted, and the numbers of its first and of its last row."""
+    hashes = table.select(pl.col("query_id").hash())
+    parts = [(np.empty(0, np.uint64), np.empty(0, ROW), np.empty(0, ROW))]
+    for start in range(0, table.select(pl.len()).collect().item(), ROWS_PER_LOOK):
+        part = hashes.slice(start, ROWS_PER_LOOK).collect().to_series().to_numpy()
+        first = _changes(part)
+        last = np.append(first[1:], len(part)) - 1
+        parts.append((part[first], (start + first).astype(ROW), (start + last).astype(ROW)))
+    queries, first, last = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(queries, kind="stable")
+    queries = queries[order]
+    starts = _changes(queries)
+    return queries[starts], _reduced(np.minimum, first[order], starts), _reduced(np.maximum, last[order], starts)
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    """Return where each run of equal values begins."""
+    return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+
+
+def _reduced(function: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    reduced: np.ndarray = function.reduceat(values, starts) if len(starts) else values
+    return reduced

@@ -78,7 +78,7 @@ class PoolRetriever:
         if len(outside) and not len(sample):
             return shares
         queries = generator.permutation(len(collection))[:DRIFT_QUERIES]
-        asked = collection.asked.select(pl.col("query").gather(queries)).collect()["query"].to_list()
+        asked = collection.judged.select(pl.col("query").gather(queries)).collect()["query"].to_list()
         scores = self.score(asked, np.repeat(np.arange(len(asked)), len(sample)), np.tile(sample, len(asked)))
         better = scores.reshape(len(queries), len(sample)) > self._worst[queries, None]
         missed = float(better.sum(axis=1).mean()) * len(outside) / max(len(sample), 1)

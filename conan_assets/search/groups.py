@@ -1,9 +1,9 @@
 """Ragged lists as two flat arrays: a query with 500 positives costs 500 entries, and no other query pays for it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Groups:
         return cls(np.zeros(size + 1, np.int64), np.empty(0, np.int64))
 
     @classmethod
-    def concatenated(cls, parts: Sequence["Groups"]) -> "Groups":
-        """Return the groups of all parts, one part after the other."""
-        counts = np.concatenate([np.zeros(1, np.int64), *(part.counts for part in parts)])
-        return cls(np.cumsum(counts), np.concatenate([np.empty(0, np.int64), *(part.members for part in parts)]))
+    def from_lists(cls, lists: pl.Series) -> "Groups":
+        """Return the groups of a column of sorted lists."""
+        offsets = np.append(0, np.cumsum(lists.list.len().to_numpy(), dtype=np.int64))
+        return cls(offsets, lists.explode(empty_as_null=False).cast(pl.Int64).to_numpy())
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -23,11 +23,16 @@ def collect(texts: list[str], positives: Groups, queries: list[str] | None = Non
         doc_ids=pl.Series(ids.get("doc_ids", [f"d{number}" for number in range(len(texts))])),
         texts=pl.Series(texts),
         corpus_size=len(texts),
-        asked=pl.LazyFrame(
-            {"query_id": ids.get("query_ids", [f"q{number}" for number in range(len(queries))]), "query": queries}
+        judged=pl.LazyFrame(
+            {
+                "query_id": ids.get("query_ids", [f"q{number}" for number in range(len(queries))]),
+                "query": queries,
+                "positives": [positives[row].tolist() for row in range(len(queries))],
+                "irrelevant": [[] for _ in queries],
+            },
+            schema_overrides=dict.fromkeys(("positives", "irrelevant"), pl.List(pl.UInt32)),
         ),
-        positives=positives,
-        irrelevant=Groups.from_pairs([], [], len(queries)),
+        size=len(queries),
     )
 
 
