@@ -60,3 +60,24 @@ def build_tiny_model(folder: Path, seed: int = 0, more_characters: str = "", pos
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the folder of a tiny random sentence-transformers model."""
     return build_tiny_model(tmp_path_factory.mktemp("tiny_model"))
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a tiny random cross-encoder."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=1,
+    )
+    folder = tmp_path_factory.mktemp("cross_encoder")
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

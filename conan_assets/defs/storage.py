@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 
 from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.cleaning import EMBEDDINGS, POINTER, TABLE
+from conan_assets.compute.devices import Devices
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.files import ArtifactError, atomic_path
 from conan_assets.integrity import DamagedError, seal, unseal
@@ -33,6 +34,7 @@ class Storage(dg.ConfigurableResource[None]):
     sources: str = ""
     keep_versions: int = 3
     stages_on_gpu: int = 1
+    processes: int | None = None
     _run: str = PrivateAttr(default="")
     _embeddings: EmbeddingStore | None = PrivateAttr(default=None)
 
@@ -75,7 +77,7 @@ class Storage(dg.ConfigurableResource[None]):
     @property
     def embeddings(self) -> EmbeddingStore:
         """The embeddings of every encoder, each index loaded once in a run."""
-        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS)
+        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS, compute=Devices(self.processes))
         return self._embeddings
 
 

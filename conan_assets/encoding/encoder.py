@@ -22,6 +22,7 @@ Role = Literal["query", "document"]
 
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 TEXTS_PER_CHUNK = 2_048
+"""Texts that are dealt into batches together: what embeddings of a low precision depend on."""
 
 
 class Encoder:
@@ -41,6 +42,10 @@ class Encoder:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = choose_dtype(settings.dtype, self.device, self.path)
         self.texts_cut = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs to be this encoder; it loads the model itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "model"}
 
     @cached_property
     def model(self) -> SentenceTransformer:

@@ -5,21 +5,41 @@ block, so that a killed run loses one block; see ``rows.py`` for the files.
 """
 
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from conan_assets.cleaning import mark_as_read
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.encoding.rows import KEY, StoredRows
 from conan_assets.progress import Progress
 
 if TYPE_CHECKING:
     from conan_assets.encoding.encoder import Encoder, Role
 
-ROWS_PER_PART = 16_384
+ROWS_PER_SHARD = 4_096
+"""Whole chunks of an encoder, so that its rows are the same bytes whoever computes them."""
+SHARDS_PER_PART = 4
+
+
+class _File(NamedTuple):
+    """A file that an array is mapped from."""
+
+    path: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "_File | np.ndarray":
+        return cls(str(array.filename), array.dtype, array.shape) if isinstance(array, np.memmap) else array
+
+    def map(self) -> np.ndarray:
+        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
 
 
 class Embeddings:
@@ -33,6 +53,14 @@ class Embeddings:
         How many texts had to be encoded because they were not in the store, how many of these lost their ends to the
         limit of tokens, and how long that took.
     """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process of this machine needs to read the same rows: the file, not what is in it."""
+        return {name: _File.of(value) if name == "_stored" else value for name, value in self.__dict__.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Map the file again."""
+        self.__dict__ = {name: value.map() if isinstance(value, _File) else value for name, value in state.items()}
 
     def __init__(self, stored: np.ndarray, numbers: np.ndarray, encoded: int, cut: int, seconds: float) -> None:
         self._stored, self._numbers = stored, numbers
@@ -60,11 +88,14 @@ class EmbeddingStore:
         Directory that holds a sub-directory per namespace.
     dtype
         Type of the stored components, "float16" or "float32".
+    compute
+        Who encodes.
     """
 
-    def __init__(self, root: Path, dtype: str = "float16") -> None:
+    def __init__(self, root: Path, dtype: str = "float16", compute: Compute = IN_PROCESS) -> None:
         self.root = root
         self.dtype = np.dtype(dtype)
+        self.compute = compute
         self._opened: dict[Path, StoredRows] = {}
 
     def embed(self, encoder: "Encoder", texts: Sequence[str], role: "Role") -> Embeddings:
@@ -76,16 +107,33 @@ class EmbeddingStore:
         numbers = rows.locate(keys)
         missing = np.flatnonzero(numbers < 0)
         missing = missing[np.sort(np.unique(keys[missing], return_index=True)[1])]
-        started, cut_before = time.monotonic(), encoder.texts_cut
+        started, cut = time.monotonic(), 0
         if len(missing):
             progress = Progress("storing embeddings", len(missing))
-            for start in range(0, len(missing), ROWS_PER_PART):
-                part = missing[start : start + ROWS_PER_PART]
-                rows.append(keys[part], encoder.encode([texts[i] for i in part], role))
-                progress.advance(len(part))
+            shards = [missing[start : start + ROWS_PER_SHARD] for start in range(0, len(missing), ROWS_PER_SHARD)]
+            encoded = self.compute.map(EncodeTexts(encoder, role), [[texts[i] for i in shard] for shard in shards])
+            for start in range(0, len(shards), SHARDS_PER_PART):
+                part = shards[start : start + SHARDS_PER_PART]
+                vectors = list(itertools.islice(encoded, len(part)))
+                rows.append(keys[np.concatenate(part)], np.concatenate([each for each, _ in vectors]))
+                cut += sum(count for _, count in vectors)
+                progress.advance(sum(map(len, part)))
             numbers = rows.locate(keys)
-        cut = encoder.texts_cut - cut_before
         return Embeddings(rows.map(), numbers, len(missing), cut, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class EncodeTexts:
+    """The embeddings of a shard of texts, and how many of the texts lost their ends to the limit of tokens."""
+
+    encoder: "Encoder"
+    role: "Role"
+
+    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Return float32 of shape (len(texts), dim), and the count."""
+        before = self.encoder.texts_cut
+        vectors = self.encoder.encode(texts, self.role)
+        return vectors, self.encoder.texts_cut - before
 
 
 def _key(text: str) -> bytes:

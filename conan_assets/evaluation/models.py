@@ -209,7 +209,7 @@ class ChangedStore(EmbeddingStore):
     """A store whose embeddings are read in another form than they are kept in; ``change`` tells which."""
 
     def __init__(self, store: EmbeddingStore, change: int | VectorKind) -> None:
-        super().__init__(store.root, store.dtype.name)
+        super().__init__(store.root, store.dtype.name, store.compute)
         self.change = change
 
 

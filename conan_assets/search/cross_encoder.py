@@ -4,8 +4,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +24,8 @@ from conan_assets.search.settings import SEARCH_VERSION, CrossEncoderTeacher
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+    from conan_assets.encoding.store import EmbeddingStore
+
 PAIRS_PER_PART = 8_192
 PAIRS_PER_BATCH = 32
 SCORE = np.dtype("float32")
@@ -37,8 +38,8 @@ class CrossEncoderRetriever:
     ----------
     first_stage
         Whose best documents :meth:`search` re-scores.
-    root
-        Directory of stored embeddings; the scores are kept beside them, by content.
+    store
+        Of embeddings; the scores are kept beside them, by content, and computed by whoever encodes.
 
     Raises
     ------
@@ -47,15 +48,13 @@ class CrossEncoderRetriever:
     """
 
     def __init__(
-        self, settings: CrossEncoderTeacher, documents: Sequence[str], first_stage: Retriever, root: Path
+        self, settings: CrossEncoderTeacher, documents: Sequence[str], first_stage: Retriever, store: "EmbeddingStore"
     ) -> None:
-        self._settings = settings
         self._documents = documents
         self._first_stage = first_stage
-        self._path = locate_model(settings.model, settings.revision)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._dtype = choose_dtype(settings.dtype, self._device, self._path)
-        folder = root / f"pairs-{self._namespace()}-{SCORE.name}"
+        self._compute = store.compute
+        self._scorer = ScorePairs(settings)
+        folder = store.root / f"pairs-{self._scorer.namespace()}-{SCORE.name}"
         mark_as_read(folder)
         self._scores = StoredRows(folder, SCORE)
         self.effort = Effort()
@@ -75,23 +74,40 @@ class CrossEncoderRetriever:
         right = [self._documents[row] for row in documents.tolist()]
         keys = np.array([_key(query, text) for query, text in zip(left, right, strict=True)], KEY)
         missing = self._scores.locate(keys) < 0
-        self._compute({keys[i]: (left[i], right[i]) for i in np.flatnonzero(missing)})
+        self._score({keys[i]: (left[i], right[i]) for i in np.flatnonzero(missing)})
         scores: np.ndarray = self._scores.map()[self._scores.locate(keys)].reshape(len(keys))
         return scores
 
-    def _compute(self, pairs: dict[bytes, tuple[str, str]]) -> None:
+    def _score(self, pairs: dict[bytes, tuple[str, str]]) -> None:
         started = time.monotonic()
         ordered = sorted(pairs, key=lambda key: -sum(map(len, pairs[key])))
         progress = Progress("scoring pairs", len(ordered))
-        for start in range(0, len(ordered), PAIRS_PER_PART):
-            part = ordered[start : start + PAIRS_PER_PART]
-            scores = self._model.predict(
-                [pairs[key] for key in part], batch_size=PAIRS_PER_BATCH, show_progress_bar=False
-            )
-            self._scores.append(np.array(part, KEY), np.asarray(scores, SCORE).reshape(len(part), -1)[:, -1:])
+        parts = [ordered[start : start + PAIRS_PER_PART] for start in range(0, len(ordered), PAIRS_PER_PART)]
+        scored = self._compute.map(self._scorer, [[pairs[key] for key in part] for part in parts])
+        for part, scores in zip(parts, scored, strict=True):
+            self._scores.append(np.array(part, KEY), scores)
             progress.advance(len(part))
         self.effort.encoded += len(ordered)
         self.effort.seconds += time.monotonic() - started
+
+
+class ScorePairs:
+    """A cross-encoder's scores of a shard of pairs; the model is loaded at the first use."""
+
+    def __init__(self, settings: CrossEncoderTeacher) -> None:
+        self._settings = settings
+        self._path = locate_model(settings.model, settings.revision)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._dtype = choose_dtype(settings.dtype, self._device, self._path)
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the scores, float32 of shape (len(pairs), 1)."""
+        scores = self._model.predict(list(pairs), batch_size=PAIRS_PER_BATCH, show_progress_bar=False)
+        return np.asarray(scores, SCORE).reshape(len(pairs), -1)[:, -1:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs to be this scorer; it loads the model itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_model"}
 
     @cached_property
     def _model(self) -> "CrossEncoder":
@@ -106,7 +122,8 @@ class CrossEncoderRetriever:
         require_positions(model, self._settings.max_tokens, self._settings.model)
         return model
 
-    def _namespace(self) -> str:
+    def namespace(self) -> str:
+        """Return the fingerprint of all that decides a score but the pair."""
         files = sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".md")
         content = {str(path.relative_to(self._path)): fingerprint_file(path) for path in files}
         return fingerprint(content, self._settings.max_tokens, str(self._dtype), SEARCH_VERSION)

@@ -70,7 +70,7 @@ def open_teacher(
 
     first = BM25Teacher() if settings.first_stage is None else BiEncoderTeacher(encoder=settings.first_stage)
     first_stage = open_teacher(first, documents, store, checkpoints, retrievable)
-    return CrossEncoderRetriever(settings, documents, first_stage, store.root)
+    return CrossEncoderRetriever(settings, documents, first_stage, store)
 
 
 def needs_gpu(settings: TeacherSettings) -> bool:

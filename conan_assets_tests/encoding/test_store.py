@@ -86,7 +86,7 @@ def test_the_same_weights_elsewhere_are_the_same_encoder(tmp_path: Path, encoder
 @pytest.fixture
 def in_parts(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a store that was filled in three parts, of 40, 40 and 20 rows."""
-    monkeypatch.setattr(store_module, "ROWS_PER_PART", 40)
+    monkeypatch.setattr(store_module, "ROWS_PER_SHARD", 10)
     EmbeddingStore(tmp_path).embed(encoder, TEXTS, "document")
     (folder,) = tmp_path.iterdir()
     return folder

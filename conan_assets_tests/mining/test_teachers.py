@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 from sentence_transformers import CrossEncoder
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from conan_assets.data.tables import CANDIDATES, check_table
 from conan_assets.encoding.loading import TokenLimitError
@@ -20,31 +19,17 @@ from conan_assets.search.teachers import open_teacher
 from conan_assets_tests.mining.conftest import first_words, make_corpus, make_pair, make_pairs, score
 
 
-@pytest.fixture(scope="session")
-def cross_encoder(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a tiny random cross-encoder."""
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, num_labels=1,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("cross_encoder")
-    BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture
-def teachers(tiny_model: str, cross_encoder: str) -> dict:
+def teachers(tiny_model: str, tiny_cross_encoder: str) -> dict:
     return {
         "bm25": BM25Teacher(depth=10),
         "bi_encoder": BiEncoderTeacher(depth=10, encoder=EncoderSettings(tiny_model, dtype="float32")),
-        "cross_encoder": CrossEncoderTeacher(depth=10, model=cross_encoder, max_tokens=64, dtype="float32"),
+        "cross_encoder": CrossEncoderTeacher(depth=10, model=tiny_cross_encoder, max_tokens=64, dtype="float32"),
     }
 
 
-def test_a_pair_longer_than_the_cross_encoders_positions_is_refused(cross_encoder, corpus, pairs, store, tmp_path):
-    teacher = CrossEncoderTeacher(depth=10, model=cross_encoder, max_tokens=512, dtype="float32")
+def test_a_pair_longer_than_the_cross_encoders_positions_is_refused(tiny_cross_encoder, corpus, pairs, store, tmp_path):
+    teacher = CrossEncoderTeacher(depth=10, model=tiny_cross_encoder, max_tokens=512, dtype="float32")
     with pytest.raises(TokenLimitError, match=r"max_tokens is 512, above the 64 positions of .*: give 64 or less"):
         score(teacher, "cross_encoder", corpus, pairs, store, tmp_path)
 
@@ -82,7 +67,7 @@ def test_a_second_teacher_with_the_same_model_encodes_nothing(teachers, corpus, 
 
 @pytest.mark.slow
 def test_cross_encoder_scores_are_those_of_the_model_and_are_computed_once(
-    teachers, cross_encoder, corpus, pairs, store, tmp_path
+    teachers, tiny_cross_encoder, corpus, pairs, store, tmp_path
 ):
     table, report = score(teachers["cross_encoder"], "t", corpus, pairs, store, tmp_path / "a")
     again, second = score(teachers["cross_encoder"], "t", corpus, pairs, store, tmp_path / "b")
@@ -93,7 +78,7 @@ def test_cross_encoder_scores_are_those_of_the_model_and_are_computed_once(
     query = pairs.filter(pl.col("query_id") == "made:q5")["query"][0]
     text = corpus.filter(pl.col("doc_id") == row["doc_id"])["text"][0]
     assert row["score"] == pytest.approx(
-        float(CrossEncoder(cross_encoder, max_length=64).predict([(query, text)])[0]), abs=1e-5
+        float(CrossEncoder(tiny_cross_encoder, max_length=64).predict([(query, text)])[0]), abs=1e-5
     )
 
 
