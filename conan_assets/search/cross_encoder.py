@@ -3,32 +3,23 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.cleaning import mark_as_read
-from conan_assets.encoding.loading import require_positions
-from conan_assets.encoding.models import locate_model
-from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.rows import KEY, StoredRows
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
+from conan_assets.search.pair_scores import SCORE, ScorePairs
 from conan_assets.search.ranking import EMPTY, Neighbours, pack
 from conan_assets.search.retriever import Effort, Retriever
-from conan_assets.search.settings import SEARCH_VERSION, CrossEncoderTeacher
+from conan_assets.search.settings import CrossEncoderTeacher
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
-
     from conan_assets.encoding.store import EmbeddingStore
 
 PAIRS_PER_PART = 8_192
-PAIRS_PER_BATCH = 32
-SCORE = np.dtype("float32")
 
 
 class CrossEncoderRetriever:
@@ -89,44 +80,6 @@ class CrossEncoderRetriever:
             progress.advance(len(part))
         self.effort.encoded += len(ordered)
         self.effort.seconds += time.monotonic() - started
-
-
-class ScorePairs:
-    """A cross-encoder's scores of a shard of pairs; the model is loaded at the first use."""
-
-    def __init__(self, settings: CrossEncoderTeacher) -> None:
-        self._settings = settings
-        self._path = locate_model(settings.model, settings.revision)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._dtype = choose_dtype(settings.dtype, self._device, self._path)
-
-    def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the scores, float32 of shape (len(pairs), 1)."""
-        scores = self._model.predict(list(pairs), batch_size=PAIRS_PER_BATCH, show_progress_bar=False)
-        return np.asarray(scores, SCORE).reshape(len(pairs), -1)[:, -1:]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs to be this scorer; it loads the model itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_model"}
-
-    @cached_property
-    def _model(self) -> "CrossEncoder":
-        from sentence_transformers import CrossEncoder
-
-        model: CrossEncoder = CrossEncoder(
-            str(self._path),
-            device=self._device,
-            max_length=self._settings.max_tokens,
-            model_kwargs={"dtype": self._dtype, "use_safetensors": True},
-        )
-        require_positions(model, self._settings.max_tokens, self._settings.model)
-        return model
-
-    def namespace(self) -> str:
-        """Return the fingerprint of all that decides a score but the pair."""
-        files = sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".md")
-        content = {str(path.relative_to(self._path)): fingerprint_file(path) for path in files}
-        return fingerprint(content, self._settings.max_tokens, str(self._dtype), SEARCH_VERSION)
 
 
 def _key(query: str, text: str) -> bytes:
