@@ -64,13 +64,13 @@ def register_release(folder: Path, name: str, scores: Mapping[str, float]) -> st
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient()
     try:
+        client = MlflowClient()
         version = _version_of(client, folder.name, name) or _add_version(client, folder, name, scores)
         client.set_registered_model_alias(name, IN_USE, version)
     except (MlflowException, OSError) as error:
         raise EvaluationError(
-            f"MLflow at {redacted(client.tracking_uri)} does not register {folder.name} as {name!r}: "
+            f"MLflow at {redacted(os.environ[TRACKING_VARIABLE])} does not register {folder.name} as {name!r}: "
             f"{redacted(str(error))}"
         ) from None
     logger.info("registered %s as version %s of %s", folder.name, version, name)

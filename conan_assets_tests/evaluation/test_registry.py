@@ -80,6 +80,14 @@ def test_a_registry_that_is_not_there_is_named_without_its_password(tiny_model, 
     assert "secret" not in str(e.value)
 
 
+@pytest.mark.parametrize("uri", ["nowhere://registry", "sqlite:////proc/nowhere/mlflow.db"])
+def test_an_address_that_is_none_of_mlflow_is_named(tiny_model, tmp_path, monkeypatch, uri: str):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    release = write_release(tmp_path / "release", tiny_model, "stay")
+    with pytest.raises(EvaluationError, match=f"MLflow at {uri} does not register release"):
+        register_release(release, "owls", {})
+
+
 def test_what_registering_needs_is_named_before_anything_is_made(monkeypatch):
     require_registry(ReleaseSettings(), {})
     require_registry(REGISTERED, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
