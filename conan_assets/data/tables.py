@@ -98,6 +98,7 @@ WRITTEN_PAIRS = Table(
     columns={
         **PAIRS.columns,
         "passage_id": pl.String,
+        "second_passage_id": pl.String,
         "document_group": pl.String,
         "generator": pl.String,
         "asked_for": pl.String,
@@ -113,6 +114,7 @@ WRITTEN_PAIRS = Table(
     descriptions={
         **PAIRS.descriptions,
         "passage_id": "The passage that it was written from, in the corpus.",
+        "second_passage_id": "The other passage, of a question that needs two.",
         "document_group": "One of the documents that say the same as the passage's; all of them are in one split.",
         "generator": "What wrote it: the model, or extractive.",
         "asked_for": "The template of its prompt, and the persona, kind and length that were drawn for it.",

@@ -71,9 +71,12 @@ def _gradings(settings: OpenAIGeneration, passages: Collection[Passage]) -> list
     gates, prompts = settings.gates, list[Messages]()
     for passage in passages:
         is_held_out = passage.split != "train"
-        if passage.task == "question" and (is_held_out or gates.min_grade is not None):
+        if passage.task == "question" and (is_held_out or passage.second_id is not None or gates.min_grade is not None):
             others = settings.pairs_per_passage * gates.other_positives if is_held_out else 0
             prompts += [build_grading_prompt(settings.prompt_language, passage.text, [])] * (1 + others)
+            if passage.second_id is not None:
+                texts = (passage.second_text, f"{passage.text}\n\n{passage.second_text}")
+                prompts += [build_grading_prompt(settings.prompt_language, text, []) for text in texts]
     return prompts
 
 

@@ -12,6 +12,8 @@ Every pair is looked at once, and the first gate that it fails is the reason it 
 6. ``low_grade``: the model that is asked for grades says that the passage does not answer the question, or that it
    is unclear or unnatural; a question that got no grades passes.
 
+7. ``one_passage_is_enough``: a question over two passages that one of them answers.
+
 Graded sentence pairs are meant to score low at times: only gates 2 and 3 judge them. Questions held out for dev and
 test are not judged by gates 4 and 5, for a test of what a teacher finds anyway would measure the teacher; they need
 better grades, and without any they go as ``not_graded``.
@@ -33,6 +35,7 @@ from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.language import UNKNOWN_LANGUAGE, identify, may_be
 from conan_assets.synthesis.round_trip import GateTeacher, own_ranks
 from conan_assets.synthesis.settings import Gates
+from conan_assets.synthesis.two_passages import MIN_GRADE, NEEDS_TWO, answered_by_one, with_second_text
 
 logger = logging.getLogger("conan_assets")
 
@@ -96,10 +99,14 @@ def apply_gates(
         )
     if grader is not None:
         gates += ["low_grade", "not_graded"]
-        judged = _with_grades(judged, grader, settings)
+        judged = _with_grades(with_second_text(judged, corpus), grader, settings)
         judged = _remove(judged, "low_grade", judged["grade"] < settings.held_out_min_grade, IS_HELD_OUT)
         judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or 0))
-        judged = _remove(judged, "not_graded", judged["grade"].is_null(), IS_HELD_OUT)
+        judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or MIN_GRADE), NEEDS_TWO)
+        judged = _remove(judged, "not_graded", judged["grade"].is_null(), IS_HELD_OUT | NEEDS_TWO)
+        if judged.select(NEEDS_TWO.any()).item():
+            gates.append("one_passage_is_enough")
+            judged = _remove(judged, "one_passage_is_enough", _answered_by_one(judged, grader, settings))
     report = _report(judged, gates, settings) | {"gates_seconds": round(time.monotonic() - started, 2)}
     logger.info("written pairs: %s of %s pass the gates", f"{report['pairs']:,}", f"{judged.height:,}")
     return judged.filter(OPEN).select(written.columns), report
@@ -184,11 +191,25 @@ def _with_scores(judged: pl.DataFrame, teacher: GateTeacher) -> pl.DataFrame:
 
 
 def _with_grades(judged: pl.DataFrame, grader: Grader, settings: Gates) -> pl.DataFrame:
-    """Fill in ``grade`` of the questions not removed so far; of those held out alone if no others need one."""
-    rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION, IS_HELD_OUT | (settings.min_grade is not None))
+    """Fill in ``grade`` of the questions not removed so far; of held-out and two-passage ones if no others need one."""
+    is_graded = IS_HELD_OUT | NEEDS_TWO | (settings.min_grade is not None)
+    rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION, is_graded)
+    both = rows.select(
+        "query",
+        passage_id=pl.concat_str("passage_id", "second_passage_id", separator="|", ignore_nulls=True),
+        passage=pl.concat_str("passage", "second_passage", separator="\n\n", ignore_nulls=True),
+    )
     grades = np.full(judged.height, np.nan, np.float32)
-    grades[rows["row"].to_numpy()] = grader.lowest_grades(rows.select("passage_id", "passage", "query"))
+    grades[rows["row"].to_numpy()] = grader.lowest_grades(both)
     return judged.with_columns(grade=pl.Series(grades).fill_nan(None))
+
+
+def _answered_by_one(judged: pl.DataFrame, grader: Grader, settings: Gates) -> pl.Series:
+    """Return which questions over two passages, not removed so far, need one of them alone."""
+    rows = judged.with_row_index("row").filter(OPEN & NEEDS_TWO)
+    fails = np.zeros(judged.height, bool)
+    fails[rows["row"].to_numpy()] = answered_by_one(rows, grader, settings).to_numpy()
+    return pl.Series(fails)
 
 
 def _report(judged: pl.DataFrame, gates: list[str], settings: Gates) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.llm import parsing
 from conan_assets.llm.client import Asker
 from conan_assets.llm.journal import JOURNAL, AnswerJournal
-from conan_assets.synthesis import extractive, gates, grading, held_out, passages, writing
+from conan_assets.synthesis import extractive, gates, grading, held_out, passages, two_passages, writing
 from conan_assets.synthesis.described import describe_kinds, describe_questions
 from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration, OpenAIGeneration
@@ -39,6 +39,7 @@ def generation_recipe(settings: GenerationSettings) -> dict[str, Any]:
         gates.GATES_VERSION,
         grading.GRADING_VERSION,
         held_out.HELD_OUT_VERSION,
+        two_passages.TWO_PASSAGES_VERSION,
         GROUPS_VERSION,
     ]
     return settings.recipe() | {"versions": versions, "templates": fingerprint_templates(settings.prompt_language)}
@@ -107,12 +108,15 @@ def _write(
     with AnswerJournal(journal_folder / JOURNAL, settings.most_bytes_in_flight) as journal:
         written, report = writing.write_pairs(settings, chosen, journal)
     ask = Asker(settings, journal_folder, (report["prompt_tokens"], report["completion_tokens"]))
-    grades = settings.gates.min_grade is not None or (written["split"] != "train").any()
+    needs = written.select(((pl.col("split") != "train") | two_passages.NEEDS_TWO).any()).item()
+    grades = settings.gates.min_grade is not None or needs
     grader = Grader(settings, ask) if grades else None
     kept, gated = gates.apply_gates(settings.gates, written, corpus, languages, teacher, grader)
     if grader is not None:
         kept, found = held_out.with_other_positives(settings.gates, kept, corpus, chosen, teacher, grader)
         gated |= found
+        kept = two_passages.with_second_positives(kept)
+        gated |= {"pairs": kept.height}
     shown = {
         "pairs_by_task": kept.group_by("task").len("pairs").sort("task").to_dicts(),
         "example_pairs": kept.head(EXAMPLES)

@@ -66,6 +66,7 @@ def with_other_positives(
     added = joined.filter(~is_elsewhere).with_columns(
         pair_id=pl.concat_str("pair_id", pl.lit("+"), pl.int_range(1, pl.len() + 1).over("query_id")),
         doc_id="passage_id",
+        second_passage_id=pl.lit(None, pl.String),
         rank=pl.lit(None, pl.Int64),
         teacher_score=pl.lit(None, pl.Float32),
     )

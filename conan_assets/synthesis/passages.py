@@ -8,11 +8,12 @@ from types import MappingProxyType
 import polars as pl
 
 from conan_assets.data.document_groups import split_passages
+from conan_assets.data.documents import document_of
 from conan_assets.data.settings import DocumentsSource
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.llm.completions import Messages
 from conan_assets.synthesis.settings import OpenAIGeneration
-from conan_assets.synthesis.tasks import build_prompt, draw, question_kind
+from conan_assets.synthesis.tasks import TWO_PASSAGES, build_prompt, draw, question_kind, share_of
 
 PASSAGES_VERSION = 1
 """Raise it when other passages are chosen, or in another order."""
@@ -23,7 +24,9 @@ NO_DOCUMENTS: Mapping[str, DocumentsSource] = MappingProxyType({})
 def choose_passages(
     corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int, documents: Mapping[str, DocumentsSource] = NO_DOCUMENTS
 ) -> pl.DataFrame:
-    """Return (doc_id, dataset, text, group, split) of the passages that may be written about, in a seeded order.
+    """Return (doc_id, dataset, text, group, split, next_id) of the passages to write about, in a seeded order.
+
+    ``next_id`` is the passage that follows in the same document and split, if any.
 
     Of a dataset with queries of its own, left out are the whole corpus if it does not train, and every document that
     answers a dev or test query: a question written from one would come close to the question it is judged by. The
@@ -49,9 +52,11 @@ def choose_passages(
     usable = usable.select("doc_id", group=pl.lit(None, pl.String), split=pl.lit("train"))
     split = [_of_documents(name, corpus, source) for name, source in documents.items()]
     chosen = corpus.join(pl.concat([usable, *split]), on="doc_id", how="inner", maintain_order="left")
+    document = document_of(pl.col("doc_id"))
+    chosen = chosen.with_columns(next_id=pl.col("doc_id").shift(-1).over("dataset", document, "group", "split"))
     order = [hashlib.sha256(f"{seed}:{doc_id}".encode()).digest() for doc_id in chosen["doc_id"]]
     return (
-        chosen.select("doc_id", "dataset", "group", "split", text=DOCUMENT_TEXT)
+        chosen.select("doc_id", "dataset", "group", "split", "next_id", text=DOCUMENT_TEXT)
         .with_columns(order=pl.Series(order, dtype=pl.Binary))
         .sort("order")
         .drop("order")
@@ -66,7 +71,10 @@ def _of_documents(name: str, corpus: pl.DataFrame, source: DocumentsSource) -> p
 
 @dataclass(frozen=True)
 class Passage:
-    """What one prompt is about: its place in the order, the document, its split and group, and the task."""
+    """What one prompt is about: its place in the order, the document, its split and group, and the task.
+
+    A question over two passages has a second one.
+    """
 
     number: int
     doc_id: str
@@ -75,27 +83,42 @@ class Passage:
     task: str
     split: str = "train"
     group: str | None = None
+    second_id: str | None = None
+    second_text: str = ""
 
 
 def passages_to_ask_about(settings: OpenAIGeneration, passages: pl.DataFrame) -> Iterator[Passage]:
     """Yield what to write about, in order: the passages cut to length, the tasks in turn, questions if held out."""
-    columns = ("doc_id", "dataset", "text", "split", "group")
-    for number, (doc_id, dataset, text, split, group) in enumerate(passages.select(columns).iter_rows()):
+    columns = ("doc_id", "dataset", "text", "split", "group", "next_id")
+    texts = dict(passages.select("doc_id", "text").iter_rows()) if settings.two_passages_percent else {}
+    for number, (doc_id, dataset, text, split, group, next_id) in enumerate(passages.select(columns).iter_rows()):
         task = settings.tasks[number % len(settings.tasks)] if split == "train" else "question"
-        yield Passage(number, doc_id, dataset, text[: settings.max_passage_chars], task, split, group)
+        asks_two = share_of(f"two_passages:{settings.seed}:{doc_id}") * 100 < settings.two_passages_percent
+        second = next_id if task == "question" and asks_two else None
+        cut = text[: settings.max_passage_chars], texts.get(second, "")[: settings.max_passage_chars]
+        yield Passage(number, doc_id, dataset, cut[0], task, split, group, second, cut[1])
 
 
 def prompt_about(settings: OpenAIGeneration, passage: Passage) -> Messages:
     """Return the first prompt about a passage."""
     seed = _seed_of(settings, passage)
-    count, examples = settings.pairs_per_passage, settings.examples
-    return build_prompt(passage.task, settings.prompt_language, passage.text, count, seed, examples, settings.kinds)
+    return build_prompt(
+        passage.task,
+        settings.prompt_language,
+        passage.text,
+        settings.pairs_per_passage,
+        seed,
+        settings.examples,
+        settings.kinds,
+        passage.second_text,
+    )
 
 
 def asked_for(settings: OpenAIGeneration, passage: Passage) -> str:
     """Return what that prompt asks for: the name of its template, and what was drawn for it."""
     drawn = draw(passage.task, settings.prompt_language, _seed_of(settings, passage), settings.kinds)
-    return "; ".join([f"{settings.prompt_language}/{passage.task}", *drawn.values()])
+    template = TWO_PASSAGES if passage.second_id is not None else passage.task
+    return "; ".join([f"{settings.prompt_language}/{template}", *drawn.values()])
 
 
 def kind_of(settings: OpenAIGeneration, passage: Passage) -> str | None:

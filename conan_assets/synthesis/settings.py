@@ -118,6 +118,13 @@ class OpenAIGeneration(LanguageModel):
         description="Share of the passages that are asked for each kind of question, in any unit; a kind that is not "
         "named is not asked for.",
     )
+    two_passages_percent: float = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Share of the passages that are asked about together with the next one of their document. The "
+        "model grades such a question with both and with each alone, three calls; both are its positives.",
+    )
     prompt_language: Literal["en", "zh"] = Field(default="en", description="Language of the prompts.")
     max_passage_chars: int = Field(
         default=4_000, ge=100, le=10_000_000, description="Characters at which a passage is cut in the prompt."

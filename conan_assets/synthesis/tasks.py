@@ -20,6 +20,8 @@ from conan_assets.synthesis.settings import QUESTION_KINDS
 
 TEMPLATES = Path(__file__).parent / "prompts"
 STS_MAX_SCORE = 5.0
+TWO_PASSAGES = "two_passages"
+"""The template of questions over two passages."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -88,6 +90,7 @@ def build_prompt(
     seed: str,
     examples: Sequence[str] = (),
     kinds: Mapping[Any, float] = QUESTION_KINDS,
+    second: str = "",
 ) -> Messages:
     """Return the messages that ask for ``pairs`` pairs of ``task`` about ``passage``.
 
@@ -107,11 +110,14 @@ def build_prompt(
         Real queries that show how questions sound.
     kinds
         The shares by which the seed chooses the kind of a question.
+    second
+        Another passage, for questions that need both.
     """
     return fill_template(
         language,
-        task,
+        TWO_PASSAGES if second else task,
         passage=enclose(passage, "passage"),
+        second=enclose(second, "passage"),
         pairs=pairs,
         examples=_shown(language, examples),
         **draw(task, language, seed, kinds),
@@ -143,7 +149,7 @@ def draw(task: str, language: str, seed: str, kinds: Mapping[Any, float]) -> dic
 
 def question_kind(seed: str, kinds: Mapping[Any, float]) -> str:
     """Return the kind of question that ``seed`` chooses, each with its share."""
-    point = _hash(f"question_kinds:{seed}") / 2**64 * sum(kinds.values())
+    point = share_of(f"question_kinds:{seed}") * sum(kinds.values())
     for kind, share in kinds.items():
         point -= share
         if point < 0:
@@ -186,6 +192,11 @@ def _lines(language: str, name: str) -> list[str]:
 def _choose(language: str, name: str, seed: str) -> str:
     choices = _lines(language, name)
     return choices[_hash(f"{name}:{seed}") % len(choices)]
+
+
+def share_of(text: str) -> float:
+    """Return a number from 0 to 1 that only ``text`` decides."""
+    return _hash(text) / 2**64
 
 
 def _hash(text: str) -> int:

@@ -180,6 +180,7 @@ def _row(passage: Passage, item: Written, identifier: str) -> dict[str, Any]:
         "split": passage.split,
         "query_id": identifier,
         "passage_id": passage.doc_id,
+        "second_passage_id": passage.second_id,
         "document_group": passage.group,
         **item.columns(passage.doc_id),
     }

@@ -1,16 +1,38 @@
 """A corpus to write about, what an obedient model writes, and the settings that ask for it."""
 
 import json
+import re
 from pathlib import Path
 
 from conan_assets.llm.journal import JOURNAL
 from conan_assets.llm.settings import CallLimits
 from conan_assets.synthesis.settings import OpenAIGeneration
 from conan_assets_tests.data.frames import make_corpus, make_pairs
+from conan_assets_tests.documents import by_rule
 from conan_assets_tests.llm.server import ChatServer, Reply, questions
 
 CORPUS = make_corpus(*(f"Passage {number} tells what happened in the year {1800 + number}." for number in range(40)))
 PAIRS = make_pairs({"query": "what happened", "doc_id": "wiki:d1"})
+
+
+CODE = re.compile(r"\bK\d+[AB]\b")
+
+
+def over_two(number: int, body: dict) -> Reply:
+    """Ask for the codes of both passages, of house 7 for one alone; grade by whether all of them are shown."""
+    text = body["messages"][0]["content"]
+    if "You judge questions" in text:
+        shown = set(CODE.findall(text.split("<question-")[0]))
+        asked = re.findall(r"<question-(\w+)>\n(.*)\n</question-\1>", text)
+        answered = [set(CODE.findall(question)) <= shown for _, question in asked]
+        return Reply(
+            json.dumps({"grades": [{"answered": 5 if yes else 1, "clear": 5, "natural": 5} for yes in answered]})
+        )
+    if "the two passages" not in text:
+        return by_rule(number, body)
+    codes = sorted(set(CODE.findall(text)))
+    words = " ".join(re.findall(r"[a-z]{4,}", text.split("<passage-")[1])[::-2])
+    return questions(f"What do {' and '.join(codes[:1] if 'K7A' in codes else codes)} share, and {words}?")
 
 
 def settings(server: ChatServer, calls: dict | None = None, **changes) -> OpenAIGeneration:

@@ -14,16 +14,16 @@ from conan_assets.data.sources import load_source
 from conan_assets.llm import parsing
 from conan_assets.llm.journal import Answer, AnswerJournal
 from conan_assets.mining import judge
-from conan_assets.synthesis import extractive, gates, grading, held_out, passages, writing
+from conan_assets.synthesis import extractive, gates, grading, held_out, passages, two_passages, writing
 from conan_assets.synthesis.generation import generate_pairs, generation_recipe
 from conan_assets.synthesis.settings import ExtractiveGeneration, Gates, OpenAIGeneration
 from conan_assets_tests.data.frames import as_written, make_pairs
 from conan_assets_tests.documents import by_rule, write_documents
 from conan_assets_tests.llm.server import ChatServer, Reply, questions
 from conan_assets_tests.llm.test_parsing import HOSTILE, Verdict
-from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, settings
+from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, over_two, settings
 
-TO_TRAIN = (pl.lit("train").alias("split"), pl.lit(None, pl.String).alias("group"))
+TO_TRAIN = (pl.lit("train").alias("split"), *(pl.lit(None, pl.String).alias(name) for name in ("group", "next_id")))
 CONTENT = ("task", "query", "doc_id", "text", "score")
 
 
@@ -77,6 +77,16 @@ def hold_out(folder: Path) -> object:
     return pairs.select("split", "document_group", "grade", *CONTENT).rows()
 
 
+def need_two(folder: Path) -> object:
+    write_documents(folder / "plant")
+    source = DocumentsSource(kind="documents", path=str(folder / "plant"), passage_chars=250)
+    corpus = load_source("plant", source)[0]
+    with ChatServer(over_two) as server:
+        chosen = settings(server, max_pairs=40, pairs_per_passage=1, two_passages_percent=50)
+        pairs, _ = generate_pairs(chosen, corpus, PAIRS.clear(), folder, documents={"plant": source})
+    return pairs.filter(two_passages.NEEDS_TWO).select("second_passage_id", "grade", *CONTENT).rows()
+
+
 def parse(folder: Path) -> object:
     def read(content: str) -> object:
         try:
@@ -108,6 +118,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
         3,
         "df48c29ec4e58041",
     ),
+    "questions over two passages": (need_two, two_passages.TWO_PASSAGES_VERSION, 1, "9629bcbd4fd822c5"),
     "grades": (grade, grading.GRADING_VERSION, 1, "9a94fad340385c5f"),
     "answers": (parse, parsing.PARSING_VERSION, 2, "e0be5468cfcb7f37"),
     "the judge's prompt": (judge_prompt, judge.JUDGE_VERSION, 1, "07c91f7ed340e29f"),
@@ -132,6 +143,7 @@ def test_other_results_have_another_version(run, version, set_version, golden, t
         (parsing, OpenAIGeneration(kind="openai", model="tiny")),
         (gates, OpenAIGeneration(kind="openai", model="tiny")),
         (grading, OpenAIGeneration(kind="openai", model="tiny")),
+        (two_passages, OpenAIGeneration(kind="openai", model="tiny")),
     ],
 )
 def test_every_version_is_part_of_the_recipe(module, generation, monkeypatch):
