@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 os.environ.setdefault("TQDM_DISABLE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # Threads that spin while they wait make training several times slower on a machine that is shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +22,10 @@ from conan_assets.progress import Progress, logger
 
 Role = Literal["query", "document"]
 
+Item = TypeVar("Item")
+END: Any = object()
+
+BATCHES_AHEAD = 4
 TOKENS_PER_BATCH = {"cpu": 4_096, "cuda": 65_536}
 TEXTS_PER_CHUNK = 2_048
 """Texts that are dealt into batches together: what embeddings of a low precision depend on."""
@@ -79,14 +85,18 @@ class Encoder:
         limits = [self.model.max_seq_length, self.settings.max_query_tokens if role == "query" else None]
         return min((limit for limit in limits if limit is not None), default=None)
 
+    @torch.inference_mode()
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Return the embeddings of ``texts``, float32 of shape (len(texts), dim), rows of length 1."""
         progress, cut_before = Progress(f"encoding {role} texts", len(texts)), self.texts_cut
-        chunks = [self._encode_chunk(chunk, role, progress) for chunk in _chunks(texts)]
+        embeddings = np.empty((len(texts), self.dim), np.float32)
+        for rows, features in prepared_ahead(self._prepared(texts, role)):
+            embeddings[rows] = torch.nn.functional.normalize(self.compute(features), dim=1).cpu().numpy()
+            progress.advance(len(rows))
         if cut := self.texts_cut - cut_before:
             told = "%s of %s %s texts are cut to %s tokens"
             logger.info(told, f"{cut:,}", f"{len(texts):,}", role, self.limit(role))
-        return np.concatenate(chunks) if chunks else np.empty((0, self.dim), np.float32)
+        return embeddings
 
     @property
     def dim(self) -> int:
@@ -95,15 +105,17 @@ class Encoder:
         assert dim is not None
         return dim
 
-    @torch.inference_mode()
-    def _encode_chunk(self, texts: Sequence[str], role: Role, progress: Progress) -> np.ndarray:
+    def _prepared(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[int], Mapping[str, Any]]]:
+        """Yield the rows of each batch of texts, and what the model takes in."""
         prompt = self.prompt(role) or None
-        rows = np.empty((len(texts), self.dim), np.float32)
-        for batch in self._batches(texts, role):
-            features = self.model.preprocess([texts[i] for i in batch], prompt=prompt, max_length=self.limit(role))
-            rows[batch] = torch.nn.functional.normalize(self.compute(features), dim=1).cpu().numpy()
-            progress.advance(len(batch))
-        return rows
+        for start in range(0, len(texts), TEXTS_PER_CHUNK):
+            chunk = texts[start : start + TEXTS_PER_CHUNK]
+            for batch in self._batches(chunk, role):
+                own = [chunk[i] for i in batch]
+                yield (
+                    [start + i for i in batch],
+                    self.model.preprocess(own, prompt=prompt, max_length=self.limit(role)),
+                )
 
     def compute(self, features: Mapping[str, Any]) -> torch.Tensor:
         """Return the float32 embeddings, of shape (texts, dim), of what ``model.preprocess`` made of a batch."""
@@ -126,6 +138,10 @@ class Encoder:
             start += size
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(texts), TEXTS_PER_CHUNK):
-        yield texts[start : start + TEXTS_PER_CHUNK]
+def prepared_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items, some of which a thread prepares while those before them are in use."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, items, END) for _ in range(BATCHES_AHEAD))
+        while (item := waiting.popleft().result()) is not END:
+            waiting.append(pool.submit(next, items, END))
+            yield item

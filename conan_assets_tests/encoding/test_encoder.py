@@ -5,7 +5,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.encoding import models
-from conan_assets.encoding.encoder import Encoder, Role
+from conan_assets.encoding.encoder import BATCHES_AHEAD, Encoder, Role, prepared_ahead
 from conan_assets.encoding.models import DEMO_MODEL, ModelNotFoundError, locate_model
 from conan_assets.encoding.settings import EncoderSettings
 
@@ -109,3 +109,21 @@ def test_a_hub_model_is_found_in_the_local_cache(tmp_path: Path, tiny_model: str
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
     assert locate_model("team/encoder") == repository / "snapshots" / commit
+
+
+def test_batches_are_prepared_a_few_ahead_in_order_and_an_error_among_them_is_the_callers():
+    begun: list[int] = []
+
+    def batches():
+        for number in range(20):
+            begun.append(number)
+            if number == 15:
+                raise ValueError("batch 15")
+            yield number
+
+    taken = []
+    with pytest.raises(ValueError, match="batch 15"):
+        for item in prepared_ahead(batches()):
+            assert len(begun) <= item + 2 + BATCHES_AHEAD
+            taken.append(item)
+    assert taken == list(range(15))
