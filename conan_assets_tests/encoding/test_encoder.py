@@ -122,8 +122,12 @@ def test_batches_are_prepared_a_few_ahead_in_order_and_an_error_among_them_is_th
             yield number
 
     taken = []
-    with pytest.raises(ValueError, match="batch 15"):
+
+    def take():
         for item in prepared_ahead(batches()):
             assert len(begun) <= item + 2 + BATCHES_AHEAD
             taken.append(item)
+
+    with pytest.raises(ValueError, match="batch 15"):
+        take()
     assert taken == list(range(15))
