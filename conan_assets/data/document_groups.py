@@ -16,7 +16,7 @@ import polars as pl
 
 from conan_assets.data.documents import document_of
 from conan_assets.data.near_texts import near_within
-from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.settings import UnaskedSource
 from conan_assets.data.tables import TableError
 
 GROUPS_VERSION = 1
@@ -26,7 +26,7 @@ SHARED_PASSAGES = 0.5
 FEWEST_GROUPS = 3
 
 
-def split_passages(name: str, corpus: pl.DataFrame, settings: DocumentsSource) -> pl.DataFrame:
+def split_passages(name: str, corpus: pl.DataFrame, settings: UnaskedSource) -> pl.DataFrame:
     """Return ``doc_id``, ``document``, ``group`` and ``split`` of every passage of the source ``name``.
 
     ``group`` is the name of one of its documents; ``split`` is train, dev or test, and null where nobody is asked.
@@ -87,7 +87,7 @@ def _connected(documents: pl.Series, pairs: Iterable[tuple[str, str]]) -> pl.Dat
     return pl.DataFrame({"document": documents, "group": [root(document) for document in documents]})
 
 
-def _splits(name: str, grouped: pl.DataFrame, settings: DocumentsSource) -> pl.DataFrame:
+def _splits(name: str, grouped: pl.DataFrame, settings: UnaskedSource) -> pl.DataFrame:
     """Return ``group`` and ``split``: those of least hash are held out, but for groups larger than what is held out.
 
     At least one group is held out for each of dev and test.

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +17,7 @@ from conan_assets.data.files import AnyPath, opened
 from conan_assets.data.passages import cut_document
 from conan_assets.data.personal_data import without_personal_data
 from conan_assets.data.readers import read_table
-from conan_assets.data.settings import DocumentFiles
+from conan_assets.data.settings import DocumentFiles, HubDocumentsSource, PersonalData
 from conan_assets.data.tables import CORPUS, Table, TableError, check_table
 from conan_assets.data.text import cleaned, text_key
 from conan_assets.progress import Progress
@@ -53,7 +53,7 @@ def read_documents(name: str, settings: DocumentFiles) -> tuple[pl.DataFrame, di
         try:
             for document_place, document in _documents(path, place, settings):
                 documents += 1
-                rows += _rows(name, document_place, document, settings)
+                rows += passages_of(name, document_place, document, settings)
         except (UnreadableError, TableError) as error:
             reason = error.reason if isinstance(error, UnreadableError) else "not_readable"
             left_out.append({"file": place, "reason": reason, "problem": str(error)[:200]})
@@ -61,26 +61,27 @@ def read_documents(name: str, settings: DocumentFiles) -> tuple[pl.DataFrame, di
     if not rows:
         first = f"; the first: {left_out[0]['file']}: {left_out[0]['problem']}" if left_out else ""
         raise TableError(f"source {name}: none of {len(files):,} files holds a document with text{first}")
+    corpus, report = corpus_of_passages(name, rows, settings.personal_data)
+    (counted,) = report["documents"]
+    counted |= {"files": len(files), "documents": documents, "files_left_out": len(left_out)}
+    if left_out:
+        logger.warning("source %s: %d files are left out: %s", name, len(left_out), _by_reason(name, left_out))
+    return corpus, report | {"files_left_out": _by_reason(name, left_out)}
+
+
+def corpus_of_passages(
+    name: str, rows: list[dict[str, str]], personal_data: Sequence[PersonalData]
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return (CORPUS, report) of the passages of all documents: without personal data, each text once."""
     corpus = pl.DataFrame(rows, schema=dict(CORPUS.columns)).with_columns(text=cleaned(pl.col("text")))
-    corpus, taken_out = without_personal_data(corpus, settings.personal_data, "title", "text")
+    corpus, taken_out = without_personal_data(corpus, personal_data, "title", "text")
     corpus = corpus.with_columns(text=cleaned(pl.col("text")))
     distinct = _distinct(corpus.filter(pl.col("text") != ""))
+    counted = {"passages": distinct.height, "repeated_passages": corpus.height - distinct.height}
     report = {
-        "documents": [
-            {
-                "source": name,
-                "files": len(files),
-                "documents": documents,
-                "passages": distinct.height,
-                "repeated_passages": corpus.height - distinct.height,
-                "files_left_out": len(left_out),
-            }
-        ],
-        "files_left_out": _by_reason(name, left_out),
+        "documents": [{"source": name, **counted}],
         "personal_data_taken_out": [{"source": name, **row} for row in taken_out],
     }
-    if left_out:
-        logger.warning("source %s: %d files are left out: %s", name, len(left_out), report["files_left_out"])
     return check_table(distinct, CORPUS, f"source {name}"), report
 
 
@@ -101,10 +102,7 @@ def _documents(path: AnyPath, place: str, settings: DocumentFiles) -> Iterator[t
     suffix = path.suffix.lower()
     if suffix in TABLES:
         table = read_table(path, DOCUMENT_ROWS, settings.columns, settings.max_text_bytes)
-        for identifier, title, text in table.select("_id", "title", "text").iter_rows():
-            if text and text.strip():
-                own = identifier or hashlib.sha256(text.encode()).hexdigest()[:12]
-                yield f"{place}/{own}", DocumentText(title or "", text)
+        yield from ((f"{place}/{own}", document) for own, document in documents_of(table))
         return
     with opened(path) as file:
         limit = settings.max_text_bytes * (CONVERTED_BYTES if suffix in CONVERTED else 1)
@@ -114,7 +112,17 @@ def _documents(path: AnyPath, place: str, settings: DocumentFiles) -> Iterator[t
     yield place, read_document(suffix, content)
 
 
-def _rows(name: str, place: str, document: DocumentText, settings: DocumentFiles) -> list[dict[str, str]]:
+def documents_of(table: pl.DataFrame) -> Iterator[tuple[str, DocumentText]]:
+    """Yield the id, or a digest of the text without one, and the document of each row of DOCUMENT_ROWS with a text."""
+    for identifier, title, text in table.select("_id", "title", "text").iter_rows():
+        if text and text.strip():
+            yield identifier or hashlib.sha256(text.encode()).hexdigest()[:12], DocumentText(title or "", text)
+
+
+def passages_of(
+    name: str, place: str, document: DocumentText, settings: DocumentFiles | HubDocumentsSource
+) -> list[dict[str, str]]:
+    """Return the passages of a document as rows of CORPUS."""
     stem = PurePosixPath(place).stem.replace("_", " ").replace("-", " ")
     sizes = settings.passage_chars, settings.overlap_chars, settings.min_passage_chars
     return [

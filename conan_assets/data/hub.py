@@ -14,6 +14,7 @@ from conan_assets.artifacts import fingerprint
 from conan_assets.data.beir import BEIR_CORPUS, BEIR_JUDGEMENTS, BEIR_QUERIES, BeirTable, assemble
 from conan_assets.data.columns import Cells
 from conan_assets.data.digests import Digest
+from conan_assets.data.documents import DOCUMENT_ROWS, corpus_of_passages, documents_of, passages_of
 from conan_assets.data.examples import (
     SUFFIXES,
     HubOfExamples,
@@ -22,14 +23,17 @@ from conan_assets.data.examples import (
     without_empty_texts,
 )
 from conan_assets.data.intake import Intake
+from conan_assets.data.passages import PASSAGES_VERSION
 from conan_assets.data.readers import read_table
-from conan_assets.data.settings import HubSource, HubTable
+from conan_assets.data.settings import HubDocumentsSource, HubSource, HubTable
 from conan_assets.data.tables import Table, TableError
 from conan_assets.redaction import redacted_of
 from conan_assets.strict_json import decode
 
 if TYPE_CHECKING:
     from datasets import BuilderConfig, DatasetBuilder
+
+OnTheHub = HubSource | HubOfExamples | HubDocumentsSource
 
 COMMIT = re.compile("[0-9a-f]{40}")
 ROWS_PER_READ = 10_000
@@ -64,17 +68,32 @@ def read_hub_examples(name: str, settings: HubOfExamples) -> tuple[pl.DataFrame,
     return assemble_examples(name, settings, tables)
 
 
-def fingerprint_hub(name: str, settings: HubSource | HubOfExamples, digest: Digest) -> str:
+def read_hub_documents(name: str, settings: HubDocumentsSource) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return (CORPUS of passages, report) of a table of long texts; raise TableError naming repository and column."""
+    table = _load(name, settings, settings.table, DOCUMENT_ROWS)
+    documents = list(documents_of(table.rows))
+    rows = [row for place, document in documents for row in passages_of(name, place, document, settings)]
+    if not rows:
+        raise TableError(f"source {name}: no row of {table.origin} holds a document with text")
+    corpus, report = corpus_of_passages(name, rows, settings.personal_data)
+    report["documents"][0] |= {"documents": len(documents), "rows_without_text": table.rows.height - len(documents)}
+    return corpus, report
+
+
+def fingerprint_hub(name: str, settings: OnTheHub, digest: Digest) -> str:
     """Return a fingerprint of what is read: every repository by its commit, every local folder by its content."""
-    if isinstance(settings, HubSource):
+    if isinstance(settings, HubDocumentsSource):
+        tables = [settings.table]
+    elif isinstance(settings, HubSource):
         tables = [settings.corpus, settings.queries, *settings.judgements.values()]
     else:
         tables = list(settings.tables.values())
     places = sorted({_place(settings, table) for table in tables}, key=str)
-    return fingerprint([_content(name, path, revision, digest) for path, revision in places])
+    versions = [PASSAGES_VERSION] if isinstance(settings, HubDocumentsSource) else []
+    return fingerprint([_content(name, path, revision, digest) for path, revision in places], *versions)
 
 
-def _place(settings: HubSource | HubOfExamples, table: HubTable) -> tuple[str, str | None]:
+def _place(settings: OnTheHub, table: HubTable) -> tuple[str, str | None]:
     """Return (path, revision) of a table: its own, or else the source's."""
     return (settings.path, settings.revision) if table.path is None else (table.path, table.revision)
 
@@ -102,7 +121,7 @@ def _commit(name: str, path: str, revision: str | None) -> str:
         ) from None
 
 
-def _load(name: str, settings: HubSource | HubOfExamples, table: HubTable, schema: Table) -> BeirTable:
+def _load(name: str, settings: OnTheHub, table: HubTable, schema: Table) -> BeirTable:
     """Return one table with its columns under their names here."""
     path, revision = _place(settings, table)
     folder = Path(path).expanduser()

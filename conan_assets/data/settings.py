@@ -105,13 +105,18 @@ class HubTable(Section):
     max_rows: int | None = Field(default=None, ge=1, description="At most this many rows, the first; null takes all.")
 
 
-class _Hub(_Source):
+class _OnTheHub(_Source):
     """A dataset on the Hugging Face Hub, or in a local folder in hub layout."""
 
     path: str = Field(description="Repository ``owner/name`` on the hub, or a local folder in hub layout.")
     revision: str | None = Field(
         default=None, description="Commit, tag or branch; give a commit to run offline and to reproduce a run."
     )
+
+
+class _Hub(_OnTheHub):
+    """A dataset of texts that are needed."""
+
     skip_empty: bool = Field(
         default=False, description="Leave out rows without text, and judgements that name them, instead of an error."
     )
@@ -208,16 +213,9 @@ class HubClassificationSource(_HubTables):
     kind: Literal["hub_classification"] = Field(description="A Hugging Face dataset of labelled texts.")
 
 
-class DocumentFiles(Section):
-    """Which documents are read and how they are cut into passages."""
+class _Passages(Section):
+    """How documents are cut into passages."""
 
-    kind: Literal["documents"] = Field(description="Documents; queries are written for them.")
-    path: Location = Field(
-        description="A folder, a file or a glob (docs/**/*.html): a path, or a URL that fsspec opens (s3://, ...)."
-    )
-    columns: dict[str, str] = Field(
-        default_factory=dict, description="What a table of documents calls a column, by the name here."
-    )
     max_text_bytes: int = MAX_TEXT
     passage_chars: int = Field(
         default=1_000, ge=50, le=100_000, description="Longest passage, in characters; 350 suits Chinese."
@@ -229,18 +227,26 @@ class DocumentFiles(Section):
     )
 
     @model_validator(mode="after")
-    def _overlap_fits(self) -> "DocumentFiles":
+    def _overlap_fits(self) -> "_Passages":
         if self.overlap_chars >= self.passage_chars:
             raise ValueError(f"overlap_chars {self.overlap_chars} must stay below passage_chars {self.passage_chars}")
         return self
 
 
-class DocumentsSource(DocumentFiles, _Source):
-    """Files without queries, cut into passages; whole groups of documents are held out for dev and test.
+class DocumentFiles(_Passages):
+    """Which documents are read and how they are cut into passages."""
 
-    ``.txt``, ``.md``, ``.html``, ``.rst``; ``.pdf``, ``.docx``, ``.pptx`` with the extra ``documents``; and long texts
-    in tables (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
-    """
+    kind: Literal["documents"] = Field(description="Documents; queries are written for them.")
+    path: Location = Field(
+        description="A folder, a file or a glob (docs/**/*.html): a path, or a URL that fsspec opens (s3://, ...)."
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="What a table of documents calls a column, by the name here."
+    )
+
+
+class UnaskedSource(_Passages, _Source):
+    """Documents without queries, cut into passages; whole groups of documents are held out for dev and test."""
 
     dev_percent: float = Field(
         default=10, gt=0, le=45, description="Share of the document groups whose questions choose the checkpoint."
@@ -250,10 +256,25 @@ class DocumentsSource(DocumentFiles, _Source):
     )
 
     @model_validator(mode="after")
-    def _counts_no_queries(self) -> "DocumentsSource":
+    def _counts_no_queries(self) -> "UnaskedSource":
         if self.max_train_queries is not None:
             raise ValueError("max_train_queries counts queries that a source has; generation.max_pairs says how many")
         return self
+
+
+class DocumentsSource(DocumentFiles, UnaskedSource):
+    """Files without queries.
+
+    ``.txt``, ``.md``, ``.html``, ``.rst``; ``.pdf``, ``.docx``, ``.pptx`` with the extra ``documents``; and long texts
+    in tables (``text``, optional ``title`` and ``_id``) as Parquet or JSONL.
+    """
+
+
+class HubDocumentsSource(_OnTheHub, UnaskedSource):
+    """A Hugging Face dataset of long texts: ``text``, optional ``title`` and ``_id``."""
+
+    kind: Literal["hub_documents"] = Field(description="A Hugging Face dataset of documents.")
+    table: HubTable = Field(default=HubTable(split="train"), description="The table of documents: text, title, _id.")
 
 
 class QueryLogSource(_Source):
@@ -304,6 +325,7 @@ class QueryLogSource(_Source):
 SourceSettings = Annotated[
     PythonDocsSource
     | DocumentsSource
+    | HubDocumentsSource
     | QueryLogSource
     | BeirSource
     | HubSource

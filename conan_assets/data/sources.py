@@ -11,25 +11,29 @@ from conan_assets.data.digests import Digest
 from conan_assets.data.document_files import document_files, fingerprint_documents
 from conan_assets.data.documents import read_documents
 from conan_assets.data.examples import example_files, fingerprint_examples, read_examples
-from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_examples
+from conan_assets.data.hub import fingerprint_hub, read_hub, read_hub_documents, read_hub_examples
 from conan_assets.data.python_docs import fingerprint_python_docs, read_python_docs
 from conan_assets.data.query_log import fingerprint_query_log, query_log_splits, read_query_log
 from conan_assets.data.settings import (
     BeirSource,
     ClassificationSource,
     DocumentsSource,
+    HubDocumentsSource,
     HubSource,
     PairsSource,
     PythonDocsSource,
     QueryLogSource,
     SourceSettings,
     StsSource,
+    UnaskedSource,
 )
 from conan_assets.data.tables import PAIRS, TableError
 from conan_assets.redaction import redacted
 
 SOURCES_VERSION = 3
 """Of all readers: to be raised with the corpus or the pairs that the same source becomes."""
+
+NO_PAIRS = pl.DataFrame(schema=dict(PAIRS.columns))
 
 logger = logging.getLogger("conan_assets")
 
@@ -72,8 +76,9 @@ def source_splits(name: str, settings: SourceSettings) -> set[str]:
     match settings:
         case PythonDocsSource():
             found = {"train", "test"} | ({"dev"} if settings.dev_percent else set())
-        case DocumentsSource():
-            document_files(name, settings)
+        case UnaskedSource():
+            if isinstance(settings, DocumentsSource):
+                document_files(name, settings)
             found = {"train", "dev", "test"}
         case QueryLogSource():
             found = query_log_splits(name, settings)
@@ -111,7 +116,10 @@ def _read(name: str, settings: SourceSettings) -> tuple[pl.DataFrame, pl.DataFra
             return *read_python_docs(name, settings), {}
         case DocumentsSource():
             corpus, report = read_documents(name, settings)
-            return corpus, pl.DataFrame(schema=dict(PAIRS.columns)), report
+            return corpus, NO_PAIRS, report
+        case HubDocumentsSource():
+            corpus, report = read_hub_documents(name, settings)
+            return corpus, NO_PAIRS, report
         case QueryLogSource():
             return read_query_log(name, settings)
         case BeirSource():
@@ -142,7 +150,7 @@ def _content_fingerprint(name: str, settings: SourceSettings, digest: Digest) ->
 
 def _check_usable(name: str, settings: SourceSettings, pairs: pl.DataFrame) -> None:
     """Refuse a source without queries, unless they are written for it."""
-    if isinstance(settings, DocumentsSource):
+    if isinstance(settings, UnaskedSource):
         return
     relevant = pairs.filter((pl.col("score") > 0) | (pl.col("task") != "retrieval"))
     if settings.train and "train" not in relevant["split"]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from conan_assets.data.settings import DocumentsSource, SourceSettings
+from conan_assets.data.settings import SourceSettings, UnaskedSource
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
 from conan_assets.evaluation.settings import (
@@ -273,9 +273,9 @@ class Settings(Section):
         return any(isinstance(teacher, BM25Teacher) for teacher in self.baseline_teachers.values())
 
     @property
-    def documents(self) -> dict[str, DocumentsSource]:
+    def documents(self) -> dict[str, UnaskedSource]:
         """The sources without queries of their own, by name."""
-        return {name: source for name, source in self.sources.items() if isinstance(source, DocumentsSource)}
+        return {name: source for name, source in self.sources.items() if isinstance(source, UnaskedSource)}
 
     @property
     def all_suites(self) -> dict[str, SuiteSettings]:

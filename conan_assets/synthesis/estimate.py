@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.settings import UnaskedSource
 from conan_assets.llm.completions import Messages, estimate_tokens, journal_key
 from conan_assets.llm.journal import JOURNAL, Answer, AnswerJournal
 from conan_assets.synthesis.grading import build_grading_prompt
@@ -28,7 +28,7 @@ def estimate_generation(
     corpus: pl.DataFrame,
     pairs: pl.DataFrame,
     journal_folder: Path,
-    documents: Mapping[str, DocumentsSource] = NO_DOCUMENTS,
+    documents: Mapping[str, UnaskedSource] = NO_DOCUMENTS,
 ) -> dict[str, Any]:
     """Return calls, tokens and cost of writing ``max_pairs`` pairs, if every first answer is valid; sends nothing.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from conan_assets.data.document_groups import GROUPS_VERSION
-from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.settings import UnaskedSource
 from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.llm import parsing
 from conan_assets.llm.client import Asker
@@ -52,7 +52,7 @@ def generate_pairs(
     journal_folder: Path,
     languages: Mapping[str, str] | None = None,
     teacher: "GateTeacher | None" = None,
-    documents: Mapping[str, DocumentsSource] = passages.NO_DOCUMENTS,
+    documents: Mapping[str, UnaskedSource] = passages.NO_DOCUMENTS,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (pairs, report): WRITTEN_PAIRS about passages of ``corpus``, of the train split but for ``documents``.
 

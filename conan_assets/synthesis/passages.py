@@ -9,7 +9,7 @@ import polars as pl
 
 from conan_assets.data.document_groups import split_passages
 from conan_assets.data.documents import document_of
-from conan_assets.data.settings import DocumentsSource
+from conan_assets.data.settings import UnaskedSource
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.llm.completions import Messages
 from conan_assets.synthesis.settings import OpenAIGeneration
@@ -18,11 +18,11 @@ from conan_assets.synthesis.tasks import TWO_PASSAGES, build_prompt, draw, quest
 PASSAGES_VERSION = 1
 """Raise it when other passages are chosen, or in another order."""
 
-NO_DOCUMENTS: Mapping[str, DocumentsSource] = MappingProxyType({})
+NO_DOCUMENTS: Mapping[str, UnaskedSource] = MappingProxyType({})
 
 
 def choose_passages(
-    corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int, documents: Mapping[str, DocumentsSource] = NO_DOCUMENTS
+    corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int, documents: Mapping[str, UnaskedSource] = NO_DOCUMENTS
 ) -> pl.DataFrame:
     """Return (doc_id, dataset, text, group, split, next_id) of the passages to write about, in a seeded order.
 
@@ -63,7 +63,7 @@ def choose_passages(
     )
 
 
-def _of_documents(name: str, corpus: pl.DataFrame, source: DocumentsSource) -> pl.DataFrame:
+def _of_documents(name: str, corpus: pl.DataFrame, source: UnaskedSource) -> pl.DataFrame:
     """Return ``doc_id``, ``group`` and ``split`` of the passages to ask about, those to train on if the source does."""
     split = split_passages(name, corpus, source).select("doc_id", "group", "split").drop_nulls("split")
     return split if source.train else split.filter(pl.col("split") != "train")
