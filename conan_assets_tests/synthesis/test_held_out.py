@@ -92,3 +92,6 @@ def test_a_question_about_a_passage_nearly_trained_on_is_left_out():
     ]
     kept, count = without_near_training(as_written(make_pairs(*rows)), corpus)
     assert (kept["doc_id"].to_list(), count) == (["wiki:d1", "wiki:d3"], 1)
+    both = {"query": "q2", "doc_id": "wiki:d3", "split": "test", "query_id": "wiki:q2", "pair_id": "p9"}
+    kept, count = without_near_training(as_written(make_pairs(*rows, both)), corpus)
+    assert (kept["query"].to_list(), count) == (["q1", "q3"], 2)  # no question is judged by half of its answers

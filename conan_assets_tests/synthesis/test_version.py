@@ -115,7 +115,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
     "questions held out": (
         hold_out,
         held_out.HELD_OUT_VERSION + GROUPS_VERSION + PASSAGES_VERSION,
-        3,
+        4,
         "df48c29ec4e58041",
     ),
     "questions over two passages": (need_two, two_passages.TWO_PASSAGES_VERSION, 1, "9629bcbd4fd822c5"),
