@@ -93,11 +93,19 @@ def write_comparison(runs: Sequence[Run], reference: str, metric: str, folder: P
     """Write ``comparison.json``, ``.md`` and ``.png`` into ``folder`` and return the table as Markdown."""
     lines = compared(runs, reference)
     table = as_markdown(lines, reference, metric)
-    for name, text in (("json", json.dumps([line._asdict() for line in lines], indent=1)), ("md", table)):
+    figures = {"differences": [line._asdict() for line in lines], "runs": [each_run(run) for run in runs]}
+    for name, text in (("json", json.dumps(figures, indent=1)), ("md", table)):
         with atomic_path(folder / f"comparison.{name}") as path:
             path.write_text(text + "\n", encoding="utf-8")
     _plot(lines, reference, metric, folder / "comparison.png")
     return table
+
+
+def each_run(run: Run) -> dict[str, object]:
+    """Return what was trained, what it cost, and its score on every split, in points."""
+    means = run.scores.group_by("split", maintain_order=True).agg(100 * pl.col("value").mean())
+    cost = {"rounds": run.rounds, "steps": run.steps, "seconds": round(run.seconds, 1)}
+    return {"way": run.way, "seed": run.seed, **cost, **dict(means.iter_rows())}
 
 
 def as_markdown(lines: Sequence[Line], reference: str, metric: str) -> str:
@@ -115,7 +123,7 @@ def as_markdown(lines: Sequence[Line], reference: str, metric: str) -> str:
 
 
 def _shown(line: Line) -> str:
-    return f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
+    return f"{line.difference:+.2f} ({line.low:+.2f} to {line.high:+.2f})"
 
 
 def _plot(lines: Sequence[Line], reference: str, metric: str, path: Path) -> None:

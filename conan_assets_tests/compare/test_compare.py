@@ -45,7 +45,12 @@ def test_every_way_is_trained_with_every_seed_and_put_in_a_table_and_a_picture(
     profile: Path, ways: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     main(["compare", str(profile), "--ways", str(ways)])
-    lines = json.loads((tmp_path / "home" / "comparison" / "comparison.json").read_text())
+    figures = json.loads((tmp_path / "home" / "comparison" / "comparison.json").read_text())
+    lines, runs = figures["differences"], figures["runs"]
+    assert [(run["way"], run["seed"]) for run in runs[2:]] == [(way, seed) for seed in (0, 1) for way in WAYS]
+    for line in (line for line in lines if line["way"] in WAYS):
+        of_seeds = [run[line["split"]] for run in runs if run["way"] == line["way"]]
+        assert line["value"] == pytest.approx(sum(of_seeds) / 2)
     assert [line["way"] for line in lines if line["split"] == "test"] == ["BM25", "base model", *WAYS]
     assert {line["seeds"] for line in lines if line["way"] in WAYS} == {2}
     assert all(line["low"] <= line["difference"] <= line["high"] for line in lines)
