@@ -27,7 +27,8 @@ class TokenLimitError(ValueError):
 def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Set the type of the parameters and of nothing else: rotary positions are buffers, and must stay exact."""
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
+        if parameter.dtype != dtype:
+            parameter.data = parameter.data.to(dtype)
 
 
 def load_model(

@@ -1,18 +1,21 @@
 """The model that is trained: loaded as a sentence-transformers model, changed as asked, saved as one."""
 
+import contextlib
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Dense, Normalize, Pooling
+from sentence_transformers.models import Dense, Module, Normalize, Pooling
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from conan_assets.encoding.loading import load_model
+from conan_assets.encoding.loading import cast_parameters, load_model
+from conan_assets.encoding.models import locate_model
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.files import flush, flush_tree
 from conan_assets.training.architecture import ArchitectureSettings, LoraSettings
@@ -28,15 +31,33 @@ class ArchitectureError(ValueError):
 class TrainableModel:
     """A base model with the changes of an architecture.
 
+    Parameters
+    ----------
+    base, architecture
+        The base model, and the changes.
+    device
+        Where the model is put.
+    seed
+        What new weights are drawn from.
+    dtype
+        The type that the model will compute in, in which adapters' frozen weights are loaded.
+
     Attributes
     ----------
     model
-        In float32, on its device.
+        What is trained is in float32.
     """
 
-    def __init__(self, base: EncoderSettings, architecture: ArchitectureSettings, device: str, seed: int) -> None:
+    def __init__(
+        self,
+        base: EncoderSettings,
+        architecture: ArchitectureSettings,
+        device: str,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        self.model = load_model(base, device, torch.float32)
+        self.model = _load(base, device, torch.float32 if architecture.lora is None else dtype)
         torch.manual_seed(seed)
         _set_pooling(self.model, architecture)
         if architecture.bidirectional:
@@ -48,11 +69,15 @@ class TrainableModel:
             _transformer(self.model).activation_checkpointing_enable()
 
     def save(self, directory: Path) -> Path:
-        """Save the model in float32 as ``directory/model``, whole or not at all, adapters merged; return its path."""
+        """Save the model in float32 as ``directory/model``, whole or not at all, adapters merged; return its path.
+
+        Merging happens on the CPU: a GPU need not have room for frozen weights in float32.
+        """
         path = directory / MODEL
         partial = directory / f"{MODEL}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         if self._adapters is not None:
+            cast_parameters(self.model.to("cpu"), torch.float32)
             self._adapters.merge_and_unload()
             self._adapters = None
         self.model.save(str(partial), create_model_card=False)
@@ -98,7 +123,35 @@ def add_adapters(model: SentenceTransformer, settings: LoraSettings) -> PeftMode
         if isinstance(settings.target_modules, str)
         else [*settings.target_modules],
     )
-    return get_peft_model(_transformer(model), config)
+    with _passing_for_float32(model):
+        return get_peft_model(_transformer(model), config)
+
+
+@contextlib.contextmanager
+def _passing_for_float32(model: SentenceTransformer) -> Iterator[None]:
+    """Show PEFT float32 weights without values: it rounds adapters to the type of the layer that they adapt."""
+    values = [(parameter, parameter.data) for parameter in model.parameters()]
+    for parameter, value in values:
+        parameter.data = torch.zeros((), device=value.device).expand(value.shape)
+    try:
+        yield
+    finally:
+        for parameter, value in values:
+            parameter.data = value
+
+
+def _load(base: EncoderSettings, device: str, dtype: torch.dtype) -> SentenceTransformer:
+    """Load the base model with its transformer in ``dtype`` and what is behind it, which is trained, in float32."""
+    model = load_model(base, device, dtype)
+    if dtype == torch.float32:
+        return model
+    folder = locate_model(base.model, base.revision)
+    modules = folder / "modules.json"
+    paths = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8"))] if modules.exists() else []
+    for position, (path, module) in enumerate(zip(paths, model, strict=False)):
+        if position > 0 and isinstance(module, Module) and any(True for _ in module.parameters()):
+            model[position] = type(module).load(str(folder), subfolder=path).to(device)
+    return model
 
 
 def _transformer(model: SentenceTransformer) -> PreTrainedModel:

@@ -5,7 +5,7 @@ where another process encodes) is the whole batch's; each computes the loss over
 parameter gradients is the gradient of that loss. Nothing is averaged, and counts need not be even.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from conan_assets.training.batches import Batch
 from conan_assets.training.launch import meeting_place
+
+BUCKET_BYTES = 64 * 2**20
+"""Gradients that are copied at once to be added up."""
 
 
 class Processes:
@@ -82,10 +85,25 @@ class Processes:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in used if parameter.grad is not None]
-        total = self.add(torch.cat([gradient.flatten() for gradient in gradients]))
-        shares = total.split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
-        for gradient, share in zip(gradients, shares, strict=True):
-            gradient.copy_(share.view_as(gradient))
+        for bucket in fill_buckets(gradients):
+            total = self.add(torch.cat([gradient.flatten() for gradient in bucket]))
+            shares = total.split([gradient.numel() for gradient in bucket])  # type: ignore[no-untyped-call]
+            for gradient, share in zip(bucket, shares, strict=True):
+                gradient.copy_(share.view_as(gradient))
+
+
+def fill_buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield ``gradients`` in their order, as many at once as have ``BUCKET_BYTES``; a larger one comes alone."""
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        if bucket and size + gradient.nbytes > BUCKET_BYTES:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += gradient.nbytes
+    if bucket:
+        yield bucket
 
 
 def deal(batch: Batch, rows: Sequence[int], number: int, count: int) -> list[int]:

@@ -19,6 +19,7 @@ from conan_assets.training.run_log import RunLog, TrainingReport
 from conan_assets.training.settings import TRAINING_VERSION, TrainingSettings
 from conan_assets.training.state import STATE, State, StateClock, StateError, load_state, locked, save_state
 from conan_assets.training.trainer import Trainer
+from conan_assets.training.weights import training_dtype
 
 DATA = "data"
 REPORT = "report.json"
@@ -66,7 +67,8 @@ def _train(config: TrainingConfig, processes: Processes) -> None:
         _config_fingerprint(config), {path.name: fingerprint_file(path) for path in _data_files(directory)}
     )
     state = load_state(directory, run)
-    base = TrainableModel(config.base_model, config.architecture, str(processes.device), config.stages[0].seed)
+    dtype = training_dtype(config.stages[0], config.base_model, processes)
+    base = TrainableModel(config.base_model, config.architecture, str(processes.device), config.stages[0].seed, dtype)
     run_log = RunLog(config, state) if processes.is_main else None
     for stage, settings in enumerate(config.stages):
         if state is not None and stage < state.stage:

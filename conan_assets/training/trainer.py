@@ -8,8 +8,6 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from conan_assets.encoding.models import locate_model
-from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.batches import Batch, BatchPlan
 from conan_assets.training.columns import TrainingDataError
@@ -23,7 +21,14 @@ from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
 from conan_assets.training.state import State, optimizer_tensors, restore_optimizer
 from conan_assets.training.text_encoder import TextEncoder
-from conan_assets.training.weights import MasterWeights, build_optimizer, gradients, learning_rate, set_learning_rate
+from conan_assets.training.weights import (
+    MasterWeights,
+    build_optimizer,
+    gradients,
+    learning_rate,
+    set_learning_rate,
+    training_dtype,
+)
 
 MOST_NAMED = 10
 
@@ -40,7 +45,7 @@ class Trainer:
     stage
         Number of the stage, from 0.
     model
-        The model, in float32; trained in place.
+        The model, in float32 but for frozen weights; trained in place.
     base
         The base model's settings, which name its prompts.
     data, dev
@@ -75,7 +80,7 @@ class Trainer:
         self.step = 0
         self.table = self._build_table()
         self.plan = BatchPlan(data, settings, self.table)
-        self.dtype = _choose_dtype(settings, base, processes)
+        self.dtype = training_dtype(settings, base, processes)
         self._restore_dropout = set_dropout(model, settings.dropout) if settings.dropout is not None else None
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
@@ -132,11 +137,11 @@ class Trainer:
         return metrics | {"samples": batch.samples, "tokens": self.processes.add_number(encoded.tokens)}
 
     def finish(self) -> None:
-        """Leave the model in float32 with the stage's weights: the best ones, the mean, or the last."""
+        """Leave what was trained in float32, with the stage's weights: the best ones, the mean, or the last."""
         best = self.early_stop.best_weights if self.early_stop is not None else {}
         if best or self.average.mean:
             self.weights.load(best or self.average.mean)
-        self.weights.release(self.model)
+        self.weights.release()
         if self._restore_dropout is not None:
             self._restore_dropout()
 
@@ -219,15 +224,6 @@ class Trainer:
         if sts is not None:
             affected = wrong[sts.first] | wrong[sts.second]
             yield from (f"row {row + 1} of sts.parquet" for row in sts.rows[affected])
-
-
-def _choose_dtype(settings: TrainingSettings, base: EncoderSettings, processes: Processes) -> torch.dtype:
-    """Return the type of the settings; the fastest, where they leave it open, as the first process measured it."""
-    chosen = choose_dtype(settings.dtype, processes.device.type, locate_model(base.model, base.revision))
-    if settings.dtype != "auto":
-        return chosen
-    decided = processes.from_main(torch.tensor(chosen == torch.bfloat16, dtype=torch.uint8, device=processes.device))
-    return torch.bfloat16 if decided else torch.float32
 
 
 def _check(data: TrainingData, settings: TrainingSettings, processes: Processes) -> None:

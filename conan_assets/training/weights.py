@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from conan_assets.encoding.loading import cast_parameters
+from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.precision import choose_dtype
+from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
 
 
@@ -50,10 +54,11 @@ class MasterWeights:
         if different:
             torch._foreach_copy_([parameter for parameter, _ in different], [master for _, master in different])
 
-    def release(self, model: nn.Module) -> None:
-        """Leave ``model`` in float32 with the masters as its parameters' values."""
-        cast_parameters(model, torch.float32)
-        self.publish()
+    def release(self) -> None:
+        """Leave the trainable parameters in float32 with the masters' values, and frozen ones in the type they have."""
+        for parameter, master in zip(self._parameters, self.masters.values(), strict=True):
+            if parameter is not master:
+                parameter.data = master.detach()
         for hook in self._hooks:
             hook.remove()
 
@@ -75,6 +80,15 @@ def _move_gradient_to(master: nn.Parameter) -> Callable[[Tensor], None]:
             master.grad.add_(gradient)
 
     return move
+
+
+def training_dtype(settings: TrainingSettings, base: EncoderSettings, processes: Processes) -> torch.dtype:
+    """Return the type of the settings; the fastest, where they leave it open, as the first process measured it."""
+    chosen = choose_dtype(settings.dtype, processes.device.type, locate_model(base.model, base.revision))
+    if settings.dtype != "auto":
+        return chosen
+    decided = processes.from_main(torch.tensor(chosen == torch.bfloat16, dtype=torch.uint8, device=processes.device))
+    return torch.bfloat16 if decided else torch.float32
 
 
 def build_optimizer(weights: MasterWeights, settings: TrainingSettings) -> torch.optim.AdamW:

@@ -1,5 +1,6 @@
 """W processes must compute the loss and the gradient of one, whatever is dealt to whom."""
 
+import itertools
 import time
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
@@ -8,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
+from conan_assets.training import processes as processes_module
 from conan_assets.training.batches import Batch, BatchPlan
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_training_data
 from conan_assets.training.metrics import read_metrics
 from conan_assets.training.model import TrainableModel
 from conan_assets.training.negatives import NegativeTable
-from conan_assets.training.processes import Processes
+from conan_assets.training.processes import Processes, fill_buckets
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
 from conan_assets.training.trainer import Trainer
@@ -52,6 +56,7 @@ SECONDS_TO_TRAIN = 120
 
 def compute(config: TrainingConfig) -> None:
     """Write down, for each stage and this process's rank, the loss and the gradient of the first steps."""
+    processes_module.BUCKET_BYTES = 10_000  # a tenth of them
     processes = Processes()
     for variant, settings in enumerate(config.stages):
         base = TrainableModel(config.base_model, config.architecture, "cpu", seed=0)
@@ -185,6 +190,17 @@ def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_p
     expected, found = (load_file(config.directory / "model" / "model.safetensors") for config in (one, two))
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-2, atol=1e-4)
+
+
+@given(st.lists(st.integers(1, 9), max_size=12))
+def test_gradients_are_added_up_in_buckets_of_bounded_size(sizes: list[int]):
+    gradients = [torch.zeros(size) for size in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes_module, "BUCKET_BYTES", 4 * 6)
+        buckets = [*fill_buckets(gradients)]
+    assert [id(gradient) for bucket in buckets for gradient in bucket] == [*map(id, gradients)]
+    assert all(len(bucket) == 1 or sum(map(len, bucket)) <= 6 for bucket in buckets)
+    assert all(sum(map(len, one)) + len(other[0]) > 6 for one, other in itertools.pairwise(buckets))
 
 
 def test_more_sts_processes_than_there_are_is_refused(tmp_path: Path, tiny_model: str):

@@ -17,6 +17,7 @@ from conan_assets.training.metrics import read_metrics
 from conan_assets.training.model import ArchitectureError, TrainableModel, set_dropout
 from conan_assets.training.run import train
 from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.weights import MasterWeights
 from conan_assets_tests.training.samples import write_random_data
 
 QUICK = TrainingSettings(
@@ -124,6 +125,25 @@ def test_adapters_train_little_and_merge_into_a_plain_model(tmp_path: Path, tiny
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
     assert changed
     assert all("proj" in name for name in changed)
+
+
+def test_frozen_weights_are_loaded_in_the_type_that_is_computed_in_and_nothing_else_changes(
+    tmp_path: Path, tiny_decoder: str
+):
+    head = ArchitectureSettings(head_dim=24, pooling="mean")
+    run(tmp_path, tiny_decoder, head)
+    base = EncoderSettings(str(tmp_path / "model"))
+    architecture = replace(head, lora=LoraSettings(rank=4))
+    loaded, rounded = (TrainableModel(base, architecture, "cpu", 0, dtype) for dtype in (torch.bfloat16, torch.float32))
+    dtypes = {parameter.requires_grad: parameter.dtype for parameter in loaded.model.parameters()}
+    assert dtypes == {True: torch.float32, False: torch.bfloat16}
+    masters = [MasterWeights(trained.model, torch.bfloat16).masters for trained in (loaded, rounded)]
+    for found, expected in (masters, [dict(trained.model.state_dict()) for trained in (loaded, rounded)]):
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    rotary, exact = (dict(trained.model.named_buffers()) for trained in (loaded, rounded))
+    assert rotary
+    assert all(torch.equal(rotary[name], exact[name]) for name in exact)
 
 
 def test_checkpointing_layers_changes_nothing_but_memory(tmp_path: Path, tiny_model: str):

@@ -18,7 +18,7 @@ def test_small_updates_are_not_lost_to_rounding():
         optimizer.zero_grad()
         weights.publish()
     assert model.weight.dtype == torch.bfloat16
-    weights.release(model)
+    weights.release()
     torch.testing.assert_close(before - model.weight, torch.full((4, 4), 1e-3), rtol=0.01, atol=0)
 
 
@@ -74,5 +74,5 @@ def test_rotary_positions_stay_exact_in_a_bfloat16_model():
     weights = MasterWeights(model, torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert torch.equal(model.rotary_emb.inv_freq, exact)
-    weights.release(model)
+    weights.release()
     assert torch.equal(model.rotary_emb.inv_freq, exact)
