@@ -8,6 +8,8 @@ import pytest
 
 for variable in ("CONAN_HOME", "CONAN_PROFILE", "DAGSTER_HOME", "MAKEFLAGS", "MAKELEVEL"):
     os.environ.pop(variable, None)
+for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
+    del os.environ[variable]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -109,21 +110,29 @@ def _documents(path: AnyPath, place: str, settings: DocumentFiles) -> Iterator[t
         content = file.read(limit + 1)
     if len(content) > limit:
         raise UnreadableError("too_large", f"it has more than {limit:,} bytes; raise max_text_bytes to read it")
-    yield place, read_document(suffix, content)
+    document = read_document(suffix, content)
+    yield place, replace(document, title=document.title or _called(place))
 
 
 def documents_of(table: pl.DataFrame) -> Iterator[tuple[str, DocumentText]]:
-    """Yield the id, or a digest of the text without one, and the document of each row of DOCUMENT_ROWS with a text."""
+    """Yield the id, or a digest of the text without one, and the document of each row of DOCUMENT_ROWS with a text.
+
+    A document without a title has its id as its title, and none without an id.
+    """
     for identifier, title, text in table.select("_id", "title", "text").iter_rows():
         if text and text.strip():
-            yield identifier or hashlib.sha256(text.encode()).hexdigest()[:12], DocumentText(title or "", text)
+            place = identifier or hashlib.sha256(text.encode()).hexdigest()[:12]
+            yield place, DocumentText(title or (_called(identifier) if identifier else ""), text)
+
+
+def _called(place: str) -> str:
+    return PurePosixPath(place).stem.replace("_", " ").replace("-", " ")
 
 
 def passages_of(
     name: str, place: str, document: DocumentText, settings: DocumentFiles | HubDocumentsSource
 ) -> list[dict[str, str]]:
     """Return the passages of a document as rows of CORPUS."""
-    stem = PurePosixPath(place).stem.replace("_", " ").replace("-", " ")
     sizes = settings.passage_chars, settings.overlap_chars, settings.min_passage_chars
     return [
         {
@@ -132,7 +141,7 @@ def passages_of(
             "title": passage.title,
             "text": passage.text,
         }
-        for passage in cut_document(document, stem, *sizes)
+        for passage in cut_document(document, *sizes)
     ]
 
 

@@ -11,7 +11,7 @@ from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from conan_assets.data.document_text import DocumentText
 
-PASSAGES_VERSION = 1
+PASSAGES_VERSION = 2
 """Raise it when the same document is cut otherwise or its passages get other ids."""
 
 LONGEST_TITLE = 200
@@ -42,23 +42,19 @@ class Passage:
         return hashlib.sha256(f"{self.title}\0{self.text}".encode()).hexdigest()[:ID_DIGITS]
 
 
-def cut_document(
-    document: DocumentText, name: str, max_chars: int, overlap_chars: int, min_chars: int
-) -> list[Passage]:
+def cut_document(document: DocumentText, max_chars: int, overlap_chars: int, min_chars: int) -> list[Passage]:
     """Return the passages of a document in their order.
 
     Parameters
     ----------
     document
-        Its text in Markdown, or plain.
-    name
-        What it is called where it has no title of its own.
+        Its title, if it has one, and its text in Markdown, or plain.
     max_chars, overlap_chars
         Longest passage, and how much of its end the next one repeats at most, in characters.
     min_chars
         Passages with less text than this, headings aside, are left out.
     """
-    starts, titles = _paths(document.title or name, () if document.plain else _headings(document.text))
+    starts, titles = _paths(document.title, () if document.plain else _headings(document.text))
     passages = []
     for start, chunk in _splitter(document.plain, max_chars, overlap_chars).chunk_indices(document.text):
         text = chunk if document.plain else _LEADING_HEADINGS.sub("", chunk)
@@ -83,11 +79,11 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _paths(top: str, headings: Iterable[tuple[int, int, str]]) -> tuple[list[int], list[str]]:
-    """Return where the text under each heading begins, and its title: the headings above, the document's name first."""
+    """Return where the text under each heading begins, and its title: the headings above, its document's first."""
     starts, titles, path = [0], [top], list[tuple[int, str]]()
     for start, level, heading in headings:
         path = [*(above for above in path if above[0] < level), (level, heading)]
         names = [name for _, name in path if name]
         starts.append(start)
-        titles.append(" > ".join(names if names[:1] == [top] else [top, *names])[:LONGEST_TITLE])
+        titles.append(" > ".join(names if names[:1] == [top] or not top else [top, *names])[:LONGEST_TITLE])
     return starts, titles

@@ -2,7 +2,7 @@
 
 import logging
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
@@ -16,15 +16,15 @@ from conan_assets.data.examples import as_pairs, text_id
 from conan_assets.data.files import fingerprint_content, open_folder
 from conan_assets.data.personal_data import without_personal_data
 from conan_assets.data.readers import read_table
-from conan_assets.data.settings import QueryLogSource
-from conan_assets.data.showings import log_files, read_log
+from conan_assets.data.settings import PersonalData, QueryLogSource
+from conan_assets.data.showings import log_files, once, read_log
 from conan_assets.data.tables import PAIRS, TableError, check_table
 from conan_assets.data.text import cleaned, comparison_key
 
 logger = logging.getLogger("conan_assets")
 
 SHOWN_POSITIONS = 10
-PLACEHOLDERS = r"\[(email|phone|identity_number|payment_card|ip_address)\]"
+PLACEHOLDERS = rf"\[({'|'.join(get_args(PersonalData))})\]"
 
 
 def read_query_log(name: str, settings: QueryLogSource) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
@@ -44,10 +44,13 @@ def read_query_log(name: str, settings: QueryLogSource) -> tuple[pl.DataFrame, p
     if searches.is_empty():
         raise TableError(f"source {name}: no search of the log has a query; map its column in sources.{name}.columns")
     searches, cuts = _in_slices(searches, settings)
-    showings = _of_corpus(name, log.showings, corpus)
+    found = _of_corpus(name, log.showings, corpus)
+    showings = once(found)
     asked = searches.filter(pl.col("slice") == pl.col("split"))
     examined = _examination(name, settings, showings)
-    judged = judge(showings.join(asked.drop("time", "slice", "split"), on="search"), examined, settings)
+    judged = judge(
+        showings.join(asked.select("search", "query"), on="search", maintain_order="left"), examined, settings
+    )
     judged = judged.join(asked.select("query", "split").unique(), on="query").sort("split", "query", "doc_id")
     _refuse_empty_splits(name, settings, judged, asked)
     pairs = pl.concat([_pairs(name, split, rows) for (split,), rows in judged.group_by("split", maintain_order=True)])
@@ -55,19 +58,19 @@ def read_query_log(name: str, settings: QueryLogSource) -> tuple[pl.DataFrame, p
         "searches": log.searches.height,
         "without_query": log.searches.height - searches.height,
         "asked_again_in_a_later_slice": searches.height - asked.height,
-        "shown_but_not_in_the_corpus": log.showings.height - showings.height,
+        "shown_but_not_in_the_corpus": log.showings.height - found.height,
         **log.report,
         **cuts,
     }
     logger.info("source %s: %s", name, counted)
-    found = {
+    told = {
         "query_log": [counted],
         "judged_by_clicks": _counts(judged),
         "position_bias": examined.head(SHOWN_POSITIONS).to_dicts(),
         "personal_data_taken_out_of_queries": taken_out,
     }
-    told = {about: [{"source": name, **row} for row in rows] for about, rows in found.items()}
-    return corpus, check_table(pairs, PAIRS, f"source {name}"), report | told
+    report |= {about: [{"source": name, **row} for row in rows] for about, rows in told.items()}
+    return corpus, check_table(pairs, PAIRS, f"source {name}"), report
 
 
 def fingerprint_query_log(name: str, settings: QueryLogSource, digest: Digest) -> str:

@@ -115,9 +115,7 @@ def _from_searches(rows: pl.DataFrame) -> Log:
     showings = listed.join(
         clicks.with_columns(clicked=pl.lit(True)), on=["search", "doc_id"], how="left", maintain_order="left"
     ).with_columns(pl.col("clicked").fill_null(False))
-    return Log(
-        rows.select("search", "query", "time"), _once(showings), {"clicks_on_what_was_not_shown": unshown.height}
-    )
+    return Log(rows.select("search", "query", "time"), once(showings), {"clicks_on_what_was_not_shown": unshown.height})
 
 
 def _from_impressions(rows: pl.DataFrame) -> Log:
@@ -132,10 +130,10 @@ def _from_impressions(rows: pl.DataFrame) -> Log:
         numbered.select("search", "number"), on="search", how="left", maintain_order="left"
     )
     showings = showings.drop("search").rename({"number": "search"})
-    return Log(numbered.drop("search").rename({"number": "search"}), _once(showings))
+    return Log(numbered.drop("search").rename({"number": "search"}), once(showings))
 
 
-def _once(showings: pl.DataFrame) -> pl.DataFrame:
+def once(showings: pl.DataFrame) -> pl.DataFrame:
     """Return a document that a search shows twice once, at its best position, clicked if either was."""
     grouped = showings.group_by("search", "doc_id", maintain_order=True)
     return grouped.agg(pl.col("position").min(), pl.col("clicked").any())

@@ -50,8 +50,9 @@ class Encoder:
         self.texts_cut = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs to be this encoder; it loads the model itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "model"}
+        """Return what another process needs to be this encoder; it loads the model itself, in whatever form."""
+        made = {name for name in self.__dict__ if isinstance(getattr(type(self), name, None), cached_property)}
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     @cached_property
     def model(self) -> SentenceTransformer:

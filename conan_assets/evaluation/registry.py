@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 TELEMETRY_VARIABLE = "MLFLOW_DISABLE_TELEMETRY"
+QUIET_VARIABLE = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
+"""Without it the client prints the address of a run that is finished, with the password in it."""
 RELEASE_TAG = "release"
 IN_USE = "released"
 """The alias of the version that is the release: what serves names `models:/NAME@released`."""
@@ -61,6 +63,7 @@ def register_release(folder: Path, name: str, scores: Mapping[str, float]) -> st
         MLflow does not answer, or refuses.
     """
     os.environ.setdefault(TELEMETRY_VARIABLE, "true")
+    os.environ[QUIET_VARIABLE] = "true"
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -169,12 +169,20 @@ def _judged(placed: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_query(pairs: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Yield the rows of pairs, all of a query's together, by a hash of the query where there are many."""
+    """Yield the rows of pairs, all of a query's together; where there are many, in the order of the queries' hashes.
+
+    So tables of other pairs, in more or fewer slices, hold the queries in the same order: each of their parts is read
+    from one place.
+    """
     count = pairs.select(pl.len()).collect().item()
     slices = max(1, round(count / PAIRS_PER_SLICE))
+    if slices == 1:
+        yield pairs.collect(engine="streaming")
+        return
+    hashes, width = pl.col("query_id").hash(), -(-(2**64) // slices)
     for number in range(slices):
-        here = pl.col("query_id").hash() % slices == number
-        yield (pairs.filter(here) if slices > 1 else pairs).collect(engine="streaming")
+        rows = pairs.filter(hashes // pl.lit(width, pl.UInt64) == number).collect(engine="streaming")
+        yield rows.sort(hashes, maintain_order=True)
 
 
 def _unknown_document(dataset: str, documents: pl.DataFrame, pairs: pl.LazyFrame) -> MiningError:

@@ -17,7 +17,7 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.retriever import Retriever
 
-MINING_VERSION = 3
+MINING_VERSION = 4
 """Raise it when the same candidates and scores give other negatives than before, or other files beside them."""
 
 DRAWS_PER_MISSING = 8

@@ -2,7 +2,7 @@
 
 Every pair is looked at once, and the first gate that it fails is the reason it is removed for, cheap gates first:
 
-1. ``quotes_passage``: the question stands in its passage word for word; it would teach matching.
+1. ``quotes_passage``: the question stands in a passage of its own word for word; it would teach matching.
 2. ``other_language``: the query, or its response, is not in the language of the passage.
 3. ``near_duplicate``: an earlier query about the same passage is nearly equal, or one of its dataset is equal.
 4. ``not_retrieved``: the round trip; a teacher does not find the passage among its first k documents for the question.
@@ -39,7 +39,7 @@ from conan_assets.synthesis.two_passages import MIN_GRADE, NEEDS_TWO, answered_b
 
 logger = logging.getLogger("conan_assets")
 
-GATES_VERSION = 1
+GATES_VERSION = 2
 """Raise it when other pairs pass."""
 
 MIN_QUOTED_WIDTH = 16
@@ -85,6 +85,7 @@ def apply_gates(
     judged = written.join(passages, on="passage_id", how="left", maintain_order="left").with_columns(
         reason=pl.lit(None, pl.String)
     )
+    judged = with_second_text(judged, corpus)
     gates = ["quotes_passage", "other_language", "near_duplicate"]
     judged = _remove(judged, "quotes_passage", _quoting(judged))
     judged = _remove(judged, "other_language", _in_other_language(judged, languages))
@@ -99,7 +100,7 @@ def apply_gates(
         )
     if grader is not None:
         gates += ["low_grade", "not_graded"]
-        judged = _with_grades(with_second_text(judged, corpus), grader, settings)
+        judged = _with_grades(judged, grader, settings)
         judged = _remove(judged, "low_grade", judged["grade"] < settings.held_out_min_grade, IS_HELD_OUT)
         judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or 0))
         judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or MIN_GRADE), NEEDS_TWO)
@@ -126,8 +127,11 @@ def _remove(judged: pl.DataFrame, reason: str, fails: pl.Series, looks_at: pl.Ex
 
 
 def _quoting(judged: pl.DataFrame) -> pl.Series:
-    rows = judged.select("query", "passage", IS_QUESTION).iter_rows()
-    return pl.Series([is_question and quotes(query, passage) for query, passage, is_question in rows], dtype=pl.Boolean)
+    def fails(query: str, is_question: bool, *passages: str | None) -> bool:
+        return is_question and any(quotes(query, passage) for passage in passages if passage is not None)
+
+    rows = judged.select("query", IS_QUESTION, "passage", "second_passage").iter_rows()
+    return pl.Series([fails(*row) for row in rows], dtype=pl.Boolean)
 
 
 def _in_other_language(judged: pl.DataFrame, languages: Mapping[str, str]) -> pl.Series:
@@ -196,8 +200,9 @@ def _with_grades(judged: pl.DataFrame, grader: Grader, settings: Gates) -> pl.Da
     rows = judged.with_row_index("row").filter(OPEN & IS_QUESTION, is_graded)
     both = rows.select(
         "query",
+        "passage",
+        "second_passage",
         passage_id=pl.concat_str("passage_id", "second_passage_id", separator="|", ignore_nulls=True),
-        passage=pl.concat_str("passage", "second_passage", separator="\n\n", ignore_nulls=True),
     )
     grades = np.full(judged.height, np.nan, np.float32)
     grades[rows["row"].to_numpy()] = grader.lowest_grades(both)

@@ -55,20 +55,18 @@ class Grader:
         Parameters
         ----------
         questions
-            Columns ``passage_id``, ``passage`` and ``query``.
+            Columns ``passage_id``, ``passage``, ``query`` and, where a question is about two, ``second_passage``.
         """
-        grouped = questions.with_row_index("row").group_by("passage_id", maintain_order=True)
+        texts = [pl.col(name).str.head(self._settings.max_passage_chars) for name in ("passage", "second_passage")]
+        both = pl.concat_str(texts[: 1 + ("second_passage" in questions.columns)], separator="\n\n", ignore_nulls=True)
+        grouped = questions.with_row_index("row").with_columns(passage=both).group_by("passage_id", maintain_order=True)
         about = [(group["passage"][0], group["query"].to_list(), group["row"].to_numpy()) for _, group in grouped]
-        prompts = [self._prompt(passage, queries) for passage, queries, _ in about]
+        language = self._settings.prompt_language
+        prompts = [build_grading_prompt(language, passage, queries) for passage, queries, _ in about]
         grades = np.full(questions.height, np.nan)
         for prompt, answer, (_, _, rows) in zip(prompts, self._ask(prompts), about, strict=True):
             grades[rows] = read_grades(answer, prompt, len(rows))
         return grades
-
-    def _prompt(self, passage: str, queries: Sequence[str]) -> Messages:
-        return build_grading_prompt(
-            self._settings.prompt_language, passage[: self._settings.max_passage_chars], queries
-        )
 
 
 def build_grading_prompt(language: str, passage: str, queries: Sequence[str]) -> Messages:

@@ -113,7 +113,7 @@ class OpenAIGeneration(LanguageModel):
     examples: tuple[str, ...] = Field(
         default=(), max_length=20, description="Real queries of yours, ten say: questions are written in their manner."
     )
-    kinds: dict[QuestionKind, Annotated[float, Field(ge=0)]] = Field(
+    kinds: dict[QuestionKind, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default=QUESTION_KINDS,
         description="Share of the passages that are asked for each kind of question, in any unit; a kind that is not "
         "named is not asked for.",

@@ -148,12 +148,12 @@ def draw(task: str, language: str, seed: str, kinds: Mapping[Any, float]) -> dic
 
 
 def question_kind(seed: str, kinds: Mapping[Any, float]) -> str:
-    """Return the kind of question that ``seed`` chooses, each with its share."""
+    """Return the kind of question that ``seed`` chooses, each with its share, in whatever order they are named."""
     point = share_of(f"question_kinds:{seed}") * sum(kinds.values())
-    for kind, share in kinds.items():
-        point -= share
+    for kind in QUESTION_KINDS:
+        point -= kinds.get(kind, 0)
         if point < 0:
-            return str(kind)
+            return kind
     return str(max(kinds, key=lambda kind: kinds[kind]))
 
 

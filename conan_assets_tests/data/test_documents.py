@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -49,7 +50,9 @@ def source(path: Path | str, **changes: object) -> DocumentsSource:
 
 
 def cut(text: str, max_chars: int = 120, suffix: str = ".md", overlap: int = 0) -> list[tuple[str, str]]:
-    return [(p.title, p.text) for p in cut_document(markdown_of(suffix, text), "file", max_chars, overlap, 40)]
+    document = markdown_of(suffix, text)
+    document = replace(document, title=document.title or "file")
+    return [(p.title, p.text) for p in cut_document(document, max_chars, overlap, 40)]
 
 
 def test_passages_carry_the_headings_above_them_and_code_holds_none():
@@ -79,7 +82,7 @@ def test_chinese_is_cut_where_sentences_end():
 @hypothesis_settings(max_examples=50, deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=400))
 def test_whatever_stands_in_a_document_its_passages_stand_in_it_too(text):
-    for passage in cut_document(DocumentText("", text), "file", 60, 0, 1):
+    for passage in cut_document(DocumentText("", text), 60, 0, 1):
         assert passage.text in text
         assert len(passage.text) <= 60
 

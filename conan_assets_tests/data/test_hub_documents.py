@@ -40,6 +40,14 @@ def test_rows_become_passages_with_the_ids_of_their_documents_and_no_pairs(tmp_p
     assert source_splits("pumps", settings) == {"train", "dev", "test"}
 
 
+def test_a_document_is_called_by_its_id_and_by_nothing_where_it_has_none(tmp_path):
+    folder = write_dataset(tmp_path / "pumps")
+    assert read_source("pumps", source(folder))[0]["title"][0] == "p0 > Pump 0"
+    write_lines(folder / "train.jsonl", {"text": TEXT.format(9, "far", 1999)}, {"text": "Nothing heads this. " * 5})
+    corpus, _, _ = read_source("pumps", source(folder, table={"split": "train"}))
+    assert corpus["title"].to_list() == ["Pump 9", ""]
+
+
 def test_questions_are_written_for_every_split(tmp_path):
     settings = source(write_dataset(tmp_path / "pumps"))
     corpus, _, _ = read_source("pumps", settings)

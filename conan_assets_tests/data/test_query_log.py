@@ -125,6 +125,11 @@ def test_a_document_is_clicked_once_in_a_search_however_often_it_is_shown_and_cl
     assert trained_on(tmp_path, once) == [("who runs", "shop:elk", 1.0)]
 
 
+def test_a_document_by_its_two_ids_is_clicked_once_in_a_search(tmp_path):
+    twice = [search("who purrs", "cat shop:cat", "cat shop:cat"), *[search("who runs", "elk shop:elk", "shop:elk")] * 2]
+    assert trained_on(tmp_path, twice) == [("who runs", "shop:elk", 1.0)]
+
+
 def test_a_document_that_somebody_clicked_is_no_negative_and_below_the_last_click_nothing_is_skipped(tmp_path):
     clicks = [*[search("who purrs", "dog cow cat hen", "cat")] * 2, search("who purrs", "dog cow", "dog")]
     assert trained_on(tmp_path, clicks) == [("who purrs", "shop:cat", 1.0), ("who purrs", "shop:cow", 0.0)]

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import pickle
 import subprocess
 import sys
 
@@ -84,6 +85,8 @@ def test_int8_is_calibrated_with_documents_and_stays_close_to_the_release(finish
     encoder = exports.open_export("openvino_int8", release, tmp_path)
     cosines = (encoder.encode(TEXTS, "document") * Encoder(release, "cpu").encode(TEXTS, "document")).sum(axis=1)
     assert 0.99 < cosines.min() < 1
+    elsewhere = pickle.loads(pickle.dumps(encoder))
+    assert elsewhere.encode(TEXTS, "document").tobytes() == encoder.encode(TEXTS, "document").tobytes()
     import openvino
 
     model = openvino.Core().read_model(tmp_path / "openvino" / "openvino_model_qint8_quantized.xml")

@@ -69,6 +69,12 @@ def test_a_release_is_registered_once_and_the_next_one_takes_its_alias(client, t
     assert int(client.get_model_version_by_alias("owls", "released").version) == 1
 
 
+def test_a_password_in_the_address_is_not_printed(client, server, tiny_model, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("http://", "http://user:secret@"))
+    register_release(write_release(tmp_path / "quiet", tiny_model, "whisper"), "quiet owls", {})
+    assert "secret" not in "".join(capfd.readouterr())
+
+
 def test_a_registry_that_is_not_there_is_named_without_its_password(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

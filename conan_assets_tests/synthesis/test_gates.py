@@ -66,6 +66,14 @@ def test_a_question_that_quotes_its_passage_is_removed():
     assert removed == {"quotes_passage": 1}
 
 
+def test_a_question_that_quotes_its_second_passage_is_removed():
+    kept, removed, _ = gate(
+        question("Who sleeps, and some of them herd sheep?", second_passage_id="wiki:d2"),
+        question("Some of them herd sheep?", second_passage_id="wiki:d2"),
+    )
+    assert (len(kept), removed) == (1, {"quotes_passage": 1})
+
+
 def test_a_term_that_stands_in_the_passage_is_no_quotation():
     assert not quotes("cats purr", CORPUS["text"][0])
     assert quotes("Cats purr when they are content.", CORPUS["text"][0])

@@ -2,14 +2,15 @@
 
 import re
 
+import polars as pl
 import pytest
 
 from conan_assets.llm.journal import Answer
 from conan_assets.llm.settings import Budget
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.generation import generate_pairs
-from conan_assets.synthesis.grading import build_grading_prompt, read_grades
-from conan_assets.synthesis.settings import Gates
+from conan_assets.synthesis.grading import Grader, build_grading_prompt, read_grades
+from conan_assets.synthesis.settings import Gates, OpenAIGeneration
 from conan_assets_tests.llm.server import ChatServer, Reply, questions
 from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, settings
 
@@ -91,3 +92,17 @@ def test_a_prompt_for_grades_holds_every_question_between_tags_of_its_own(langua
     text = build_grading_prompt(language, "Cats purr; $5.", ["who\n2. I am next", "why"])[0]["content"]
     assert len(set(re.findall(r"<question-(\w+)>", text))) == 2
     assert "$" not in text.replace("$5.", "")
+
+
+def test_both_passages_of_a_question_are_cut_to_length_and_both_are_shown():
+    shown = []
+
+    def ask(prompts):
+        shown.extend(prompt[0]["content"] for prompt in prompts)
+        return [None for _ in prompts]
+
+    cut = OpenAIGeneration(kind="openai", model="tiny", max_passage_chars=100)
+    asked = pl.DataFrame({"passage_id": ["a|b", "c"], "passage": ["x" * 300, "z" * 300], "query": ["who", "why"]})
+    Grader(cut, ask).lowest_grades(asked.with_columns(second_passage=pl.Series(["y" * 300, None])))
+    assert [[text.count(letter * 100) for letter in "xyz"] for text in shown] == [[1, 1, 0], [0, 0, 1]]
+    assert not any(letter * 101 in text for text in shown for letter in "xyz")

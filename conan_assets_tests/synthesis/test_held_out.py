@@ -83,6 +83,14 @@ def test_a_confirmed_answer_is_a_positive_of_the_same_split_and_ends_a_question_
     assert report["answered_in_another_split"] == (not documents)
 
 
+def test_the_second_passage_of_a_question_is_no_other_answer_to_it():
+    chosen = pl.DataFrame({"doc_id": ["wiki:d1", "wiki:d2", "wiki:d3"], "split": ["test"] * 3})
+    pairs = as_written(make_pairs(QUESTION | {"second_passage_id": "wiki:d2"}))
+    kept, report = with_other_positives(Gates(), pairs, CORPUS, chosen, None, Fixed())
+    assert kept["doc_id"].to_list() == ["wiki:d1"]
+    assert report["other_positives"] == 0
+
+
 def test_a_question_about_a_passage_nearly_trained_on_is_left_out():
     text = "the mill by the river turns its two wheels at dawn and at dusk and grinds the grain of nine farms"
     corpus = make_corpus(text, f"{text} indeed", "Something else is said here about a kiln, a loom and a lathe.")

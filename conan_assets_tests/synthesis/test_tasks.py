@@ -41,6 +41,10 @@ def test_kinds_of_question_come_by_their_shares_and_keywords_are_few(language):
     kinds = Counter(question_kind(str(seed), shares) for seed in range(2_000))
     assert set(kinds) == {"keywords", "misspelt"}
     assert kinds["keywords"] / 2_000 == pytest.approx(0.75, abs=0.03)
+    turned = dict(reversed(shares.items()))
+    assert [question_kind(str(seed), turned) for seed in range(99)] == [
+        question_kind(str(n), shares) for n in range(99)
+    ]
     prompts = {
         build_prompt("question", language, PASSAGE, 2, str(n), kinds={"keywords": 1})[0]["content"] for n in range(60)
     }

@@ -111,11 +111,11 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
     "the choice of passages": (choose, passages.PASSAGES_VERSION, 1, "b1531b7dc4e433ce"),
     "extractive pairs": (extract, extractive.EXTRACTIVE_VERSION, 1, "5f53c0c21e6b85c2"),
     "written pairs": (write, writing.WRITING_VERSION, 1, "18fea4d1efe3ceb0"),
-    "gates": (gate, gates.GATES_VERSION, 1, "e954068062273ed1"),
+    "gates": (gate, gates.GATES_VERSION, 2, "e954068062273ed1"),
     "questions held out": (
         hold_out,
         held_out.HELD_OUT_VERSION + GROUPS_VERSION + PASSAGES_VERSION,
-        4,
+        6,
         "df48c29ec4e58041",
     ),
     "questions over two passages": (need_two, two_passages.TWO_PASSAGES_VERSION, 1, "9629bcbd4fd822c5"),
