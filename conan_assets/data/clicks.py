@@ -13,6 +13,7 @@ from typing import Literal
 import polars as pl
 
 from conan_assets.data.settings import QueryLogSource
+from conan_assets.data.text import comparison_key
 
 LEAST_EXAMINED = 0.05
 """No position counts less: one lucky click far down would weigh as much as hundreds at the top."""
@@ -67,7 +68,8 @@ def judge(showings: pl.DataFrame, examined: pl.DataFrame, settings: QueryLogSour
     )
     rate = pl.col("clicks") / pl.col("examined")
     positive = (pl.col("clicks") >= settings.min_clicks) & (rate >= settings.min_click_rate)
-    negative = (pl.col("clicks") == 0) & (pl.col("skips") >= (settings.min_skips or 0))
+    in_any_case = pl.col("clicks").sum().over(comparison_key(pl.col("query")), "doc_id")
+    negative = (in_any_case == 0) & (pl.col("skips") >= (settings.min_skips or 0))
     judged = counted.with_columns(score=pl.when(positive).then(1.0).when(negative).then(0.0).cast(pl.Float32))
     judged = judged.drop_nulls("score") if settings.min_skips is not None else judged.filter(pl.col("score") > 0)
     return judged.filter((pl.col("score").max() > 0).over("query")).select("query", "doc_id", "score")

@@ -47,7 +47,7 @@ def describe_questions(
         written.select("query_id", "query", "doc_id", of=pl.concat_str(pl.lit("written, "), "split")),
         real.filter(pl.col("score") > 0).select("query_id", "query", "doc_id", of=pl.lit("real")),
     ]
-    questions = pl.concat(asked).drop_nulls("doc_id").unique(["of", "query_id"], maintain_order=True)
+    questions = pl.concat(asked).drop_nulls("doc_id").unique(["of", "query_id"], keep="first", maintain_order=True)
     shown = pl.DataFrame({"query": list(examples)}, schema={"query": pl.String}).with_columns(of=pl.lit("examples"))
     measured = _measured(pl.concat([questions, shown], how="diagonal"), corpus)
     shares = [(pl.col("form") == name).mean().round(3).alias(name) for name in (*FORMS, "other_question", "keywords")]
@@ -57,7 +57,7 @@ def describe_questions(
 
 def describe_kinds(written: pl.DataFrame, corpus: pl.DataFrame) -> list[dict[str, Any]]:
     """Return a row for each kind of question that was asked for: how many are left, how they look, and one to read."""
-    questions = written.drop_nulls("kind").unique("query_id", maintain_order=True)
+    questions = written.drop_nulls("kind").unique("query_id", keep="first", maintain_order=True)
     table = _measured(questions.select("query", "doc_id", "kind"), corpus).group_by("kind", maintain_order=True)
     counted = table.agg(pl.len().alias("questions"), *LOOKS, example=pl.col("query").first())
     return counted.with_columns(share=(pl.col("questions") / questions.height).round(3)).sort("kind").to_dicts()

@@ -132,7 +132,10 @@ def test_a_document_by_its_two_ids_is_clicked_once_in_a_search(tmp_path):
 
 def test_a_document_that_somebody_clicked_is_no_negative_and_below_the_last_click_nothing_is_skipped(tmp_path):
     clicks = [*[search("who purrs", "dog cow cat hen", "cat")] * 2, search("who purrs", "dog cow", "dog")]
-    assert trained_on(tmp_path, clicks) == [("who purrs", "shop:cat", 1.0), ("who purrs", "shop:cow", 0.0)]
+    found = [("who purrs", "shop:cat", 1.0), ("who purrs", "shop:cow", 0.0)]
+    assert trained_on(tmp_path, clicks) == found
+    in_capitals = search("WHO PURRS", "cow", "cow")
+    assert trained_on(tmp_path / "capitals", [*clicks, in_capitals]) == found[:1]
 
 
 def test_a_query_without_a_positive_is_left_out(tmp_path):
