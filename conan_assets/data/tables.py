@@ -122,7 +122,7 @@ WRITTEN_PAIRS = Table(
         "answer_key": "The answer's key in the journal: a fingerprint of prompt, model and parameters.",
         "rank": "Where the gates' teacher finds the passage for the query, from 1.",
         "teacher_score": "The cosine that the gates' teacher gives the two texts.",
-        "grade": "The lowest of the model's grades for the query, from 1 to 5.",
+        "grade": "The lowest of the model's grades for the query, from 1 to 5; of a hard negative, with its text.",
     },
 )
 """A pair that was written, and how it came to be; WRITTEN_PAIRS has the columns of PAIRS first."""

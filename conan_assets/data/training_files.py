@@ -34,7 +34,8 @@ def judgements_of(training_pairs: pl.LazyFrame, raw_pairs: pl.LazyFrame) -> pl.L
     ids = judged.join(training_pairs.select("pair_id", asked_as="query_id"), on="pair_id").select(
         "query_id", "asked_as"
     )
-    rest = judged.join(ids.unique(), on="query_id").with_columns(query_id="asked_as").select(columns)
+    asked = pl.concat([ids, training_pairs.select("query_id", asked_as="query_id")]).unique()
+    rest = judged.join(asked, on="query_id").with_columns(query_id="asked_as").select(columns)
     rest = rest.join(training_pairs, on="pair_id", how="anti").join(
         training_pairs, on=["query_id", "doc_id"], how="anti"
     )

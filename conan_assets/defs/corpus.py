@@ -40,9 +40,10 @@ def source_fingerprints(settings: Settings, storage: Storage) -> dict[str, str]:
 def judged_key(settings: Settings) -> dg.AssetKey:
     """Return the asset of all pairs that models are judged by and mined with.
 
-    It is `raw_pairs`, or `judged_pairs` where a source has no queries and those of dev and test are written for it.
+    It is `raw_pairs`, or `judged_pairs` where a source has no queries and those of dev and test are written for it, or
+    where hard negatives are written.
     """
-    return JUDGED_KEY if settings.documents else PAIRS_KEY
+    return dg.AssetKey(settings.judged_table)
 
 
 def build_corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:

@@ -11,7 +11,7 @@ from conan_assets.cleaning import TABLE
 from conan_assets.data.curation import CURATION_VERSION, TeacherFloor, curate
 from conan_assets.data.tables import PAIRS
 from conan_assets.data.text import cleaned, text_key
-from conan_assets.defs.corpus import judged_key
+from conan_assets.defs.corpus import PAIRS_KEY, judged_key
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
 from conan_assets.defs.metadata import markdown_table
@@ -56,7 +56,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         def build(directory: Path) -> Report:
             scores = None if scored is None else _Cosines(scored, storage)
             report = curate(
-                raw_pairs.select(*PAIRS.columns),
+                _own_pairs(settings, raw_pairs).select(*PAIRS.columns),
                 prompt_response_pairs.filter(pl.col("split") == "train").select(*PAIRS.columns),
                 raw_corpus,
                 _evaluation_queries(settings, raw_pairs),
@@ -119,6 +119,13 @@ def _check_overlap(settings: Settings, training_pairs: dg.AssetsDefinition) -> d
         return dg.AssetCheckResult(passed=share <= limit, metadata=metadata)
 
     return evaluation_overlap
+
+
+def _own_pairs(settings: Settings, raw_pairs: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the judged pairs without those to train on that `prompt_response_pairs` has too."""
+    if judged_key(settings) == PAIRS_KEY:
+        return raw_pairs
+    return raw_pairs.filter((pl.col("split") != "train") | pl.col("written_by").is_null())
 
 
 def _asked(pairs: pl.LazyFrame) -> pl.LazyFrame:

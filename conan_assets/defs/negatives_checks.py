@@ -6,16 +6,16 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT, NEGATIVES
-from conan_assets.data.training_files import judgements_of
+from conan_assets.data.training_files import TEXT_ID, judgements_of
 from conan_assets.defs.corpus import CORPUS_KEY
 from conan_assets.defs.storage import Storage
-from conan_assets.defs.table_checks import has_schema
+from conan_assets.defs.table_checks import TRAINING_KEY, has_schema
 
 MOST_SHORT = 0.1
 
 
-def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
-    """Return the checks of one round's `hard_negatives`."""
+def check_negatives(negatives: dg.AssetsDefinition, judged: dg.AssetKey) -> dg.AssetChecksDefinition:
+    """Return the checks of one round's `hard_negatives`, mined with the pairs of the asset ``judged``."""
 
     def spec(name: str, description: str, blocking: bool = False) -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(
@@ -23,7 +23,7 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
             asset=negatives.key,
             description=description,
             blocking=blocking,
-            additional_deps=["training_pairs", "raw_pairs", "raw_corpus"],
+            additional_deps=[TRAINING_KEY, judged, CORPUS_KEY],
         )
 
     @dg.multi_asset_check(
@@ -41,9 +41,12 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         report = storage.current(negatives.key).report
         passed, seen = has_schema(NEGATIVES)(storage, negatives.key)
         yield _result(negatives, "schema", passed, seen)
-        empty = _without_text(storage, negatives.key)
+        judgements = judgements_of(storage.table(TRAINING_KEY), storage.table(judged))
+        kept = storage.table(negatives.key).filter(pl.col("verdict") == "kept")
+        empty = _count(kept.join(_with_text(storage, judgements), on="doc_id", how="anti"))
         yield _result(negatives, "no_empty_negative", empty == 0, {"empty_negatives": empty})
-        wrong = _positives_among_negatives(storage, negatives.key)
+        positives = judgements.filter(pl.col("score") > 0)
+        wrong = _count(kept.join(positives, on=["query_id", "doc_id"], how="semi"))
         short = report["queries_short"] / max(report["queries"], 1)
         yield _result(negatives, "no_positive_is_a_negative", wrong == 0, {"positives_among_them": wrong})
         yield _result(negatives, "some_were_kept", report["kept"] > 0, {"kept": report["kept"]})
@@ -60,19 +63,16 @@ def check_negatives(negatives: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     return checks
 
 
-def _without_text(storage: Storage, key: dg.AssetKey) -> int:
-    with_text = storage.table(CORPUS_KEY).filter(DOCUMENT_TEXT != "")
-    kept = storage.table(key).filter(pl.col("verdict") == "kept")
-    rows: int = kept.join(with_text, on="doc_id", how="anti").select(pl.len()).collect().item()
-    return rows
+def _with_text(storage: Storage, judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """Return ``doc_id`` of the documents that have a text, in the corpus or judged outside of it."""
+    inside = storage.table(CORPUS_KEY).filter(DOCUMENT_TEXT != "").select("doc_id")
+    outside = judgements.filter(pl.col("doc_id").is_null(), pl.col("text") != "").select(doc_id=TEXT_ID)
+    return pl.concat([inside, outside])
 
 
-def _positives_among_negatives(storage: Storage, key: dg.AssetKey) -> int:
-    judged = judgements_of(*(storage.table(dg.AssetKey(name)) for name in ("training_pairs", "raw_pairs")))
-    kept = storage.table(key).filter(pl.col("verdict") == "kept")
-    positives = judged.filter(pl.col("score") > 0)
-    rows: int = kept.join(positives, on=["query_id", "doc_id"], how="semi").select(pl.len()).collect().item()
-    return rows
+def _count(rows: pl.LazyFrame) -> int:
+    count: int = rows.select(pl.len()).collect().item()
+    return count
 
 
 def _result(

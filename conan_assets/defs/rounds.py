@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def build_round(settings: Settings, number: int) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """Return the assets of round ``number`` (from 1) and their checks; `reports.py` adds its reports."""
     negatives = _build_hard_negatives(settings, number)
-    return [negatives, check_negatives(negatives), build_checkpoint(settings, number)]
+    return [negatives, check_negatives(negatives, judged_key(settings)), build_checkpoint(settings, number)]
 
 
 def _build_hard_negatives(settings: Settings, number: int) -> dg.AssetsDefinition:

@@ -8,7 +8,7 @@ import polars as pl
 
 from conan_assets.data.sources import SOURCES_VERSION
 from conan_assets.data.tables import PAIRS, WRITTEN_PAIRS_VERSION
-from conan_assets.defs.corpus import JUDGED_KEY
+from conan_assets.defs.corpus import JUDGED_KEY, judged_key
 from conan_assets.defs.gpu import on_the_gpu, unlimited
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build, write_table
@@ -62,7 +62,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         }
         return reuse_or_build(context, storage, recipe, build)
 
-    return [prompt_response_pairs, *([_build_judged_pairs()] if settings.documents else [])]
+    return [prompt_response_pairs, *([_build_judged_pairs()] if judged_key(settings) == JUDGED_KEY else [])]
 
 
 def _build_judged_pairs() -> dg.AssetsDefinition:
@@ -74,10 +74,14 @@ def _build_judged_pairs() -> dg.AssetsDefinition:
         raw_pairs: pl.LazyFrame,
         prompt_response_pairs: pl.LazyFrame,
     ) -> dg.MaterializeResult[None]:
-        """Put the questions that are written for dev and test beside the judged pairs of sources that have queries."""
+        """Put the questions that are written for dev and test beside the judged pairs of sources that have queries.
+
+        So are written hard negatives, which mining takes.
+        """
+        from conan_assets.synthesis.written_negatives import IS_NEGATIVE
 
         def build(directory: Path) -> Report:
-            written = prompt_response_pairs.filter(pl.col("split") != "train")
+            written = prompt_response_pairs.filter((pl.col("split") != "train") | IS_NEGATIVE)
             columns = list(PAIRS.columns)
             judged = pl.concat(
                 [

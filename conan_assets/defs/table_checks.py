@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.data.tables import CANDIDATES, CORPUS, PAIRS, WRITTEN_PAIRS, Table, TableError, check_table
-from conan_assets.defs.corpus import CORPUS_KEY, JUDGED_KEY, PAIRS_KEY
+from conan_assets.defs.corpus import CORPUS_KEY, JUDGED_KEY, PAIRS_KEY, judged_key
 from conan_assets.defs.storage import Storage
 from conan_assets.defs.teachers import teacher_key
 from conan_assets.settings import Settings
@@ -43,7 +43,7 @@ def build_table_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             },
             [CORPUS_KEY],
         ),
-        *([check_asset(JUDGED_KEY, {"schema": has_schema(PAIRS)})] if settings.documents else []),
+        *([check_asset(JUDGED_KEY, {"schema": has_schema(PAIRS)})] if judged_key(settings) == JUDGED_KEY else []),
         check_asset(TRAINING_KEY, {"schema": has_schema(PAIRS), "not_empty": _has_rows}),
         *(
             check_asset(

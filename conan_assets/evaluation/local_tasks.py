@@ -52,7 +52,7 @@ def written_by(suite: LocalSuite, pairs: pl.DataFrame) -> str | None:
     """Return what wrote the questions of a suite's splits, None where people asked them: the column ``written_by``."""
     if "written_by" not in pairs.columns:
         return None
-    asked = pairs.filter(pl.col("dataset") == suite.dataset, pl.col("split").is_in(suite.splits))
+    asked = pairs.filter(JUDGED, pl.col("dataset") == suite.dataset, pl.col("split").is_in(suite.splits))
     return ", ".join(asked["written_by"].drop_nulls().unique().sort()) or None
 
 

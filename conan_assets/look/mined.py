@@ -32,7 +32,7 @@ def look_at_round(home: Home, number: int, wanted: str | None, show: int, longes
     """
     home.require_round(number, first=1)
     examples = home.artifact(f"round_{number}/{ASSET}", POSITIVES).report["examples"]
-    pairs = judgements_of(home.table("training_pairs"), home.table("raw_pairs"))
+    pairs = judgements_of(home.table("training_pairs"), home.table(home.settings.judged_table))
     if wanted is not None:
         mined_for = pairs.filter(pl.col("task") == "retrieval", pl.col("score") > 0)
         examples = [{"query_id": find_query(mined_for, wanted, "queries that negatives are mined for")}]

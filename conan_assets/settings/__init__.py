@@ -278,6 +278,12 @@ class Settings(Section):
         return {name: source for name, source in self.sources.items() if isinstance(source, UnaskedSource)}
 
     @property
+    def judged_table(self) -> str:
+        """The asset of all pairs to judge by and to mine with: `judged_pairs` where a model writes some of them."""
+        writes = isinstance(self.generation, OpenAIGeneration) and self.generation.hard_negatives_per_question
+        return "judged_pairs" if self.documents or writes else "raw_pairs"
+
+    @property
     def all_suites(self) -> dict[str, SuiteSettings]:
         """Every suite of every report by name."""
         return {name: suite for suites in self.suites.values() for name, suite in suites.items()}

@@ -87,27 +87,25 @@ def apply_gates(
     )
     judged = with_second_text(judged, corpus)
     gates = ["quotes_passage", "other_language", "near_duplicate"]
-    judged = _remove(judged, "quotes_passage", _quoting(judged))
-    judged = _remove(judged, "other_language", _in_other_language(judged, languages))
-    judged = _remove(judged, "near_duplicate", _near_duplicates(judged, settings.near_duplicate_jaccard))
+    judged = remove(judged, "quotes_passage", _quoting(judged))
+    judged = remove(judged, "other_language", in_other_language(judged, languages))
+    judged = remove(judged, "near_duplicate", _near_duplicates(judged, settings.near_duplicate_jaccard))
     if teacher is not None:
         gates += ["not_retrieved", "low_teacher_score"]
         judged = _with_ranks(judged, corpus, teacher, settings.top_k)
-        judged = _remove(judged, "not_retrieved", judged["rank"] > settings.top_k, ~IS_HELD_OUT)
+        judged = remove(judged, "not_retrieved", judged["rank"] > settings.top_k, ~IS_HELD_OUT)
         judged = _with_scores(judged, teacher)
-        judged = _remove(
-            judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score, ~IS_HELD_OUT
-        )
+        judged = remove(judged, "low_teacher_score", judged["teacher_score"] < settings.min_teacher_score, ~IS_HELD_OUT)
     if grader is not None:
         gates += ["low_grade", "not_graded"]
         judged = _with_grades(judged, grader, settings)
-        judged = _remove(judged, "low_grade", judged["grade"] < settings.held_out_min_grade, IS_HELD_OUT)
-        judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or 0))
-        judged = _remove(judged, "low_grade", judged["grade"] < (settings.min_grade or MIN_GRADE), NEEDS_TWO)
-        judged = _remove(judged, "not_graded", judged["grade"].is_null(), IS_HELD_OUT | NEEDS_TWO)
+        judged = remove(judged, "low_grade", judged["grade"] < settings.held_out_min_grade, IS_HELD_OUT)
+        judged = remove(judged, "low_grade", judged["grade"] < (settings.min_grade or 0))
+        judged = remove(judged, "low_grade", judged["grade"] < (settings.min_grade or MIN_GRADE), NEEDS_TWO)
+        judged = remove(judged, "not_graded", judged["grade"].is_null(), IS_HELD_OUT | NEEDS_TWO)
         if judged.select(NEEDS_TWO.any()).item():
             gates.append("one_passage_is_enough")
-            judged = _remove(judged, "one_passage_is_enough", _answered_by_one(judged, grader, settings))
+            judged = remove(judged, "one_passage_is_enough", _answered_by_one(judged, grader, settings))
     report = _report(judged, gates, settings) | {"gates_seconds": round(time.monotonic() - started, 2)}
     logger.info("written pairs: %s of %s pass the gates", f"{report['pairs']:,}", f"{judged.height:,}")
     return judged.filter(OPEN).select(written.columns), report
@@ -120,7 +118,7 @@ def quotes(query: str, passage: str) -> bool:
     return width >= MIN_QUOTED_WIDTH and words in compare_by(passage)
 
 
-def _remove(judged: pl.DataFrame, reason: str, fails: pl.Series, looks_at: pl.Expr | bool = True) -> pl.DataFrame:
+def remove(judged: pl.DataFrame, reason: str, fails: pl.Series, looks_at: pl.Expr | bool = True) -> pl.DataFrame:
     """Set the reason of the rows that a gate looks at, that fail and have none so far; null passes."""
     failed = OPEN & looks_at & pl.lit(fails).fill_null(False)
     return judged.with_columns(reason=pl.when(failed).then(pl.lit(reason)).otherwise("reason"))
@@ -134,7 +132,9 @@ def _quoting(judged: pl.DataFrame) -> pl.Series:
     return pl.Series([fails(*row) for row in rows], dtype=pl.Boolean)
 
 
-def _in_other_language(judged: pl.DataFrame, languages: Mapping[str, str]) -> pl.Series:
+def in_other_language(judged: pl.DataFrame, languages: Mapping[str, str]) -> pl.Series:
+    """Return which queries, or their texts, are not in the language of the dataset, or of ``passage``."""
+
     def fails(dataset: str, query: str, text: str | None, passage: str) -> bool:
         expected = languages.get(dataset) or identify(passage)
         return expected != UNKNOWN_LANGUAGE and not (may_be(query, expected) and may_be(text or query, expected))

@@ -12,7 +12,16 @@ from conan_assets.data.tables import WRITTEN_PAIRS
 from conan_assets.llm import parsing
 from conan_assets.llm.client import Asker
 from conan_assets.llm.journal import JOURNAL, AnswerJournal
-from conan_assets.synthesis import extractive, gates, grading, held_out, passages, two_passages, writing
+from conan_assets.synthesis import (
+    extractive,
+    gates,
+    grading,
+    held_out,
+    passages,
+    two_passages,
+    writing,
+    written_negatives,
+)
 from conan_assets.synthesis.described import describe_kinds, describe_questions
 from conan_assets.synthesis.grading import Grader
 from conan_assets.synthesis.settings import ExtractiveGeneration, GenerationSettings, NoGeneration, OpenAIGeneration
@@ -40,6 +49,7 @@ def generation_recipe(settings: GenerationSettings) -> dict[str, Any]:
         grading.GRADING_VERSION,
         held_out.HELD_OUT_VERSION,
         two_passages.TWO_PASSAGES_VERSION,
+        written_negatives.WRITTEN_NEGATIVES_VERSION,
         GROUPS_VERSION,
     ]
     return settings.recipe() | {"versions": versions, "templates": fingerprint_templates(settings.prompt_language)}
@@ -116,7 +126,9 @@ def _write(
         kept, found = held_out.with_other_positives(settings.gates, kept, corpus, chosen, teacher, grader)
         gated |= found
         kept = two_passages.with_second_positives(kept)
-        gated |= {"pairs": kept.height}
+        negatives, told = written_negatives.write_negatives(settings, kept, corpus, languages, ask, grader)
+        kept = pl.concat([kept, negatives])
+        gated |= {"pairs": kept.height} | told
     shown = {
         "pairs_by_task": kept.group_by("task").len("pairs").sort("task").to_dicts(),
         "example_pairs": kept.head(EXAMPLES)

@@ -125,6 +125,13 @@ class OpenAIGeneration(LanguageModel):
         description="Share of the passages that are asked about together with the next one of their document. The "
         "model grades such a question with both and with each alone, three calls; both are its positives.",
     )
+    hard_negatives_per_question: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="Passages written for each question to train on that look relevant and do not answer it: one call "
+        "for a question, and one for each passage, whose grade must be below gates.min_grade. Mining takes them first.",
+    )
     prompt_language: Literal["en", "zh"] = Field(default="en", description="Language of the prompts.")
     max_passage_chars: int = Field(
         default=4_000, ge=100, le=10_000_000, description="Characters at which a passage is cut in the prompt."
@@ -135,6 +142,15 @@ class OpenAIGeneration(LanguageModel):
     def _some_kind_is_asked_for(self) -> "OpenAIGeneration":
         if not sum(self.kinds.values()):
             raise ValueError(f"kinds gives no kind of question a share: name some of {', '.join(QUESTION_KINDS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _negatives_are_graded(self) -> "OpenAIGeneration":
+        if self.hard_negatives_per_question and self.gates.min_grade is None:
+            raise ValueError(
+                "hard_negatives_per_question needs grades, which confirm that what is written does not answer the "
+                "question: set gates.min_grade, 3 say"
+            )
         return self
 
     def recipe(self) -> dict[str, Any]:

@@ -35,6 +35,25 @@ def over_two(number: int, body: dict) -> Reply:
     return questions(f"What do {' and '.join(codes[:1] if 'K7A' in codes else codes)} share, and {words}?")
 
 
+def with_negatives(number: int, body: dict) -> Reply:
+    """Ask about the year of a passage, twice; of three passages about other years one tells the question's own.
+
+    A question is answered by a passage that names its year.
+    """
+    text = body["messages"][0]["content"]
+    if "You judge questions" in text:
+        shown, asked = text.split("<question-")[0], re.findall(r"<question-(\w+)>\n(.*)\n</question-\1>", text)
+        answered = [re.search(r"\d{4}", question)[0] in shown for _, question in asked]
+        return Reply(
+            json.dumps({"grades": [{"answered": 5 if yes else 1, "clear": 5, "natural": 4} for yes in answered]})
+        )
+    year = int(re.search(r"year (?:of )?(\d{4})", text)[1])
+    if "do not answer it" not in text:
+        return questions(f"What took place during {year}?", f"Which story does {year} have, and who wrote it?")
+    others = [f"The year {year + off} had its story too, which somebody wrote down." for off in (100, 0, 200)]
+    return Reply(json.dumps({"passages": others}))
+
+
 def settings(server: ChatServer, calls: dict | None = None, **changes) -> OpenAIGeneration:
     limits = CallLimits(**({"timeout_seconds": 2.0, "max_retries": 3} | (calls or {})))
     return OpenAIGeneration(

@@ -14,14 +14,23 @@ from conan_assets.data.sources import load_source
 from conan_assets.llm import parsing
 from conan_assets.llm.journal import Answer, AnswerJournal
 from conan_assets.mining import judge
-from conan_assets.synthesis import extractive, gates, grading, held_out, passages, two_passages, writing
+from conan_assets.synthesis import (
+    extractive,
+    gates,
+    grading,
+    held_out,
+    passages,
+    two_passages,
+    writing,
+    written_negatives,
+)
 from conan_assets.synthesis.generation import generate_pairs, generation_recipe
 from conan_assets.synthesis.settings import ExtractiveGeneration, Gates, OpenAIGeneration
 from conan_assets_tests.data.frames import as_written, make_pairs
 from conan_assets_tests.documents import by_rule, write_documents
 from conan_assets_tests.llm.server import ChatServer, Reply, questions
 from conan_assets_tests.llm.test_parsing import HOSTILE, Verdict
-from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, over_two, settings
+from conan_assets_tests.synthesis.passages import CORPUS, PAIRS, over_two, settings, with_negatives
 
 TO_TRAIN = (pl.lit("train").alias("split"), *(pl.lit(None, pl.String).alias(name) for name in ("group", "next_id")))
 CONTENT = ("task", "query", "doc_id", "text", "score")
@@ -87,6 +96,14 @@ def need_two(folder: Path) -> object:
     return pairs.filter(two_passages.NEEDS_TWO).select("second_passage_id", "grade", *CONTENT).rows()
 
 
+def write_negatives(folder: Path) -> object:
+    with ChatServer(with_negatives) as server:
+        chosen = settings(server, hard_negatives_per_question=3, gates=Gates(min_grade=3))
+        pairs, report = generate_pairs(chosen, CORPUS, PAIRS, folder)
+    negatives = pairs.filter(written_negatives.IS_NEGATIVE).select("grade", "asked_for", *CONTENT)
+    return negatives.rows(), report["hard_negatives_dropped"]
+
+
 def parse(folder: Path) -> object:
     def read(content: str) -> object:
         try:
@@ -119,6 +136,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], int, int, str]] = {
         "df48c29ec4e58041",
     ),
     "questions over two passages": (need_two, two_passages.TWO_PASSAGES_VERSION, 1, "9629bcbd4fd822c5"),
+    "hard negatives": (write_negatives, written_negatives.WRITTEN_NEGATIVES_VERSION, 1, "4fec1fd6ccd47057"),
     "grades": (grade, grading.GRADING_VERSION, 1, "9a94fad340385c5f"),
     "answers": (parse, parsing.PARSING_VERSION, 2, "e0be5468cfcb7f37"),
     "the judge's prompt": (judge_prompt, judge.JUDGE_VERSION, 1, "07c91f7ed340e29f"),
@@ -144,6 +162,7 @@ def test_other_results_have_another_version(run, version, set_version, golden, t
         (gates, OpenAIGeneration(kind="openai", model="tiny")),
         (grading, OpenAIGeneration(kind="openai", model="tiny")),
         (two_passages, OpenAIGeneration(kind="openai", model="tiny")),
+        (written_negatives, OpenAIGeneration(kind="openai", model="tiny")),
     ],
 )
 def test_every_version_is_part_of_the_recipe(module, generation, monkeypatch):
