@@ -95,6 +95,7 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
             {"launch": {"processes": 2}, "training": {"sts_processes": 2}},
             r"sts_processes is 2 and launch\.processes 2: give fewer",
         ),
+        ({"launch": {"shard_weights": True}}, r"among processes, and there is one: set launch\.processes"),
         (
             {"architecture": {"head_dim": 256}, "training": {"matryoshka_dims": [64, 512]}},
             r"matryoshka_dims names 512, and the model's embeddings have 256 components",

@@ -243,7 +243,8 @@ def _train(
     from conan_assets.training.config import TrainingConfig
 
     base = replace(settings.base_model, model=model)
-    config = TrainingConfig(directory, base, stages, settings.architecture, settings.launch.trackers)
+    launch = settings.launch
+    config = TrainingConfig(directory, base, stages, settings.architecture, launch.trackers, launch.shard_weights)
     report = launcher.train(context, config)
     shutil.rmtree(directory / DATA)
     return {**report, **_plot_metrics(directory)}

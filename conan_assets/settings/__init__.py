@@ -238,7 +238,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _adapters_see_one_base(self) -> "Settings":
-        self.architecture.require_one_dtype(self.training)
+        self.architecture.require_one_dtype(self.training, self.launch.shard_weights)
         return self
 
     @model_validator(mode="after")

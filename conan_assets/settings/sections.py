@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.encoding.settings import EncoderSettings
@@ -27,6 +27,17 @@ class LaunchSettings(Section):
     trackers: tuple[Tracker, ...] = Field(
         default=("tensorboard",), description="accelerate's trackers that get the metrics too, if installed."
     )
+    shard_weights: bool = Field(
+        default=False,
+        description="Each process holds its part of weights, gradients and AdamW's moments alone (FSDP2), for models "
+        "that do not fit one GPU; not with architecture.lora.",
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_shared_by_processes(self) -> "LaunchSettings":
+        if self.shard_weights and (self.processes or 1) == 1 and not self.torchrun_options:
+            raise ValueError("shard_weights shares weights out among processes, and there is one: set launch.processes")
+        return self
 
 
 class ComputeSettings(Section):

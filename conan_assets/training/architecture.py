@@ -51,9 +51,15 @@ class ArchitectureSettings:
         default=False, description="Keep the activations of layer borders alone and recompute the rest: less memory."
     )
 
-    def require_one_dtype(self, stages: Iterable[TrainingSettings]) -> None:
-        """Raise ValueError if adapters would be trained on base weights that stages round differently."""
+    def require_one_dtype(self, stages: Iterable[TrainingSettings], shard_weights: bool) -> None:
+        """Raise ValueError if stages round differently what is rounded once: adapters' base weights, or shared ones."""
         dtypes = sorted({stage.dtype for stage in stages})
+        if shard_weights and self.lora is not None:
+            raise ValueError(
+                "shard_weights shares out weights that are all trained, and lora trains few: set one of them"
+            )
+        if shard_weights and len(dtypes) > 1:
+            raise ValueError(f"shard_weights gathers weights in one dtype, and the stages have {' and '.join(dtypes)}")
         if self.lora is not None and len(dtypes) > 1:
             raise ValueError(f"lora adapts weights rounded to one dtype, and the stages have {' and '.join(dtypes)}")
 

@@ -41,10 +41,15 @@ class TrainingConfig:
     trackers: tuple[Tracker, ...] = Field(
         default=("tensorboard",), description="accelerate's trackers that get the metrics too, if installed."
     )
+    shard_weights: bool = Field(
+        default=False,
+        description="Each process holds its part of weights, gradients and AdamW's moments alone (FSDP2), for models "
+        "that do not fit one GPU.",
+    )
 
     @model_validator(mode="after")
     def _adapters_see_one_base(self) -> "TrainingConfig":
-        self.architecture.require_one_dtype(self.stages)
+        self.architecture.require_one_dtype(self.stages, self.shard_weights)
         return self
 
     def to_json(self) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import EarlyStopSettings
+from conan_assets.training.sharding import like
 from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.texts import DOCUMENT, QUERY, TextNumbers
 
@@ -42,12 +43,13 @@ class WeightAverage:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state as tensors by name."""
-        return {"count": torch.tensor(self._count), **{f"mean/{name}": mean.cpu() for name, mean in self.mean.items()}}
+        return {"count": torch.tensor(self._count), **{f"mean/{name}": mean for name, mean in self.mean.items()}}
 
-    def restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Set the state to what :meth:`tensors` returned."""
+    def restore(self, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+        """Set the state of the mean of ``weights`` to what :meth:`tensors` returned."""
         self._count = int(tensors["count"])
-        self.mean = {name.removeprefix("mean/"): mean.to(device) for name, mean in tensors.items() if name != "count"}
+        means = {name.removeprefix("mean/"): mean for name, mean in tensors.items() if name != "count"}
+        self.mean = {name: like(mean, weights[name]) for name, mean in means.items()}
 
 
 class EarlyStop:
@@ -90,7 +92,7 @@ class EarlyStop:
     def tensors(self) -> dict[str, Tensor]:
         """Return the state as tensors by name."""
         progress = torch.tensor([self.best, float(self.waited)], dtype=torch.float64)
-        return {"progress": progress, **{f"best/{name}": weight.cpu() for name, weight in self.best_weights.items()}}
+        return {"progress": progress, **{f"best/{name}": weight for name, weight in self.best_weights.items()}}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the state to what :meth:`tensors` returned."""

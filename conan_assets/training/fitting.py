@@ -1,7 +1,7 @@
 """Fit a stage to its data and its machine: how long texts may be, and how many activations are kept."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from conan_assets.training.gradient_cache import MiniBatch
+from conan_assets.training.sharding import own_part
 
 MOST_CUT = 0.02
 """Share of the texts that a length chosen from the data may cut."""
@@ -60,7 +61,7 @@ def fit_length(lengths: np.ndarray, asked: int | None, most: int) -> TextLengths
 def fit_memory(
     encode: Callable[[MiniBatch], Tensor],
     mini_batches: Sequence[MiniBatch],
-    parameters: Iterable[nn.Parameter],
+    model: nn.Module,
     device: torch.device,
     processes: int,
 ) -> tuple[int, int]:
@@ -72,8 +73,8 @@ def fit_memory(
         Gives the embeddings of a mini-batch with their graph.
     mini_batches
         A step's, of which the beginning of the largest is tried.
-    parameters
-        What is trained; its gradient and moments need memory too.
+    model
+        What encodes; the gradient and the moments of what is trained in it need memory too.
     processes
         How many share the memory.
 
@@ -82,13 +83,13 @@ def fit_memory(
     NotEnoughMemoryError
         Not even one mini-batch fits.
     """
-    parameters = list(parameters)
     largest = max(mini_batches, key=lambda mini_batch: mini_batch.tokens)
     free = free_bytes(device) / (processes if device.type == "cpu" else 1)
-    trained = BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in parameters)
+    parts = (own_part(parameter) for parameter in model.parameters() if parameter.requires_grad)
+    trained = BYTES_PER_PARAMETER * sum(part.numel() for part in parts)
     room = SHARE_OF_FREE[device.type] * free - trained
     tried = _beginning(largest, TOKENS_TRIED)
-    bytes_per_token = max(1, saved_bytes(lambda: encode(tried), parameters) // tried.tokens) if room > 0 else 1
+    bytes_per_token = max(1, saved_bytes(lambda: encode(tried), model) // tried.tokens) if room > 0 else 1
     if room < bytes_per_token * largest.tokens:
         raise NotEnoughMemoryError(
             f"training needs {trained / 2**30:.1f} GiB for gradients and AdamW's moments and "
@@ -103,6 +104,8 @@ def fit_memory(
 def _beginning(mini_batch: MiniBatch, tokens: int) -> MiniBatch:
     """Return the first rows of a mini-batch, at least one, that have at most so many tokens."""
     count = len(mini_batch.rows)
+    if count <= 1:
+        return mini_batch
     rows = max(1, min(count, tokens * count // mini_batch.tokens))
     features = {
         name: value[:rows].clone() if isinstance(value, Tensor) and value.ndim and len(value) == count else value
@@ -111,19 +114,23 @@ def _beginning(mini_batch: MiniBatch, tokens: int) -> MiniBatch:
     return MiniBatch(mini_batch.rows[:rows], features, rows * mini_batch.tokens // count, mini_batch.seed)
 
 
-def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[nn.Parameter]) -> int:
-    """Return the bytes that autograd keeps for the way back through ``forward``, besides the parameters."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+def saved_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
+    """Return the bytes that autograd keeps for the way back through ``forward``, besides the weights.
+
+    The weights of a sharded layer are elsewhere in memory in every pass, so they are looked for at every tensor.
+    """
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        weights = map(own_part, model.parameters())
+        if all(weight.untyped_storage().data_ptr() != storage.data_ptr() for weight in weights):
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = forward()
-    total = sum(size for address, size in kept.items() if address not in weights)
+    total = sum(kept.values())
     del output
     return total
 

@@ -23,7 +23,8 @@ class MiniBatch:
     Attributes
     ----------
     rows
-        Their positions in the batch's texts.
+        Their positions in the batch's texts; none where the model runs only because other processes run it too, over
+        one text that counts for nothing.
     features
         What the model's tokenizer made of them.
     tokens
@@ -69,7 +70,7 @@ class GradientCache:
             with torch.set_grad_enabled(keeps):
                 output = self._encode_seeded(mini_batch)
             self._graphs.append(output if keeps else None)
-            embeddings.append(output.detach().float())
+            embeddings.append(output.detach().float()[: len(mini_batch.rows)])
         return torch.cat(embeddings)
 
     def backward(self, gradient: Tensor) -> None:
@@ -79,7 +80,7 @@ class GradientCache:
             graph = self._graphs[number]
             self._graphs[number] = None
             output = graph if graph is not None else self._encode_seeded(mini_batch)
-            output.backward(share.to(output.dtype))  # type: ignore[no-untyped-call]
+            output[: len(mini_batch.rows)].backward(share.to(output.dtype))  # type: ignore[no-untyped-call]
 
     def _encode_seeded(self, mini_batch: MiniBatch) -> Tensor:
         torch.manual_seed(mini_batch.seed)

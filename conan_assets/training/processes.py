@@ -66,6 +66,13 @@ class Processes:
         """Return the sum of all processes' numbers."""
         return float(self.add(torch.tensor(float(number), device=self.device))) if self.count > 1 else number
 
+    def most(self, number: int) -> int:
+        """Return the largest of all processes' numbers."""
+        largest = torch.tensor(number, device=self.device)
+        if self.count > 1:
+            dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return int(largest)
+
     def from_main(self, tensor: Tensor) -> Tensor:
         """Return the first process's ``tensor``, so that decisions taken on it are everyone's."""
         if self.count > 1:

@@ -17,6 +17,7 @@ from conan_assets.training.model import MODEL, TrainableModel
 from conan_assets.training.processes import Processes
 from conan_assets.training.run_log import RunLog, TrainingReport
 from conan_assets.training.settings import TRAINING_VERSION, TrainingSettings
+from conan_assets.training.sharding import gather, is_sharded, shard
 from conan_assets.training.state import STATE, State, StateClock, StateError, load_state, locked, save_state
 from conan_assets.training.trainer import Trainer
 from conan_assets.training.weights import training_dtype
@@ -68,7 +69,11 @@ def _train(config: TrainingConfig, processes: Processes) -> None:
     )
     state = load_state(directory, run)
     dtype = training_dtype(config.stages[0], config.base_model, processes)
-    base = TrainableModel(config.base_model, config.architecture, str(processes.device), config.stages[0].seed, dtype)
+    shards = config.shard_weights and processes.count > 1
+    device = "cpu" if shards else str(processes.device)
+    base = TrainableModel(config.base_model, config.architecture, device, config.stages[0].seed, dtype)
+    if shards:
+        shard(base.model, processes.device, dtype)
     run_log = RunLog(config, state) if processes.is_main else None
     for stage, settings in enumerate(config.stages):
         if state is not None and stage < state.stage:
@@ -78,6 +83,8 @@ def _train(config: TrainingConfig, processes: Processes) -> None:
             trainer.restore(state)
         _run_stage(trainer, run_log, directory, run)
         trainer.finish()
+    if shards:
+        base = _gather(config, base, processes)
     if run_log is not None:
         _publish(base, run_log, state, directory, _config_fingerprint(config))
     processes.wait()
@@ -100,11 +107,30 @@ def _run_stage(trainer: Trainer, run_log: RunLog | None, directory: Path, run: s
     for metrics in trainer.run():
         if run_log is not None:
             run_log.write(metrics)
-            if clock.is_due or trainer.is_finished:
-                with clock.saving():
-                    save_state(directory, trainer.state(), run)
+        if _is_state_due(trainer, clock):
+            with clock.saving():
+                state = trainer.state()
+                if run_log is not None:
+                    save_state(directory, state, run)
     if run_log is not None:
         run_log.end_stage(trainer, clock.seconds)
+
+
+def _is_state_due(trainer: Trainer, clock: StateClock) -> bool:
+    """Return whether this process takes part in saving a state: the first, and all that share weights with it."""
+    processes, due = trainer.processes, clock.is_due or trainer.is_finished
+    if not is_sharded(trainer.model):
+        return processes.is_main and due
+    return bool(processes.from_main(torch.tensor(due, dtype=torch.uint8, device=processes.device)))
+
+
+def _gather(config: TrainingConfig, shared: TrainableModel, processes: Processes) -> TrainableModel:
+    """Return, in the first process, a model like the ``shared`` one that has its weights whole."""
+    whole = shared
+    if processes.is_main:
+        whole = TrainableModel(config.base_model, config.architecture, "cpu", config.stages[0].seed)
+    gather(shared.model, whole.model if processes.is_main else None)
+    return whole
 
 
 def _publish(
@@ -123,7 +149,9 @@ def _publish(
 def _config_fingerprint(config: TrainingConfig) -> str:
     """Return the fingerprint of what decides the result: not who watches, nor memory, nor the order of keys."""
     deciding = replace(config, trackers=(), stages=tuple(stage.deciding for stage in config.stages))
-    return fingerprint(TRAINING_VERSION, json.loads(deciding.to_json()))
+    values = json.loads(deciding.to_json())
+    del values["shard_weights"]
+    return fingerprint(TRAINING_VERSION, values)
 
 
 def _data_files(directory: Path) -> list[Path]:

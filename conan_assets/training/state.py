@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from conan_assets.files import atomic_path
+from conan_assets.training.sharding import like
 from conan_assets.training.weights import MasterWeights
 
 STATE = "state"
@@ -150,12 +151,12 @@ def _digest(about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: MasterWeights) -> dict[str, Tensor]:
-    """Return the weights and the optimizer's moments by name, on the CPU."""
+    """Return the weights and the optimizer's moments by name."""
     tensors = {f"weight/{name}": master.detach() for name, master in weights.masters.items()}
     for name, master in weights.masters.items():
         for moment, value in optimizer.state.get(master, {}).items():
             tensors[f"{moment}/{name}"] = value
-    return {name: value.cpu().contiguous() for name, value in tensors.items()}
+    return tensors
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, weights: MasterWeights, tensors: Mapping[str, Tensor]) -> None:
@@ -165,4 +166,4 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, weights: MasterWeights, 
         for moment in ("step", "exp_avg", "exp_avg_sq"):
             value = tensors.get(f"{moment}/{name}")
             if value is not None:
-                optimizer.state[master][moment] = value.to(master.device)
+                optimizer.state[master][moment] = like(value, master) if value.ndim else value.to(master.device)

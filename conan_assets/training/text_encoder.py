@@ -1,7 +1,9 @@
 """A step's texts through the model: this process's share in mini-batches, everyone's embeddings, and the way back."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -13,6 +15,7 @@ from conan_assets.training.fitting import TextLengths, fit_length, fit_memory
 from conan_assets.training.gradient_cache import GradientCache, MiniBatch
 from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.sharding import is_sharded
 from conan_assets.training.texts import Preparation, Text, count_tokens, split_into_mini_batches
 
 TOKENS_PER_MINI_BATCH = {"cpu": 1_024, "cuda": 32_768}
@@ -79,36 +82,55 @@ class TextEncoder:
 
     def fit(self, texts: Sequence[Text], rows: Sequence[int]) -> None:
         """Choose how many activations are kept from the memory at hand and a step's texts, unless a setting does."""
-        mini_batches = list(self._split(texts, rows, (0,)))
-        if self._is_fitted or not mini_batches:
+        if self._is_fitted:
             return
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        mini_batches = self._split(texts, rows, (0,))
+        if not mini_batches:
+            return
         self.tokens_kept, self.bytes_per_token = fit_memory(
-            self._forward, mini_batches, parameters, self.processes.device, self.processes.count
+            self._forward, mini_batches, self.model, self.processes.device, self.processes.count
         )
         self._is_fitted = True
 
     def encode(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> EncodedTexts:
         """Encode the texts at ``rows`` here, the others elsewhere; ``seed`` decides dropout."""
         self.fit(texts, rows)
-        mini_batches = list(self._split(texts, rows, seed))
-        cache = GradientCache(self._forward, mini_batches, self.tokens_kept)
+        mini_batches = self._split(texts, rows, seed)
+        cache = GradientCache(self._forward, mini_batches, self._tokens_kept_of(mini_batches))
         ordered = [row for mini_batch in mini_batches for row in mini_batch.rows]
         embeddings = self._empty(len(texts))
-        if ordered:
+        if mini_batches:
             embeddings[ordered] = cache.embed()
-        tokens = sum(mini_batch.tokens for mini_batch in mini_batches)
+        tokens = sum(mini_batch.tokens for mini_batch in mini_batches if mini_batch.rows)
         return EncodedTexts(self.processes.add(embeddings), cache, ordered, tokens)
 
     def embed(self, texts: Sequence[Text], rows: Sequence[int]) -> Tensor:
         """Return all processes' embeddings (texts, dim), those at ``rows`` encoded here; call it without gradients."""
         embeddings = self._empty(len(texts))
         for mini_batch in self._split(texts, rows, (0,)):
-            embeddings[mini_batch.rows] = self._forward(mini_batch).float()
+            embeddings[mini_batch.rows] = self._forward(mini_batch).float()[: len(mini_batch.rows)]
         return self.processes.add(embeddings)
 
-    def _split(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> Iterator[MiniBatch]:
+    def _split(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> list[MiniBatch]:
+        """Return the mini-batches of the texts at ``rows``; all processes have as many where they share weights."""
+        mini_batches = [*self._mini_batches(texts, rows, seed)]
+        if is_sharded(self.model):
+            missing = self.processes.most(len(mini_batches)) - len(mini_batches)
+            filler = next(self._mini_batches(texts, [0], seed))
+            mini_batches += [replace(filler, rows=[])] * missing
+        return mini_batches
+
+    def _mini_batches(self, texts: Sequence[Text], rows: Sequence[int], seed: Sequence[int]) -> Iterator[MiniBatch]:
         return split_into_mini_batches(self.model, texts, rows, self._preparations, self._budget, seed)
+
+    def _tokens_kept_of(self, mini_batches: Sequence[MiniBatch]) -> int | None:
+        """Return how many tokens are kept: of as many mini-batches as every process keeps where they share weights."""
+        if not is_sharded(self.model):
+            return self.tokens_kept
+        ends = np.cumsum([mini_batch.tokens for mini_batch in mini_batches])
+        kept = len(ends) if self.tokens_kept is None else int((ends <= self.tokens_kept).sum())
+        common = -self.processes.most(-kept)
+        return int(ends[common - 1]) if common else 0
 
     def _empty(self, count: int) -> Tensor:
         return torch.zeros(count, self.model.get_embedding_dimension() or 0, device=self.processes.device)

@@ -19,6 +19,7 @@ from conan_assets.training.objective import batch_loss
 from conan_assets.training.processes import Processes
 from conan_assets.training.samples import RetrievalSamples
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
+from conan_assets.training.sharding import is_sharded, whole
 from conan_assets.training.state import State, optimizer_tensors, restore_optimizer
 from conan_assets.training.text_encoder import TextEncoder
 from conan_assets.training.weights import (
@@ -129,7 +130,8 @@ class Trainer:
         self._check_finite(loss.total, encoded.embeddings, batch, "loss")
         (gradient,) = torch.autograd.grad(loss.total, encoded.embeddings)
         encoded.backward(gradient)
-        self.processes.add_gradients(self.weights.masters.values())
+        if not is_sharded(self.model):  # FSDP has added them up
+            self.processes.add_gradients(self.weights.masters.values())
         metrics: dict[str, float] = {"loss": float(loss.total.detach())}
         metrics |= {name: float(value) for name, value in loss.parts.items()}
         if loss.scores is not None:
@@ -146,19 +148,24 @@ class Trainer:
             self._restore_dropout()
 
     def state(self) -> State:
-        """Return what the rest of the stage depends on."""
+        """Return what the rest of the stage depends on, in the first process; the others give it their parts."""
         parts = {"optimizer": optimizer_tensors(self.optimizer, self.weights), "average": self.average.tensors()}
         if self.table is not None:
             parts["negatives"] = {name: torch.from_numpy(getattr(self.table, name)) for name in NegativeTable.STATE}
         if self.early_stop is not None:
             parts["early_stop"] = self.early_stop.tensors()
-        tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        tensors = {}
+        for part, values in parts.items():
+            for name, value in values.items():
+                full = whole(value)
+                if self.processes.is_main:
+                    tensors[f"{part}/{name}"] = full.cpu().contiguous()
         return State(self.stage, self.step, tensors)
 
     def restore(self, state: State) -> None:
         """Go on from ``state``."""
         restore_optimizer(self.optimizer, self.weights, state.part("optimizer"))
-        self.average.restore(state.part("average"), self.processes.device)
+        self.average.restore(state.part("average"), self.weights.masters)
         if self.table is not None:
             for name, values in state.part("negatives").items():
                 getattr(self.table, name)[:] = values.numpy()
@@ -190,7 +197,7 @@ class Trainer:
         }
 
     def _clip(self, batch: Batch) -> float:
-        norm = torch.nn.utils.get_total_norm(gradients(self.weights.masters.values()))
+        norm = whole(torch.nn.utils.get_total_norm(gradients(self.weights.masters.values())))
         self._check_finite(norm, None, batch, "gradient norm")
         torch.nn.utils.clip_grads_with_norm_(self.weights.masters.values(), self.settings.max_gradient_norm, norm)
         return float(norm)

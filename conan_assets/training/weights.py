@@ -11,13 +11,14 @@ from conan_assets.encoding.precision import choose_dtype
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.processes import Processes
 from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.sharding import is_sharded, like
 
 
 class MasterWeights:
     """Float32 copies of a model's trainable parameters that collect gradients and are optimized.
 
     With the model in bfloat16, rounding would swallow most of an update of 1e-5. In a float32 model the parameters
-    are their own masters.
+    are their own masters; so are weights that processes share, which FSDP rounds where it gathers them.
 
     Attributes
     ----------
@@ -27,6 +28,7 @@ class MasterWeights:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        dtype = torch.float32 if is_sharded(model) else dtype
         copied = dtype != torch.float32
         self.masters = {
             name: nn.Parameter(parameter.detach().float().clone()) if copied else parameter
@@ -66,7 +68,7 @@ class MasterWeights:
     def load(self, values: Mapping[str, Tensor]) -> None:
         """Set the masters and the model's parameters to ``values``."""
         for name, master in self.masters.items():
-            master.copy_(values[name])
+            master.copy_(like(values[name], master))
         self.publish()
 
 

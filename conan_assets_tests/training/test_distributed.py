@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from conan_assets.training import processes as processes_module
+from conan_assets.training.architecture import ArchitectureSettings
 from conan_assets.training.batches import Batch, BatchPlan
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_training_data
@@ -24,6 +25,7 @@ from conan_assets.training.negatives import NegativeTable
 from conan_assets.training.processes import Processes, fill_buckets
 from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, TrainingSettings
+from conan_assets.training.sharding import own_part, shard, whole
 from conan_assets.training.trainer import Trainer
 from conan_assets_tests.forked import fork_ranks, kill
 from conan_assets_tests.training.samples import make_config, write_random_data
@@ -48,18 +50,25 @@ VARIANTS = {
     "roles": replace(SETTINGS, sts_processes=1),
     "recomputed": replace(SETTINGS, tokens_in_memory=0),
     "single task": replace(SETTINGS, balance="single_task"),
+    "a process without texts": replace(SETTINGS, tasks=("retrieval",), sts_processes=1),
+    "bfloat16": replace(SETTINGS, dtype="bfloat16"),
     "ranks": replace(SETTINGS, retrieval_ranks=3, negatives_per_query=2, in_batch_negatives="none", sts_processes=1),
 }
+TOGETHER = [(2, False), (4, False), (2, True)]
+"""How many processes, and whether they share weights."""
+Runs = dict[tuple[int, bool], Path]
 STEPS = 3
 SECONDS_TO_TRAIN = 120
 
 
-def compute(config: TrainingConfig) -> None:
+def compute(config: TrainingConfig, shards: bool) -> None:
     """Write down, for each stage and this process's rank, the loss and the gradient of the first steps."""
     processes_module.BUCKET_BYTES = 10_000  # a tenth of them
     processes = Processes()
     for variant, settings in enumerate(config.stages):
         base = TrainableModel(config.base_model, config.architecture, "cpu", seed=0)
+        if shards:
+            shard(base.model, processes.device, getattr(torch, settings.dtype))
         data = read_training_data(config.directory / "data", settings.tasks)
         trainer = Trainer(0, base.model, config.base_model, data, None, settings, processes)
         losses, gradients = [], {}
@@ -67,12 +76,16 @@ def compute(config: TrainingConfig) -> None:
             losses.append(trainer.compute_gradient(trainer.plan.batch(step))["loss"])
             for name, master in trainer.weights.masters.items():
                 if master.grad is not None:
-                    gradients[f"{step}/{name}"] = master.grad.clone()
+                    gradients[f"{step}/{name}"] = whole(master.grad).clone()
             trainer.optimizer.zero_grad()
             trainer.step += 1
         assert trainer.table is not None
         table = {f"table/{name}": torch.from_numpy(getattr(trainer.table, name)) for name in trainer.table.STATE}
-        values = {"loss": torch.tensor(losses), **gradients, **table}
+        texts = trainer.plan.batch(0).texts
+        with torch.no_grad():
+            vectors = trainer.encoder.embed(texts, range(processes.rank, len(texts), processes.count))
+        held = torch.tensor(sum(own_part(parameter).numel() for parameter in base.model.parameters()))
+        values = {"loss": torch.tensor(losses), "vectors": vectors, "held": held, **gradients, **table}
         save_file(values, config.directory / f"variant-{variant}-rank-{processes.rank}.safetensors")
     processes.wait()
 
@@ -84,23 +97,27 @@ def assert_finished(processes: list[ForkServerProcess], log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[int, Path]:
-    """Return a folder for 1, 2 and 4 processes with what each rank computed for every variant."""
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Runs:
+    """Return a folder for 1, 2 and 4 processes, sharing weights or not, with what each rank computed for variants."""
     folders = {}
-    for count in (1, 2, 4):
-        folder = folders[count] = tmp_path_factory.mktemp(f"processes_{count}")
+    for count, shards in ((1, False), *TOGETHER):
+        folder = folders[count, shards] = tmp_path_factory.mktemp(f"processes_{count}")
         write_random_data(folder / "data", samples=11, pool=7, sts=7)
-        config = make_config(folder, tiny_model, *VARIANTS.values())
-        assert_finished(fork_ranks(count, folder / "log", compute, config), folder / "log")
+        checkpointed = ArchitectureSettings(gradient_checkpointing=shards)
+        config = replace(make_config(folder, tiny_model, *VARIANTS.values()), architecture=checkpointed)
+        assert_finished(fork_ranks(count, folder / "log", compute, config, shards), folder / "log")
     return folders
 
 
-@pytest.mark.parametrize("variant", range(len(VARIANTS)), ids=VARIANTS)
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_compute_the_loss_and_the_gradient_of_one(runs: dict[int, Path], count: int, variant: int):
-    alone = load_file(runs[1] / f"variant-{variant}-rank-0.safetensors")
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "bfloat16"])
+@pytest.mark.parametrize(("count", "shards"), TOGETHER)
+def test_processes_compute_the_loss_and_the_gradient_of_one(runs: Runs, count: int, shards: bool, variant: str):
+    alone = computed(runs[1, False], variant)
+    total = alone.pop("held")
     for rank in range(count):
-        together = load_file(runs[count] / f"variant-{variant}-rank-{rank}.safetensors")
+        together = computed(runs[count, shards], variant, rank)
+        held = together.pop("held")
+        assert held / total <= 1 / count + 0.01 if shards else held == total
         assert together.keys() == alone.keys()
         for name, expected in alone.items():
             torch.testing.assert_close(
@@ -113,10 +130,24 @@ def test_processes_compute_the_loss_and_the_gradient_of_one(runs: dict[int, Path
             )
 
 
-def test_the_loss_is_the_formula_over_encoded_texts(runs: dict[int, Path], tiny_model: str):
-    config = make_config(runs[1], tiny_model, SETTINGS)
+def test_shared_weights_are_rounded_to_bfloat16_as_whole_ones_are(runs: Runs):
+    whole_ones, shared = computed(runs[2, False], "bfloat16"), computed(runs[2, True], "bfloat16")
+    gradients = [name for name in whole_ones if name.startswith("0/")]
+    expected, found = (torch.cat([part[name].flatten() for name in gradients]) for part in (whole_ones, shared))
+    assert found.dtype == torch.float32
+    assert torch.equal(shared["vectors"], whole_ones["vectors"])
+    assert (found - expected).norm() < 1e-4 * expected.norm()
+
+
+def computed(folder: Path, variant: str, rank: int = 0) -> dict[str, torch.Tensor]:
+    """Return what :func:`compute` wrote down."""
+    return load_file(folder / f"variant-{[*VARIANTS].index(variant)}-rank-{rank}.safetensors")
+
+
+def test_the_loss_is_the_formula_over_encoded_texts(runs: Runs, tiny_model: str):
+    config = make_config(runs[1, False], tiny_model, SETTINGS)
     expected = naive_loss(config, tiny_model)
-    found = load_file(runs[4] / "variant-0-rank-3.safetensors")["loss"]
+    found = computed(runs[4, False], "shared", rank=3)["loss"]
     assert float(found[0]) == pytest.approx(expected, rel=1e-4)
 
 
@@ -150,9 +181,9 @@ def naive_cosent(batch: Batch, vectors: np.ndarray, temperature: float) -> float
     return float(np.log(1 + sum(np.exp((cosine[j] - cosine[i]) / temperature) for i, j in pairs)))
 
 
-def test_ranks_that_share_queries_and_hold_other_negatives_compute_equation_3(runs: dict[int, Path], tiny_model: str):
+def test_ranks_that_share_queries_and_hold_other_negatives_compute_equation_3(runs: Runs, tiny_model: str):
     settings = VARIANTS["ranks"]
-    batch, vectors = first_batch(make_config(runs[1], tiny_model, settings), tiny_model)
+    batch, vectors = first_batch(make_config(runs[1, False], tiny_model, settings), tiny_model)
     part, retrieval = batch.retrieval, 0.0
     assert part is not None
     for row, query in enumerate(part.queries):
@@ -162,18 +193,24 @@ def test_ranks_that_share_queries_and_hold_other_negatives_compute_equation_3(ru
         positive = np.exp(scores[part.positive[row]])
         retrieval -= np.log(positive / (positive + sum(map(sum, held)))) / len(part.queries)
     expected = retrieval + 0.8 * naive_cosent(batch, vectors, settings.cosent_temperature)
-    for count in (1, 2, 4):
-        found = load_file(runs[count] / f"variant-{[*VARIANTS].index('ranks')}-rank-0.safetensors")["loss"]
+    for folder in runs.values():
+        found = computed(folder, "ranks")["loss"]
         assert float(found[0]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_path: Path, tiny_model: str):
-    one, two = (make_config(tmp_path / name, tiny_model, replace(SETTINGS, epochs=20)) for name in ("one", "two"))
+@pytest.mark.parametrize(
+    ("before", "after"), [(False, False), (True, True), (True, False)], ids=["whole", "shared", "shared, then whole"]
+)
+def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(
+    tmp_path: Path, tiny_model: str, before: bool, after: bool
+):
+    settings = replace(SETTINGS, epochs=20, average_last=0.5)
+    one, two = (make_config(tmp_path / name, tiny_model, settings) for name in ("one", "two"))
     for config in (one, two):
         write_random_data(config.directory / "data", samples=11, pool=7, sts=7)
     train(one)
     log = tmp_path / "log"
-    killed = fork_ranks(2, log, train, two)
+    killed = fork_ranks(2, log, train, replace(two, shard_weights=before))
     deadline = time.monotonic() + SECONDS_TO_TRAIN
     while time.monotonic() < deadline and killed[0].is_alive() and len(read_metrics(two.directory)) < 8:
         time.sleep(0.01)
@@ -182,7 +219,7 @@ def test_a_run_on_two_processes_killed_and_resumed_trains_the_model_of_one(tmp_p
     assert len(read_metrics(two.directory)) >= 8, log.read_text()
     assert not (two.directory / "report.json").exists()
 
-    assert_finished(fork_ranks(2, log, train, two), log)
+    assert_finished(fork_ranks(2, log, train, replace(two, shard_weights=after)), log)
     report = train(two)
     assert report["processes"] == 2
     assert report["resumed_from_step"] >= 5

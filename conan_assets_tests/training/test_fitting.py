@@ -46,18 +46,19 @@ def mini_batch(tokens: int) -> MiniBatch:
     return MiniBatch([*range(tokens)], {"input": torch.ones(tokens, 4)}, tokens, 0)
 
 
-def test_what_autograd_keeps_is_counted_once_and_without_the_weights():
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_autograd_keeps_is_counted_once_and_without_the_weights(frozen: bool):
     model = Layers()
-    assert saved_bytes(lambda: model(mini_batch(10)), model.parameters()) == 10 * (4 + 16) * 4
+    model.layers[2].weight.requires_grad_(not frozen)
+    assert saved_bytes(lambda: model(mini_batch(10)), model) == 10 * (4 + 16) * 4
 
 
 def test_the_larger_mini_batch_and_the_memory_at_hand_decide_how_much_is_kept(monkeypatch: pytest.MonkeyPatch):
     model = Layers()
-    parameters = list(model.parameters())
-    trained = 12 * sum(parameter.numel() for parameter in parameters)
+    trained = 12 * sum(parameter.numel() for parameter in model.parameters())
     for free, processes, expected in ((2**40, 1, 3 * 2**28 // 80), (200_000, 1, (100_000 - trained) // 80)):
         monkeypatch.setattr(fitting, "free_bytes", lambda _, free=free: free)
-        found = fit_memory(model, [mini_batch(3), mini_batch(10)], parameters, CPU, processes)
+        found = fit_memory(model, [mini_batch(3), mini_batch(10)], model, CPU, processes)
         assert found == (expected, 80)
 
 
@@ -70,7 +71,7 @@ def test_a_stage_that_does_not_fit_names_the_settings_that_need_less(
     model = Layers()
     monkeypatch.setattr(fitting, "free_bytes", lambda _: free)
     with pytest.raises(NotEnoughMemoryError, match=rf"the activations of 5,000 tokens, .*{way_out}"):
-        fit_memory(model, [mini_batch(5_000)], list(model.parameters()), CPU, 2)
+        fit_memory(model, [mini_batch(5_000)], model, CPU, 2)
 
 
 def test_a_part_of_a_large_mini_batch_is_tried():
@@ -80,7 +81,7 @@ def test_a_part_of_a_large_mini_batch_is_tried():
         seen.append(tried.tokens)
         return model(tried)
 
-    assert fit_memory(encode, [mini_batch(50_000)], list(model.parameters()), CPU, 1)[1] == 80
+    assert fit_memory(encode, [mini_batch(50_000)], model, CPU, 1)[1] == 80
     assert seen == [2_048]
 
 

@@ -15,7 +15,7 @@ def test_the_average_is_the_mean_of_the_last_steps_and_survives_a_restart():
     for step in (1, 2, 3, 4):
         average.add(step, weights[step - 1])
     again = WeightAverage(first_step=3)
-    again.restore(average.tensors(), torch.device("cpu"))
+    again.restore(average.tensors(), weights[0])
     for step in (5, 6):
         again.add(step, weights[step - 1])
     torch.testing.assert_close(again.mean["w"], torch.tensor([4.5, 1.0]))

@@ -68,7 +68,10 @@ def test_a_config_is_read_back_as_it_was_written(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stage": []}, "stage: unknown key; accepted here: architecture, base_model, directory, stages, trackers"),
+        (
+            {"stage": []},
+            "stage: unknown key; accepted here: architecture, base_model, directory, shard_weights, .*trackers",
+        ),
         ({"stages": []}, "stages: Tuple should have at least 1 item"),
         ({"stages": {}}, "stages: Input should be a valid tuple"),
         ({"stages": [{"temprature": 1}]}, r"stages\.0\.temprature: unknown key; accepted here: average_last, balance"),
@@ -77,6 +80,14 @@ def test_a_config_is_read_back_as_it_was_written(tmp_path: Path):
         ({"stages": [{"dynamic_negatives": {"rule": "v3", "ratio": 1}}]}, r"dynamic_negatives\.ratio: unknown key"),
         ({"stages": [{"early_stop": {"patience": 0}}]}, r"early_stop\.patience: .* not 0"),
         ({"trackers": ["tensorbord"]}, r"trackers\.0: .*'tensorboard'.*, not 'tensorbord'"),
+        (
+            {"architecture": {"lora": {}}, "shard_weights": True},
+            "shard_weights shares out weights that are all trained, and lora trains few: set one of them",
+        ),
+        (
+            {"stages": [{"dtype": "float32"}, {"dtype": "bfloat16"}], "shard_weights": True},
+            "shard_weights gathers weights in one dtype, and the stages have bfloat16 and float32",
+        ),
         ({"base_model": {}}, r"base_model\.model: Field required"),
     ],
 )
