@@ -2,9 +2,11 @@
 
 import os
 import string
+import sys
 from pathlib import Path
 
 import pytest
+from absl import logging as absl_logging
 
 for variable in ("CONAN_HOME", "CONAN_PROFILE", "DAGSTER_HOME", "MAKEFLAGS", "MAKELEVEL"):
     os.environ.pop(variable, None)
@@ -12,6 +14,9 @@ for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
     del os.environ[variable]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# OpenVINO brings it in; when logging is configured next it would close the stream that pytest captures.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 LONGEST = (
     "test_scifact.py",
