@@ -4,13 +4,10 @@ import collections
 import contextlib
 import itertools
 import os
-import pickle
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from conan_assets.compute import Result, Shard
@@ -55,18 +52,15 @@ class Devices:
 
     def _spread(self, work: Callable[[Shard], Result], shards: Sequence[Shard], count: int) -> Iterator[Result]:
         done = deaths = 0
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "work"
-            file.write_bytes(pickle.dumps(work))
-            while done < len(shards):
-                try:
-                    with _workers(count) as pool:
-                        for result in _in_order(pool, file, shards[done:], SHARDS_AHEAD * count):
-                            yield result
-                            done, deaths = done + 1, 0
-                except BrokenProcessPool as error:
-                    deaths += 1
-                    _refuse_too_many(deaths, done, len(shards), error)
+        while done < len(shards):
+            try:
+                with _workers(count, work) as pool:
+                    for result in _in_order(pool, shards[done:], SHARDS_AHEAD * count):
+                        yield result
+                        done, deaths = done + 1, 0
+            except BrokenProcessPool as error:
+                deaths += 1
+                _refuse_too_many(deaths, done, len(shards), error)
 
 
 def _refuse_too_many(deaths: int, done: int, shards: int, error: BrokenProcessPool) -> None:
@@ -78,17 +72,17 @@ def _refuse_too_many(deaths: int, done: int, shards: int, error: BrokenProcessPo
     logger.warning("a process that computed died; shards %s and after are computed by new ones", f"{done + 1:,}")
 
 
-def _in_order(pool: ProcessPoolExecutor, file: Path, shards: Sequence[Any], ahead: int) -> Iterator[Any]:
+def _in_order(pool: ProcessPoolExecutor, shards: Sequence[Any], ahead: int) -> Iterator[Any]:
     waiting = iter(shards)
-    running = collections.deque(pool.submit(compute, file, shard) for shard in itertools.islice(waiting, ahead))
+    running = collections.deque(pool.submit(compute, shard) for shard in itertools.islice(waiting, ahead))
     while running:
         result = running.popleft().result()
-        running.extend(pool.submit(compute, file, shard) for shard in itertools.islice(waiting, 1))
+        running.extend(pool.submit(compute, shard) for shard in itertools.islice(waiting, 1))
         yield result
 
 
 @contextlib.contextmanager
-def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+def _workers(count: int, work: Callable[[Any], Any]) -> Iterator[ProcessPoolExecutor]:
     """Start processes that end with the block, and with this process however it ends."""
     context = get_context("spawn")
     end, ours = context.Pipe(duplex=False)
@@ -96,7 +90,7 @@ def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
     for number in range(count):
         devices.put(_device(number))
     threads = max(1, (os.cpu_count() or 1) // count)
-    pool = ProcessPoolExecutor(count, context, begin, (end, devices, threads))
+    pool = ProcessPoolExecutor(count, context, begin, (end, devices, threads, work))
     try:
         yield pool
     finally:

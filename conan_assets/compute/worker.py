@@ -1,18 +1,18 @@
 """What runs in a process that computes shards for another."""
 
-import functools
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
+from typing import Any
+
+_work: list[Callable[[object], object]] = []
 
 
-def begin(end: Connection, devices: "SimpleQueue[str | None]", threads: int) -> None:
-    """Take one of the devices and so many threads, and end as soon as nobody holds the other end of ``end``."""
+def begin(end: Connection, devices: "SimpleQueue[str | None]", threads: int, work: Callable[[Any], Any]) -> None:
+    """Take up work, a device and so many threads, and end as soon as nobody holds the other end of ``end``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
     if (device := devices.get()) is not None:
@@ -20,17 +20,12 @@ def begin(end: Connection, devices: "SimpleQueue[str | None]", threads: int) -> 
     import torch
 
     torch.set_num_threads(threads)
+    _work.append(work)
 
 
-def compute(file: Path, shard: object) -> object:
-    """Return the result of the work that is pickled in ``file``, which is read once."""
-    return _work(file)(shard)
-
-
-@functools.lru_cache(maxsize=1)
-def _work(file: Path) -> Callable[[object], object]:
-    work: Callable[[object], object] = pickle.loads(file.read_bytes())
-    return work
+def compute(shard: object) -> object:
+    """Return the result of the work for a shard."""
+    return _work[0](shard)
 
 
 def _end_with(end: Connection) -> None:
