@@ -15,6 +15,8 @@ from conan_assets.compute.worker import begin, compute
 from conan_assets.progress import logger
 
 ATTEMPTS = 3
+SHARDS_PER_PROCESS = 16
+"""Fewer are done before a process of its own has loaded what it computes with."""
 SHARDS_AHEAD = 2
 """Shards that wait for each process, so that none waits for its next one."""
 
@@ -33,7 +35,8 @@ class Devices:
     Parameters
     ----------
     processes
-        How many; None for one for each GPU, and for none but the asking process where there is at most one.
+        How many; None for one for each GPU that gets :data:`SHARDS_PER_PROCESS` or more to do, and for none but the
+        asking process where that is at most one.
     """
 
     def __init__(self, processes: int | None = None) -> None:
@@ -47,7 +50,8 @@ class Devices:
         WorkerDiedError
             A process died :data:`ATTEMPTS` times before the same shard was finished.
         """
-        count = min(len(shards), self._processes or _gpus())
+        wanted = self._processes or min(len(shards) // SHARDS_PER_PROCESS, _gpus())
+        count = min(len(shards), wanted)
         return self._spread(work, shards, count) if count > 1 else map(work, shards)
 
     def _spread(self, work: Callable[[Shard], Result], shards: Sequence[Shard], count: int) -> Iterator[Result]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,21 +27,6 @@ ROWS_PER_SHARD = 4_096
 SHARDS_PER_PART = 4
 
 
-class _File(NamedTuple):
-    """A file that an array is mapped from."""
-
-    path: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> "_File | np.ndarray":
-        return cls(str(array.filename), array.dtype, array.shape) if isinstance(array, np.memmap) else array
-
-    def map(self) -> np.ndarray:
-        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
-
-
 class Embeddings:
     """Stored rows in the order they were asked for, read block by block from the file that they are mapped from.
 
@@ -53,14 +38,6 @@ class Embeddings:
         How many texts had to be encoded because they were not in the store, how many of these lost their ends to the
         limit of tokens, and how long that took.
     """
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what another process of this machine needs to read the same rows: the file, not what is in it."""
-        return {name: _File.of(value) if name == "_stored" else value for name, value in self.__dict__.items()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Map the file again."""
-        self.__dict__ = {name: value.map() if isinstance(value, _File) else value for name, value in state.items()}
 
     def __init__(self, stored: np.ndarray, numbers: np.ndarray, encoded: int, cut: int, seconds: float) -> None:
         self._stored, self._numbers = stored, numbers

@@ -115,8 +115,7 @@ class BiEncoderRetriever:
         settings = self._search
         if settings.device == "auto":
             settings = settings.model_copy(update={"device": self._encoder.device})
-        documents = FirstRows(self._embed(self._documents, "document"), self._retrievable)
-        return Nearest(settings, documents, self._store.compute)
+        return Nearest(settings, FirstRows(self._embed(self._documents, "document"), self._retrievable))
 
     def _embed(self, texts: Sequence[str], role: "Role") -> "Embeddings":
         embeddings = self._store.embed(self._encoder, texts, role)

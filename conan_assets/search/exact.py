@@ -7,13 +7,11 @@ before the next begins, so a killed search goes on where it was.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import threadpoolctl
 
-from conan_assets.compute import Compute
 from conan_assets.files import atomic_path
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
@@ -33,7 +31,7 @@ def exact_nearest(
     excluded: Groups,
     checkpoints: Path | None = None,
     search_block: SearchBlock | None = None,
-    compute: Compute | None = None,
+    threads: int | None = None,
 ) -> Neighbours:
     """Return every query's ``k`` documents of highest dot product, without its ``excluded`` ones.
 
@@ -47,53 +45,39 @@ def exact_nearest(
         Directory for finished blocks, of this search alone; one that is there already is not computed again.
     search_block
         Searches all documents for one block of queries; by default with NumPy.
-    compute
-        Who searches the blocks; a thread for each core by default.
+    threads
+        Blocks searched at once; the number of cores by default.
 
     Raises
     ------
     ValueError
         A vector holds NaN or infinity.
     """
-    threads = 1 if compute else os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
+    search_block = search_block or search_block_on_cpu
     total = queries.shape[0]
     rounds = -(-total // (MAX_QUERIES_PER_BLOCK * threads))
     size = max(1, -(-total // max(1, rounds * threads)))
-    search = SearchShard(queries, documents, k, excluded, checkpoints, search_block or search_block_on_cpu)
-    shards = [range(start, min(start + size, total)) for start in range(0, total, size)]
-    progress, keys = Progress("searching queries", total), []
-    with threadpoolctl.threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for shard, found in zip(shards, (compute or pool).map(search, shards), strict=True):
-            keys.append(found)
-            progress.advance(len(shard))
-    return Neighbours.from_keys(np.concatenate(keys) if keys else np.empty((0, k), np.int64))
+    progress = Progress("searching queries", total)
 
-
-@dataclass(frozen=True)
-class SearchShard:
-    """The keys of the best documents of a range of queries; what was found is kept in ``checkpoints``, if given."""
-
-    queries: Matrix
-    documents: Matrix
-    k: int
-    excluded: Groups
-    checkpoints: Path | None
-    search_block: SearchBlock
-
-    def __call__(self, shard: range) -> np.ndarray:
-        """Return int64 of shape (len(shard), k)."""
-        start, stop = shard.start, shard.stop
-        path = self.checkpoints / f"queries-{start:09d}-{stop:09d}-{self.k}.npy" if self.checkpoints else None
-        if path is not None and path.exists():
-            kept: np.ndarray = np.load(path)
-            return kept
-        block = self.queries.block(start, stop)
-        require_finite(block, "query", start)
-        keys = self.search_block(block, self.documents, self.k, self.excluded.block(start, stop))
-        if path is not None:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.save(file, keys)
+    def search(start: int) -> np.ndarray:
+        stop = min(start + size, total)
+        path = checkpoints / f"queries-{start:09d}-{stop:09d}-{k}.npy" if checkpoints else None
+        if path is None or not path.exists():
+            block = queries.block(start, stop)
+            require_finite(block, "query", start)
+            keys = search_block(block, documents, k, excluded.block(start, stop))
+            if path:
+                with atomic_path(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, keys)
+        else:
+            keys = np.load(path)
+        progress.advance(stop - start)
         return keys
+
+    with threadpoolctl.threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        keys = list(pool.map(search, range(0, total, size)))
+    return Neighbours.from_keys(np.concatenate(keys) if keys else np.empty((0, k), np.int64))
 
 
 def search_block_on_cpu(queries: np.ndarray, documents: Matrix, k: int, excluded: Groups) -> np.ndarray:

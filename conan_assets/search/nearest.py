@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.memory import large_arrays_given_back
 from conan_assets.search.approximate import ApproximateIndex
 from conan_assets.search.exact import SearchBlock, exact_nearest
@@ -20,15 +19,11 @@ SCREENING_PAYS = 2.5
 
 
 class Nearest:
-    """Finds the nearest of some documents in the way that the settings ask for; what can be prepared is, once.
+    """Finds the nearest of some documents in the way that the settings ask for; what can be prepared is, once."""
 
-    On a GPU ``compute`` searches.
-    """
-
-    def __init__(self, settings: SearchSettings, documents: Matrix, compute: Compute = IN_PROCESS) -> None:
+    def __init__(self, settings: SearchSettings, documents: Matrix) -> None:
         self._settings = settings
         self._documents = documents
-        self._compute = compute
         self._is_on_gpu = settings.device not in ("auto", "cpu")
 
     @large_arrays_given_back()
@@ -47,9 +42,9 @@ class Nearest:
         if self._settings.index != EXACT:
             found = self._index.nearest(queries, k, excluded)
             return found, self._recall(found, queries, k, excluded)
-        compute = self._compute if self._is_on_gpu else None
+        threads = 1 if self._is_on_gpu else None
         block = self._search_block
-        search = partial(exact_nearest, queries, self._documents, k, excluded, checkpoints, block, compute)
+        search = partial(exact_nearest, queries, self._documents, k, excluded, checkpoints, block, threads)
         if not self._screens:
             return search(), None
         from conan_assets.search.screening import one_torch_thread
@@ -71,9 +66,9 @@ class Nearest:
     @cached_property
     def _search_block(self) -> SearchBlock | None:
         if self._is_on_gpu:
-            from conan_assets.search.torch_exact import DeviceSearch
+            from conan_assets.search.torch_exact import search_block_on
 
-            return DeviceSearch(self._settings.device)
+            return search_block_on(self._settings.device, self._documents)
         if self._screens:
             from conan_assets.search.screening import search_block_with_screening
 

@@ -1,11 +1,11 @@
 """Exact search by matrix products on a GPU, block by block."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
+from conan_assets.search.exact import SearchBlock
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY, pack
 from conan_assets.search.vectors import Matrix, require_finite
@@ -13,31 +13,32 @@ from conan_assets.search.vectors import Matrix, require_finite
 DOCUMENTS_PER_BLOCK = 65_536
 
 
-class DeviceSearch:
-    """Searches documents for ``exact_nearest`` on one device, in full float32, without TF32.
+def search_block_on(device: str, documents: Matrix) -> SearchBlock:
+    """Return a function for ``exact_nearest`` that searches these ``documents`` in full float32, without TF32.
 
-    Blocks of them stay on the device, for all queries, as long as half of its memory is free: it is asked about the
-    same documents every time.
+    Blocks of them stay on the device, for all queries, as long as half of its memory is free.
     """
+    kept: dict[int, torch.Tensor] = {}
 
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self._kept: dict[int, torch.Tensor] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs; it puts the blocks on its own device."""
-        return {"_device": self._device, "_kept": {}}
+    def blocks() -> Iterator[tuple[int, torch.Tensor]]:
+        for start in range(0, documents.shape[0], DOCUMENTS_PER_BLOCK):
+            block = kept.get(start)
+            if block is None:
+                rows = documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))
+                require_finite(rows, "document", start)
+                block = torch.from_numpy(rows).to(device)
+                if _has_room(device):
+                    kept[start] = block
+            yield start, block
 
     @torch.inference_mode()
-    def __call__(self, queries: np.ndarray, documents: Matrix, k: int, excluded: Groups) -> np.ndarray:
-        """Return the keys of the best ``k`` documents of each query, int64 of shape (queries, k)."""
-        device = self._device
+    def search_block(queries: np.ndarray, documents: Matrix, k: int, excluded: Groups) -> np.ndarray:
         left = torch.from_numpy(queries).to(device)
         k = min(k, documents.shape[0])
         scores = torch.full((len(queries), 0), -torch.inf, device=device)
         positions = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
         hidden, rows = excluded.by_member()
-        for start, block in self._blocks(documents):
+        for start, block in blocks():
             found = _products(left, block)
             here = slice(*np.searchsorted(hidden, [start, start + len(block)]))
             found[torch.from_numpy(rows[here]), torch.from_numpy(hidden[here] - start)] = -torch.inf
@@ -47,16 +48,7 @@ class DeviceSearch:
         values = scores.cpu().numpy()
         return np.where(values == -np.inf, EMPTY, pack(values, positions.cpu().numpy()))
 
-    def _blocks(self, documents: Matrix) -> Iterator[tuple[int, torch.Tensor]]:
-        for start in range(0, documents.shape[0], DOCUMENTS_PER_BLOCK):
-            block = self._kept.get(start)
-            if block is None:
-                rows = documents.block(start, min(start + DOCUMENTS_PER_BLOCK, documents.shape[0]))
-                require_finite(rows, "document", start)
-                block = torch.from_numpy(rows).to(self._device)
-                if _has_room(self._device):
-                    self._kept[start] = block
-            yield start, block
+    return search_block
 
 
 def _has_room(device: str) -> bool:

@@ -103,9 +103,7 @@ class Settings(Section):
         default=ArchitectureSettings(), description="What training changes in the base model."
     )
     launch: LaunchSettings = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
-    compute: ComputeSettings = Field(
-        default=ComputeSettings(), description="Who encodes, scores pairs and searches on GPUs."
-    )
+    compute: ComputeSettings = Field(default=ComputeSettings(), description="Who encodes and scores pairs.")
     suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric = Field(description="The figure by which the best checkpoint is chosen.")
     release: ReleaseSettings = Field(

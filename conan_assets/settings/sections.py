@@ -41,13 +41,13 @@ class LaunchSettings(Section):
 
 
 class ComputeSettings(Section):
-    """Who encodes, scores pairs and searches on GPUs; none of it changes a result."""
+    """Who encodes and scores pairs; none of it changes a result."""
 
     processes: int | None = Field(
         default=None,
         ge=1,
         description="Processes on this machine, each on a GPU of its own, or sharing the cores; null is one for each "
-        "GPU, and the run's own where there is at most one.",
+        "GPU where there is enough to do for each, else the run's own.",
     )
 
 

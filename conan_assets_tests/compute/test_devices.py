@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from conan_assets.compute import devices
 from conan_assets.compute.devices import Devices, WorkerDiedError
 from conan_assets.encoding import store as store_module
 from conan_assets.encoding.encoder import Encoder
@@ -19,11 +20,7 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.search import cross_encoder
 from conan_assets.search.cross_encoder import CrossEncoderRetriever
-from conan_assets.search.exact import exact_nearest
-from conan_assets.search.groups import Groups
 from conan_assets.search.settings import CrossEncoderTeacher
-from conan_assets.search.torch_exact import DeviceSearch
-from conan_assets.search.vectors import FirstRows
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +57,15 @@ def test_one_shard_or_one_process_starts_no_other(tmp_path):
     assert list(Devices(1).map(Square(tmp_path), [3, 4])) == [9, 16]
     assert list(Devices().map(Square(tmp_path), [])) == []
     assert [path.name for path in tmp_path.iterdir()] == [f"process-{os.getpid()}"]
+
+
+@pytest.mark.parametrize(("shards", "processes"), [(31, 0), (32, 2), (200, 3)])
+def test_each_gpu_has_a_process_only_where_there_is_enough_for_it_to_do(shards, processes, monkeypatch):
+    monkeypatch.setattr(devices, "_gpus", lambda: 3)
+    spread = []
+    monkeypatch.setattr(Devices, "_spread", lambda self, work, shards, count: spread.append(count))
+    Devices().map(abs, range(shards))
+    assert spread == ([processes] if processes else [])
 
 
 def test_what_a_killed_process_had_begun_another_computes(tmp_path, caplog):
@@ -121,18 +127,13 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(cross_encoder, "PAIRS_PER_PART", 16)
 
 
-def test_embeddings_scores_and_searches_of_two_processes_are_those_of_one(tmp_path, tiny_model, small_shards):
+def test_embeddings_of_two_processes_are_those_of_one(tmp_path, tiny_model, small_shards):
     encoder = Encoder(EncoderSettings(tiny_model, dtype="float32", max_tokens=24), "cpu")
     alone, spread = EmbeddingStore(tmp_path / "one"), EmbeddingStore(tmp_path / "two", compute=Devices(2))
     theirs, ours = (store.embed(encoder, TEXTS, "document") for store in (alone, spread))
     assert ours.rows(np.arange(200)).tobytes() == theirs.rows(np.arange(200)).tobytes()
     assert (ours.encoded, ours.cut) == (theirs.encoded, theirs.cut)
     assert 0 < ours.cut < 200
-
-    documents, nothing = FirstRows(ours, 150), Groups.empty(200)
-    search = {"search_block": DeviceSearch("cpu"), "compute": Devices(2)}
-    found = exact_nearest(ours, documents, 5, nothing, **search)
-    assert found.positions.tolist() == exact_nearest(ours, documents, 5, nothing).positions.tolist()
 
 
 def test_pairs_scored_by_two_processes_have_the_scores_of_one(tmp_path, tiny_cross_encoder, small_shards):

@@ -20,7 +20,7 @@ from conan_assets.search.nearest import Nearest
 from conan_assets.search.ranking import BestOf, Neighbours, pack
 from conan_assets.search.screening import search_block_with_screening
 from conan_assets.search.settings import SearchSettings
-from conan_assets.search.torch_exact import DeviceSearch
+from conan_assets.search.torch_exact import search_block_on
 from conan_assets.search.vectors import ArrayVectors, FileVectors, PickedVectors
 
 
@@ -75,7 +75,7 @@ def test_the_matrix_products_of_torch_find_the_same_documents(small_blocks, monk
     monkeypatch.setattr("conan_assets.search.torch_exact.DOCUMENTS_PER_BLOCK", 13)
     queries, texts = ArrayVectors(unit_rows(20, 8, 1)), ArrayVectors(unit_rows(documents, 8, 2))
     excluded = random_exclusions(20, documents, 3, most=6)
-    on_torch = exact_nearest(queries, texts, 10, excluded, search_block=DeviceSearch("cpu"))
+    on_torch = exact_nearest(queries, texts, 10, excluded, search_block=search_block_on("cpu", texts))
     assert found(on_torch) == found(exact_nearest(queries, texts, 10, excluded))
 
 
@@ -92,7 +92,7 @@ class CountedVectors(ArrayVectors):
 def test_on_a_device_documents_are_read_once_for_all_queries(small_blocks, monkeypatch):
     monkeypatch.setattr("conan_assets.search.torch_exact.DOCUMENTS_PER_BLOCK", 13)
     queries, texts = ArrayVectors(unit_rows(20, 8, 1)), CountedVectors(unit_rows(131, 8, 2))
-    search_block = DeviceSearch("cpu")
+    search_block = search_block_on("cpu", texts)
     first, second = (exact_nearest(queries, texts, 10, Groups.empty(20), search_block=search_block) for _ in range(2))
     assert found(first) == found(second)
     assert texts.read == 131
@@ -248,7 +248,6 @@ SLOW_SEARCH = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from conan_assets.compute import IN_PROCESS
 from conan_assets.search import exact, screening
 from conan_assets.search.groups import Groups
 from conan_assets.search.vectors import FileVectors
@@ -262,8 +261,7 @@ def slowly(queries, documents, k, excluded):
     return exact.search_block_on_cpu(queries, documents, k, excluded)
 
 queries, documents = FileVectors(folder / "queries.npy"), FileVectors(folder / "documents.npy")
-nothing = Groups.empty(100)
-found = exact.exact_nearest(queries, documents, 5, nothing, folder / "blocks", slowly, IN_PROCESS)
+found = exact.exact_nearest(queries, documents, 5, Groups.from_pairs([], [], 100), folder / "blocks", slowly, threads=1)
 np.save(folder / "result.npy", found.positions)
 """
 
