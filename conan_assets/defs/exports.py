@@ -65,7 +65,7 @@ def _build_export(form: ModelExport) -> dg.AssetsDefinition:
 
 
 def _spread(corpus: pl.LazyFrame, count: int) -> list[str]:
-    """Return the texts of at most ``count`` documents that lie evenly in the corpus."""
+    """Return the texts of at most ``count`` documents at equal distances, from the first."""
     step = max(1, corpus.select(pl.len()).collect().item() // count)
     texts: list[str] = corpus.select(text=DOCUMENT_TEXT).gather_every(step).head(count).collect()["text"].to_list()
     return texts
