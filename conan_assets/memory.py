@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 
 M_MMAP_THRESHOLD = -3
@@ -14,10 +15,17 @@ USUAL_BYTES = 32 << 20
 
 def return_freed_memory() -> None:
     """Give freed memory back to the system; does nothing where the C library is not glibc."""
-    gc.collect()
+    _collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _collect() -> None:
+    """Collect in another thread: Ctrl-C is raised in this one, and what a collection's callbacks raise is swallowed."""
+    collection = threading.Thread(target=gc.collect, name="collection")
+    collection.start()
+    collection.join()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
+import gc
+import os
+import signal
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -20,3 +24,20 @@ def test_freed_tensors_of_many_sizes_go_back_to_the_system():
 
 def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+class Cycle:
+    """Garbage that only a collection finds."""
+
+    def __init__(self) -> None:
+        self.self = self
+
+
+def test_ctrl_c_while_garbage_is_collected_interrupts(request: pytest.FixtureRequest):
+    gc.disable()
+    request.addfinalizer(gc.enable)
+    cycle = Cycle()
+    weakref.finalize(cycle, os.kill, os.getpid(), signal.SIGINT)
+    del cycle
+    with pytest.raises(KeyboardInterrupt):
+        return_freed_memory()

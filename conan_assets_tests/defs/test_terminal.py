@@ -58,7 +58,8 @@ class Demo:
     def wait_for(self, key: str) -> None:
         """Return when an asset is being built."""
         deadline = time.monotonic() + SECONDS_TO_RUN
-        while not list((self.home / "assets" / key).glob("*.partial")) and time.monotonic() < deadline:
+        while not list((self.home / "assets" / key).glob("*.partial")):
+            assert time.monotonic() < deadline, f"{key} is not being built"
             time.sleep(0.05)
 
 
