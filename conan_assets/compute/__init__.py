@@ -1,4 +1,4 @@
-"""Who computes the shards of a work: this process, or one process for each device of the machine.
+"""Who computes the shards of a work: this process, one process for each device of the machine, or a Ray cluster.
 
 A work is a function of one shard that can be pickled; the same shard gives the same result wherever it runs.
 """
@@ -8,6 +8,13 @@ from typing import Protocol, TypeVar
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
+
+ATTEMPTS = 3
+"""Deaths of whatever computes a shard after which it is given up."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A process that computed was ended again and again."""
 
 
 class Compute(Protocol):

@@ -10,21 +10,16 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
-from conan_assets.compute import Result, Shard
+from conan_assets.compute import ATTEMPTS, Result, Shard, WorkerDiedError
 from conan_assets.compute.worker import begin, compute
 from conan_assets.progress import logger
 
-ATTEMPTS = 3
 SHARDS_PER_PROCESS = 16
 """Fewer are done before a process of its own has loaded what it computes with."""
 SHARDS_AHEAD = 2
 """Shards that wait for each process, so that none waits for its next one."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
-class WorkerDiedError(RuntimeError):
-    """A process that computed was ended again and again."""
 
 
 class Devices:

@@ -4,17 +4,21 @@ import fcntl
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr, TypeAdapter
 
 from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.cleaning import EMBEDDINGS, POINTER, TABLE
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.compute.devices import Devices
+from conan_assets.compute.ray_cluster import RayCluster
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.files import ArtifactError, atomic_path
 from conan_assets.integrity import DamagedError, seal, unseal
+from conan_assets.settings.sections import DevicesCompute, RayCompute, Spread
 
 RUNS = "runs"
 OWNER = "programme.json"
@@ -34,7 +38,7 @@ class Storage(dg.ConfigurableResource[None]):
     sources: str = ""
     keep_versions: int = 3
     stages_on_gpu: int = 1
-    processes: int | None = None
+    compute: dict[str, Any] = Field(default_factory=dict)
     _run: str = PrivateAttr(default="")
     _embeddings: EmbeddingStore | None = PrivateAttr(default=None)
 
@@ -77,8 +81,16 @@ class Storage(dg.ConfigurableResource[None]):
     @property
     def embeddings(self) -> EmbeddingStore:
         """The embeddings of every encoder, each index loaded once in a run."""
-        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS, compute=Devices(self.processes))
+        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS, compute=self._spread())
         return self._embeddings
+
+    def _spread(self) -> Compute:
+        match TypeAdapter[Spread](Spread).validate_python(self.compute):
+            case RayCompute(address=address, cpus_per_worker=cpus):
+                return RayCluster(address, cpus)
+            case DevicesCompute(processes=processes):
+                return Devices(processes)
+        return IN_PROCESS
 
 
 def _claim(root: Path, ours: dict[str, str]) -> None:

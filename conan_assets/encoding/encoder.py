@@ -45,14 +45,19 @@ class Encoder:
     def __init__(self, settings: EncoderSettings, device: str | None = None) -> None:
         self.settings = settings
         self.path: Path = locate_model(settings.model, settings.revision)
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._named_device = device
         self.dtype = choose_dtype(settings.dtype, self.device, self.path)
         self.texts_cut = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs to be this encoder; it loads the model itself, in whatever form."""
+        """Return what another process needs to be this encoder; it loads the model itself, on a device of its own."""
         made = {name for name in self.__dict__ if isinstance(getattr(type(self), name, None), cached_property)}
         return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    @cached_property
+    def device(self) -> str:
+        """Where the model computes: the GPU where this process has one, unless a device was named."""
+        return self._named_device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property
     def model(self) -> SentenceTransformer:

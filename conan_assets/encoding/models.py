@@ -35,6 +35,10 @@ class UnsafeWeightsError(ValueError):
     """A model's weights are pickles and not safetensors."""
 
 
+class OtherModelError(RuntimeError):
+    """A process that was to compute has other weights, prompts or code under the model's name."""
+
+
 def locate_model(name: str, revision: str | None = None) -> Path:
     """Return the folder of the model ``name``, whose weights are safetensors.
 
@@ -102,6 +106,15 @@ def fingerprint_model(name: str, revision: str | None = None) -> str:
         if path.is_file() and path.name not in _NOT_WEIGHTS:
             digest.update(f"{path.relative_to(folder)}\0{fingerprint_file(path)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def require_same_model(name: str, here: str, expected: str) -> None:
+    """Raise OtherModelError if the namespace of the model of that name is not the one that results are kept under."""
+    if here != expected:
+        raise OtherModelError(
+            f"the model {name!r} has other weights or prompts here than where the work comes from: let both read the "
+            "same folder, or name its revision on the hub; the package's version must be the same too"
+        )
 
 
 def width_of(folder: Path) -> int:

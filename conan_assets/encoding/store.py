@@ -7,7 +7,7 @@ block, so that a killed run loses one block; see ``rows.py`` for the files.
 import hashlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conan_assets.cleaning import mark_as_read
-from conan_assets.compute import IN_PROCESS, Compute
+from conan_assets.compute import IN_PROCESS, Compute, Result
+from conan_assets.encoding.models import require_same_model
 from conan_assets.encoding.rows import KEY, StoredRows
 from conan_assets.progress import Progress
 
@@ -88,12 +89,13 @@ class EmbeddingStore:
         if len(missing):
             progress = Progress("storing embeddings", len(missing))
             shards = [missing[start : start + ROWS_PER_SHARD] for start in range(0, len(missing), ROWS_PER_SHARD)]
-            encoded = self.compute.map(EncodeTexts(encoder, role), [[texts[i] for i in shard] for shard in shards])
+            work = EncodeTexts(encoder, role, encoder.namespace(role))
+            encoded = self.compute.map(work, [[texts[i] for i in shard] for shard in shards])
             for start in range(0, len(shards), SHARDS_PER_PART):
                 part = shards[start : start + SHARDS_PER_PART]
-                vectors = list(itertools.islice(encoded, len(part)))
-                rows.append(keys[np.concatenate(part)], np.concatenate([each for each, _ in vectors]))
-                cut += sum(count for _, count in vectors)
+                for done in _all_that_come(encoded, len(part)):
+                    rows.append(keys[np.concatenate(part[: len(done)])], np.concatenate([each for each, _ in done]))
+                    cut += sum(count for _, count in done)
                 progress.advance(sum(map(len, part)))
             numbers = rows.locate(keys)
         return Embeddings(rows.map(), numbers, len(missing), cut, time.monotonic() - started)
@@ -101,16 +103,36 @@ class EmbeddingStore:
 
 @dataclass(frozen=True)
 class EncodeTexts:
-    """The embeddings of a shard of texts, and how many of the texts lost their ends to the limit of tokens."""
+    """The embeddings of a shard of texts, and how many of the texts lost their ends to the limit of tokens.
+
+    Attributes
+    ----------
+    namespace
+        What the encoder's must be wherever it is loaded.
+    """
 
     encoder: "Encoder"
     role: "Role"
+    namespace: str
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
-        """Return float32 of shape (len(texts), dim), and the count."""
+        """Return float32 of shape (len(texts), dim), and the count; OtherModelError where the model is another."""
+        require_same_model(self.encoder.settings.model, self.encoder.namespace(self.role), self.namespace)
         before = self.encoder.texts_cut
         vectors = self.encoder.encode(texts, self.role)
         return vectors, self.encoder.texts_cut - before
+
+
+def _all_that_come(results: Iterator[Result], count: int) -> Iterator[list[Result]]:
+    """Yield the next ``count`` results as one list; or, before an error that ends them, those that came."""
+    taken: list[Result] = []
+    try:
+        taken.extend(itertools.islice(results, count))
+    except Exception:
+        if taken:
+            yield taken
+        raise
+    yield taken
 
 
 def _key(text: str) -> bytes:

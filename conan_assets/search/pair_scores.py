@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
 from conan_assets.encoding.loading import require_positions
-from conan_assets.encoding.models import locate_model
+from conan_assets.encoding.models import locate_model, require_same_model
 from conan_assets.encoding.precision import choose_dtype
 from conan_assets.search.settings import SEARCH_VERSION, CrossEncoderTeacher
 
@@ -25,18 +26,26 @@ class ScorePairs:
 
     def __init__(self, settings: CrossEncoderTeacher) -> None:
         self._settings = settings
-        self._path = locate_model(settings.model, settings.revision)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._dtype = choose_dtype(settings.dtype, self._device, self._path)
+        self._expected = self.namespace()
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the scores, float32 of shape (len(pairs), 1)."""
+        """Return the scores, float32 of shape (len(pairs), 1); OtherModelError as ``EncodeTexts`` does."""
+        require_same_model(self._settings.model, self.namespace(), self._expected)
         scores = self._model.predict(list(pairs), batch_size=PAIRS_PER_BATCH, show_progress_bar=False)
         return np.asarray(scores, SCORE).reshape(len(pairs), -1)[:, -1:]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs to be this scorer; it loads the model itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_model"}
+        """Return what another process needs to be this scorer; it finds and loads the model itself."""
+        return {name: self.__dict__[name] for name in ("_settings", "_dtype", "_expected")}
+
+    @cached_property
+    def _path(self) -> Path:
+        return locate_model(self._settings.model, self._settings.revision)
+
+    @cached_property
+    def _device(self) -> str:
+        return "cuda" if torch.cuda.is_available() else "cpu"
 
     @cached_property
     def _model(self) -> "CrossEncoder":
@@ -51,8 +60,11 @@ class ScorePairs:
         require_positions(model, self._settings.max_tokens, self._settings.model)
         return model
 
+    @cached_property
+    def _content(self) -> dict[str, str]:
+        files = sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".md")
+        return {str(path.relative_to(self._path)): fingerprint_file(path) for path in files}
+
     def namespace(self) -> str:
         """Return the fingerprint of all that decides a score but the pair."""
-        files = sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".md")
-        content = {str(path.relative_to(self._path)): fingerprint_file(path) for path in files}
-        return fingerprint(content, self._settings.max_tokens, str(self._dtype), SEARCH_VERSION)
+        return fingerprint(self._content, self._settings.max_tokens, str(self._dtype), SEARCH_VERSION)

@@ -26,7 +26,7 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.redaction import redacted
 from conan_assets.schema import Section, explain
 from conan_assets.search.settings import BM25Teacher, TeacherSettings
-from conan_assets.settings.sections import CatalogueSettings, ComputeSettings, LaunchSettings, ProgrammeCuration
+from conan_assets.settings.sections import CatalogueSettings, DevicesCompute, LaunchSettings, ProgrammeCuration, Spread
 from conan_assets.settings.yaml_files import read_yaml
 from conan_assets.synthesis.settings import GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
@@ -103,7 +103,9 @@ class Settings(Section):
         default=ArchitectureSettings(), description="What training changes in the base model."
     )
     launch: LaunchSettings = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
-    compute: ComputeSettings = Field(default=ComputeSettings(), description="Who encodes and scores pairs.")
+    compute: Spread = Field(
+        default=DevicesCompute(), description="Who encodes and scores pairs; no result depends on it."
+    )
     suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric = Field(description="The figure by which the best checkpoint is chosen.")
     release: ReleaseSettings = Field(

@@ -1,8 +1,8 @@
 """Sections of a programme that belong to no room alone: where it trains, what pages show, scores that filter pairs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from conan_assets.data.curation_settings import CurationSettings
 from conan_assets.encoding.settings import EncoderSettings
@@ -40,15 +40,49 @@ class LaunchSettings(Section):
         return self
 
 
-class ComputeSettings(Section):
-    """Who encodes and scores pairs; none of it changes a result."""
+class InProcessCompute(Section):
+    """The process of the run."""
 
+    kind: Literal["in_process"] = Field(default="in_process", description="The run's own process.")
+
+
+class DevicesCompute(Section):
+    """The processes of this machine."""
+
+    kind: Literal["devices"] = Field(default="devices", description="This machine's GPUs, or its cores.")
     processes: int | None = Field(
         default=None,
         ge=1,
         description="Processes on this machine, each on a GPU of its own, or sharing the cores; null is one for each "
         "GPU where there is enough to do for each, else the run's own.",
     )
+
+
+class RayCompute(Section):
+    """The nodes of a Ray cluster that this machine has joined; see docs/ray.md."""
+
+    kind: Literal["ray"] = Field(default="ray", description="A Ray cluster.")
+    address: str | None = Field(
+        default=None,
+        pattern=r"^[^@/\s]+:\d+$",
+        description="Host and port of the cluster's head, as `ray start --head` prints them; null for $RAY_ADDRESS.",
+    )
+    cpus_per_worker: int = Field(
+        default=4,
+        ge=1,
+        description="Cores for each worker of a cluster without GPUs; one with GPUs has a worker for each GPU.",
+    )
+
+
+def _devices_unless_told(value: object) -> object:
+    """Return the settings with the kind that they have where none is said."""
+    return {"kind": "devices", **value} if isinstance(value, dict) else value
+
+
+Spread = Annotated[
+    Annotated[InProcessCompute | DevicesCompute | RayCompute, Field(discriminator="kind")],
+    BeforeValidator(_devices_unless_told),
+]
 
 
 class CatalogueSettings(Section):

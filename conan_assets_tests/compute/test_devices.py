@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from conan_assets.compute import devices
-from conan_assets.compute.devices import Devices, WorkerDiedError
+from conan_assets.compute import WorkerDiedError, devices
+from conan_assets.compute.devices import Devices
 from conan_assets.encoding import store as store_module
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.settings import EncoderSettings

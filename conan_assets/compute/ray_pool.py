@@ -1,0 +1,167 @@
+"""The worker processes on the nodes of a Ray cluster: one for each GPU, or for some cores of a cluster without GPUs.
+
+A worker belongs to a slot of a node. Where one has died, and where a node has joined, the next look starts another.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from conan_assets import __version__
+from conan_assets.compute import ATTEMPTS
+from conan_assets.compute.ray_connection import ClusterError
+from conan_assets.compute.ray_worker import RayWorker
+
+if TYPE_CHECKING:
+    import ray
+
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_WITHOUT_NODES = 60.0
+
+logger = logging.getLogger("conan_assets")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for a worker: the ``number``-th of a node, with what it may use there."""
+
+    node: str
+    name: str
+    number: int
+    cpus: int
+    gpus: int
+
+
+class Worker:
+    """A worker process in its slot.
+
+    Attributes
+    ----------
+    starting
+        Its first task, until it is done.
+    end
+        Kills the process.
+    """
+
+    def __init__(self, slot: Slot) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(slot.node, soft=False)
+        options = {"num_cpus": slot.cpus, "num_gpus": slot.gpus, "scheduling_strategy": here}
+        self.slot = slot
+        worker: Any = ray.remote(RayWorker)
+        self.actor: Any = worker.options(**options).remote()
+        self.starting: ray.ObjectRef[None] | None = self.actor.begin.remote(__version__)
+        self.end = partial(ray.kill, self.actor)
+
+
+class Pool:
+    """The workers of a cluster, for several threads.
+
+    Parameters
+    ----------
+    cpus
+        Cores for each worker of a cluster without GPUs.
+    """
+
+    def __init__(self, cpus: int) -> None:
+        self._cpus = cpus
+        self._workers: dict[Slot, Worker] = {}
+        self._failed_starts: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._looked = -SECONDS_BETWEEN_LOOKS
+        self._had_workers = time.monotonic()
+        self._has_gpus: bool | None = None
+
+    def ready(self) -> list[Worker]:
+        """Fill the free slots of the nodes that live now, and return the workers that have started.
+
+        Raises
+        ------
+        ClusterError
+            A worker cannot start, or no node has had a slot for a minute.
+        """
+        with self._lock:
+            if time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
+                self._looked = time.monotonic()
+                self._fill()
+            for worker in list(self._workers.values()):
+                if worker.starting is not None:
+                    self._await(worker, worker.starting)
+            return [worker for worker in self._workers.values() if worker.starting is None]
+
+    def starting(self) -> "list[ray.ObjectRef[None]]":
+        """Return the first tasks of the workers that have not started yet."""
+        with self._lock:
+            return [worker.starting for worker in self._workers.values() if worker.starting is not None]
+
+    def bury(self, worker: Worker) -> None:
+        """Free the slot of a worker that has died, or of which nothing is heard."""
+        with self._lock:
+            if self._workers.get(worker.slot) is worker:
+                del self._workers[worker.slot]
+                worker.end()
+
+    def close(self) -> None:
+        """End all workers."""
+        with self._lock:
+            for worker in self._workers.values():
+                worker.end()
+            self._workers.clear()
+
+    def _fill(self) -> None:
+        for slot in self._slots():
+            if slot not in self._workers:
+                self._workers[slot] = Worker(slot)
+        if self._workers:
+            self._had_workers = time.monotonic()
+        elif time.monotonic() - self._had_workers > SECONDS_WITHOUT_NODES:
+            raise ClusterError(
+                f"no node of the Ray cluster has had room for a worker for {SECONDS_WITHOUT_NODES:.0f} s: `ray status` "
+                "shows its nodes and what they offer"
+            )
+
+    def _slots(self) -> list[Slot]:
+        nodes = [node for node in _nodes() if node["Alive"]]
+        gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
+        if self._has_gpus is None and any("CPU" in node["Resources"] for node in nodes):
+            self._has_gpus = any(gpus.values())
+        slots = []
+        for node in nodes:
+            cores, name = int(node["Resources"].get("CPU", 0)), node["NodeManagerHostname"]
+            count = gpus[node["NodeID"]] if self._has_gpus else -(-cores // self._cpus)
+            share = cores // max(count, 1) if self._has_gpus else min(cores, self._cpus)
+            of_node = (node["NodeID"], f"{name} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})")
+            slots += [Slot(*of_node, number, share, 1 if self._has_gpus else 0) for number in range(count)]
+        return slots
+
+    def _await(self, worker: Worker, starting: "ray.ObjectRef[None]") -> None:
+        """Note a worker's start, or bury it; raise ClusterError where it will never start."""
+        import ray
+
+        try:
+            ray.get(starting, timeout=0)
+            worker.starting = None
+        except ray.exceptions.GetTimeoutError:
+            return
+        except ray.exceptions.RayTaskError as error:
+            raise ClusterError(f"no worker starts on node {worker.slot.name}: {error.cause or error}") from error
+        except ray.exceptions.RayError as error:
+            self.bury(worker)
+            self._failed_starts[worker.slot.node] += 1
+            never = getattr(error, "actor_init_failed", False)
+            if never or self._failed_starts[worker.slot.node] >= ATTEMPTS:
+                raise ClusterError(f"no worker starts on node {worker.slot.name}: {error}") from error
+            logger.warning("a worker did not start on node %s: %s", worker.slot.name, error)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
