@@ -9,12 +9,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from conan_assets import __version__
 from conan_assets.compute import ATTEMPTS
 from conan_assets.compute.ray_connection import ClusterError
-from conan_assets.compute.ray_worker import RayWorker
+from conan_assets.compute.ray_worker import PACKAGE, RayWorker
 
 if TYPE_CHECKING:
     import ray
@@ -56,7 +56,7 @@ class Worker:
         self.slot = slot
         worker: Any = ray.remote(RayWorker)
         self.actor: Any = worker.options(**options).remote()
-        self.starting: ray.ObjectRef[None] | None = self.actor.begin.remote(__version__)
+        self.starting: ray.ObjectRef[None] | None = self.actor.begin.remote(version(PACKAGE))
         self.end = partial(ray.kill, self.actor)
 
 

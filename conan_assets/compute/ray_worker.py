@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-from conan_assets import __version__
 
 if TYPE_CHECKING:
     import ray
+
+PACKAGE = "conan-assets"
 
 Work = Callable[[Any], Any]
 
@@ -22,10 +23,10 @@ class RayWorker:
     def __init__(self) -> None:
         self._works: dict[str, Work] = {}
 
-    def begin(self, version: str) -> None:
-        """Begin; raise OtherVersionError if the package here is not ``version``."""
-        if version != __version__:
-            raise OtherVersionError(f"conan_assets is {__version__} here and {version} where the work comes from")
+    def begin(self, expected: str) -> None:
+        """Begin; raise OtherVersionError if the package's version here is not the one expected."""
+        if (here := version(PACKAGE)) != expected:
+            raise OtherVersionError(f"{PACKAGE} is {here} here and {expected} where the work comes from")
         os.environ.setdefault("TQDM_DISABLE", "1")
 
     def compute(self, key: str, work: "list[ray.ObjectRef[Work]]", shard: object) -> object:
