@@ -1,15 +1,10 @@
 """The one door to the graph: `dagster -m conan_assets.definitions` finds `defs` here."""
 
-import os
 from collections.abc import Mapping
-
-os.environ.setdefault("TQDM_DISABLE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-# Threads that spin while they wait make training several times slower on a machine that is shared.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import dagster as dg
 
+import conan_assets.environment  # noqa: F401  # before torch is loaded
 from conan_assets.artifacts import fingerprint
 from conan_assets.defs.automation import automate, build_schedule, build_source_sensor, failed_runs, train_job
 from conan_assets.defs.catalogue import describe

@@ -1,24 +1,24 @@
 """What a profile for documents will take: calls, tokens, cost and time, and the commands that come next."""
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from conan_assets.data.tables import PAIRS
+from conan_assets.data.sources import NO_PAIRS
+from conan_assets.encoding.models import ModelNotFoundError
+from conan_assets.estimate.models import ModelShape
+from conan_assets.estimate.plan import Plan
+from conan_assets.estimate.rates import measured_rates
+from conan_assets.estimate.sizes import count_sizes
 from conan_assets.init.profile import CALLS_AT_A_TIME, WITHOUT_MODEL
 from conan_assets.settings import Settings
 from conan_assets.synthesis.estimate import estimate_generation
 from conan_assets.synthesis.settings import OpenAIGeneration
 
-SAMPLED_TEXTS = 64
 SECONDS_A_CALL = 3.0
 """What is taken for the endpoint; a small local model may take longer."""
-
-BACKWARD = 3
-"""A step of training takes about three times its forward pass."""
 
 
 def forecast(
@@ -45,7 +45,7 @@ def forecast(
     ]
     calls, cost = _calls(settings, corpus)
     lines.append(cost)
-    minutes = _minutes(settings, corpus["text"], calls)
+    minutes = _minutes(settings, corpus, calls)
     lines.append(
         f"time: about {math.ceil(minutes)} min here" if minutes else "time: not known before the base model is here"
     )
@@ -62,8 +62,8 @@ def _calls(settings: Settings, corpus: pl.DataFrame) -> tuple[int, str]:
     """Return how many calls the model that writes gets, and a line of what they cost."""
     if not isinstance(settings.generation, OpenAIGeneration):
         return 0, WITHOUT_MODEL
-    no_pairs, journal = pl.DataFrame(schema=dict(PAIRS.columns)), settings.home / "journal"
-    estimate = estimate_generation(settings.generation, corpus, no_pairs, journal, settings.documents)
+    journal = settings.home / "journal"
+    estimate = estimate_generation(settings.generation, corpus, NO_PAIRS, journal, settings.documents)
     prompts, completions = (f"{estimate[f'{kind}_tokens_expected']:,}" for kind in ("prompt", "completion"))
     price = (
         f"{estimate['cost_expected']:.2f}" if settings.generation.budget.has_prices else "not known without --prices"
@@ -72,22 +72,13 @@ def _calls(settings: Settings, corpus: pl.DataFrame) -> tuple[int, str]:
     return estimate["calls"], f"model calls: {estimate['calls']:,}; {tokens}; cost about {price}"
 
 
-def _minutes(settings: Settings, texts: pl.Series, calls: int) -> float | None:
-    """Return how long a programme takes, by encoding a few of its texts; None where its base model is not here."""
-    from conan_assets.encoding.encoder import Encoder
-    from conan_assets.encoding.models import ModelNotFoundError
-
-    (stage,) = settings.training
+def _minutes(settings: Settings, corpus: pl.DataFrame, calls: int) -> float | None:
+    """Return how long a programme takes, by a few of its texts; None where its base model is not here."""
     try:
-        encoder = Encoder(settings.base_model)
+        base = ModelShape.of(settings.base_model.model)
     except ModelNotFoundError:
         return None
-    sample = texts.sample(min(SAMPLED_TEXTS, len(texts)), seed=0).to_list()
-    encoder.encode(sample[:4], "document")
-    started = time.monotonic()
-    encoder.encode(sample, "document")
-    each = (time.monotonic() - started) / len(sample)
-    encoded = len(texts) * (1 + settings.rounds)
-    trained = settings.rounds * (stage.max_steps or 0) * stage.retrieval_batch_size * (1 + stage.negatives_per_query)
-    shorter = (stage.max_tokens or 1) / (settings.base_model.max_tokens or stage.max_tokens or 1)
-    return (each * (encoded + BACKWARD * shorter * trained) + calls * SECONDS_A_CALL / CALLS_AT_A_TIME) / 60
+    sizes = count_sizes(settings, corpus, NO_PAIRS)
+    plan = Plan(settings, sizes, measured_rates(settings, sizes, corpus, NO_PAIRS), base)
+    seconds = sum(asset.device_seconds + asset.host_seconds for asset in plan.assets())
+    return (seconds + calls * SECONDS_A_CALL / CALLS_AT_A_TIME) / 60

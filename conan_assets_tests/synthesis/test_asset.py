@@ -129,13 +129,13 @@ def test_the_estimate_names_calls_tokens_and_cost_and_leaves_nothing_behind(tmp_
     settings = with_generation(tmp_path, tiny_model, budget=PRICES)
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True)))
     shell = Commands(tmp_path, "http://127.0.0.1:9/v1")
-    done = shell.call("conan_assets", "--estimate", str(tmp_path / "profile.yaml"))
-    lines = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
+    done = shell.call("conan_assets", "estimate", str(tmp_path / "profile.yaml"))
+    lines = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line)
     assert (lines["calls"], lines["pairs"], lines["model"]) == ("6", "12", "writer")
     assert 0 < float(lines["cost expected"]) < float(lines["cost at most"])
     assert not (tmp_path / "home").exists()
 
 
 def test_the_estimate_of_a_profile_without_an_endpoint_says_that_it_costs_nothing(tmp_path):
-    done = Commands(tmp_path, "http://127.0.0.1:9/v1").call("conan_assets", "--estimate", "demo")
+    done = Commands(tmp_path, "http://127.0.0.1:9/v1").call("conan_assets", "estimate", "demo", "--device", "h100")
     assert "costs nothing" in done.stdout
