@@ -17,7 +17,8 @@ import numpy as np
 from conan_assets.cleaning import mark_as_read
 from conan_assets.compute import IN_PROCESS, Compute, Result
 from conan_assets.encoding.models import require_same_model
-from conan_assets.encoding.rows import KEY, StoredRows
+from conan_assets.encoding.row_index import KEY
+from conan_assets.encoding.rows import StoredRows
 from conan_assets.progress import Progress
 
 if TYPE_CHECKING:

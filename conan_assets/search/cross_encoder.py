@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conan_assets.cleaning import mark_as_read
-from conan_assets.encoding.rows import KEY, StoredRows
+from conan_assets.encoding.row_index import KEY
+from conan_assets.encoding.rows import StoredRows
 from conan_assets.progress import Progress
 from conan_assets.search.groups import Groups
 from conan_assets.search.pair_scores import SCORE, ScorePairs
