@@ -11,6 +11,7 @@ import argparse
 import sys
 
 import conan_assets.environment  # noqa: F401  # before torch is loaded
+from conan_assets.bucket.working_copy import open_home
 from conan_assets.compare.command import main as compare
 from conan_assets.data.tables import TableError
 from conan_assets.estimate.command import main as estimate
@@ -50,7 +51,7 @@ def _verify(arguments: list[str]) -> None:
     parser.add_argument("--repair", action="store_true", help="set damaged parts aside: the next run makes them again")
     options = parser.parse_args(arguments)
     home = load_settings(options.profile).home
-    problems = list(verify(home))
+    problems = list(verify(open_home(home)))
     for problem in problems:
         print(problem.message)
     left = [problem for problem in problems if problem.repair is None or not options.repair]

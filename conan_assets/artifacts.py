@@ -4,6 +4,7 @@ An artifact is a directory ``<root>/<key>/<fingerprint>/`` with a ``manifest.jso
 ``<fingerprint>.partial/`` and renamed when complete, so whatever carries a fingerprint as its name is finished.
 A killed build leaves its ``.partial`` directory to the next attempt, which may resume from it. The manifest holds a
 digest of every other file: what is no longer what was written is set aside when it would be reused, and never read.
+Below a home in a bucket, what is selected is in the bucket first, and what is there is fetched when it is asked for.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -20,8 +20,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from conan_assets.bucket.lease import Lease
+from conan_assets.bucket.versions import PublishedVersions
+from conan_assets.bucket.working_copy import working_copy_of
 from conan_assets.files import (
     ArtifactError,
     atomic_path,
@@ -33,18 +34,17 @@ from conan_assets.files import (
     temporary_path,
 )
 from conan_assets.integrity import (
+    DAMAGED,
     DamagedError,
     digest_parts,
     require_intact,
     seal,
     set_aside,
-    unseal,
 )
+from conan_assets.manifest import CURRENT, FINISHED, MANIFEST, PARTIAL_SUFFIX, Manifest, read_manifest, read_pointer
+from conan_assets.run_notes import RunNotes
 
-PARTIAL_SUFFIX = ".partial"
-MANIFEST = "manifest.json"
-FINISHED = re.compile(r"[A-Za-z0-9]+")
-"""Names of folders that are finished versions, not temporary or partial."""
+LOCK = ".lock"
 
 logger = logging.getLogger("conan_assets")
 
@@ -75,27 +75,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no fingerprint; pass bytes, JSON values, dataclasses or models")
-
-
-class Manifest(BaseModel):
-    """What ``manifest.json`` holds: what was made of what, and the digest of every file that lies beside it.
-
-    Attributes
-    ----------
-    order
-        Counts the versions of a key as they were finished or taken up again; clocks may be set back.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    key: str
-    fingerprint: str
-    content: str
-    order: int
-    finished_at: float
-    made_from: dict[str, str]
-    parts: dict[str, str]
-    report: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -141,9 +120,15 @@ class ArtifactStore:
         self.root = root
         self.keep_versions = keep_versions
         self.run = run
+        self._notes = RunNotes(run) if run else None
+        copy = working_copy_of(root)
+        self._published = PublishedVersions(copy) if copy else None
+        self._leases: dict[str, Lease] = {}
 
     def find(self, key: str, version: str) -> Artifact | None:
         """Return the finished artifact of that key and fingerprint, or None.
+
+        Below a home in a bucket its files may still have to be fetched, as :meth:`require_intact` does.
 
         Raises
         ------
@@ -151,23 +136,26 @@ class ArtifactStore:
             Its manifest is damaged; its other files are not looked at.
         """
         directory = self.root / key / version
-        if not directory.exists():
-            return None
         try:
-            manifest = read_manifest(directory)
+            manifest = read_manifest(directory) if directory.exists() else self._published_manifest(directory)
         except DamagedError as error:
             raise ArtifactError(f"{error}; {_way_out(key)}") from error
+        if manifest is None:
+            return None
         return Artifact(key, version, manifest.content, directory, manifest.report, manifest.made_from, manifest.order)
 
     def reusable(self, key: str, version: str) -> Artifact | None:
         """Return the finished artifact of that key and fingerprint, or None; a damaged one is set aside and logged."""
         directory = self.root / key / version
-        if not directory.exists():
-            return None
         try:
-            self._check_once(directory)
+            if self._published:
+                self._published.drop_outdated(directory)
+                self._published.fetch(directory)
+            if directory.exists():
+                self._check_once(directory)
         except DamagedError as error:
-            logger.warning("%s; it is made again, %s keeps what is left", error, set_aside(directory, self.root.parent))
+            kept = set_aside(directory, self.root.parent) if directory.exists() else f"its bucket's {DAMAGED}/"
+            logger.warning("%s; it is made again, %s keeps what is left", error, kept)
         return self.find(key, version)
 
     def current(self, key: str) -> Artifact:
@@ -178,16 +166,23 @@ class ArtifactStore:
         ArtifactError
             There is none, or its manifest is damaged.
         """
-        version = self._version_of_the_run(key) or _read_pointer(self.root / key / "current")
+        version = (self._notes.version_of(key) if self._notes else "") or self._pointed(key)
         artifact = self.find(key, version) if version else None
         if artifact is None:
             raise ArtifactError(f"{key} has not been materialized under {self.root}: materialize it first")
-        self._note(artifact)
+        if self._notes:
+            self._notes.note(key, artifact.fingerprint)
         return artifact
+
+    def has(self, key: str) -> bool:
+        """Return whether a version of ``key`` was ever finished."""
+        return bool(self._pointed(key))
 
     def require_intact(self, artifact: Artifact) -> Artifact:
         """Return ``artifact`` if every file of it is what was written; raise ArtifactError, which names one, if not."""
         try:
+            if self._published:
+                self._published.fetch(artifact.path)
             self._check_once(artifact.path)
         except DamagedError as error:
             raise ArtifactError(f"{error}; {_way_out(artifact.key)}") from error
@@ -196,23 +191,24 @@ class ArtifactStore:
     def select(self, artifact: Artifact) -> None:
         """Make ``artifact`` the current version of its key, and that of this run."""
         try:
-            newest = max((order for order, _ in self._versions(artifact.key)), default=0)
-            if artifact.order < newest:
-                manifest = read_manifest(artifact.path).model_copy(update={"order": newest + 1})
+            manifest, newest = read_manifest(artifact.path), self._newest_besides(artifact)
+            if artifact.order <= newest:
+                manifest = manifest.model_copy(update={"order": newest + 1})
                 with atomic_path(artifact.path / MANIFEST) as path:
                     path.write_text(seal(manifest.model_dump()), encoding="utf-8")
-            current = self.root / artifact.key / "current"
-            if _read_pointer(current) != artifact.fingerprint:
+            if self._published:
+                self._published.publish(artifact.path, manifest, self._leases.get(artifact.key))
+            current = self.root / artifact.key / CURRENT
+            if read_pointer(current) != artifact.fingerprint:
                 if current.is_dir():
                     logger.warning("%s is no file: %s", current, set_aside(current, self.root.parent))
                 with atomic_path(current) as pointer:
                     pointer.write_text(artifact.fingerprint)
-            self._note(artifact)
+            if self._notes:
+                self._notes.note(artifact.key, artifact.fingerprint)
             remove_leftovers(self.root / artifact.key)
         except OSError as error:
-            raise ArtifactError(
-                f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
-            ) from error
+            raise self._cannot_write(error) from error
 
     @contextlib.contextmanager
     def building(self, key: str, version: str, instead_of: Artifact | None = None) -> Iterator[Path]:
@@ -224,22 +220,25 @@ class ArtifactStore:
         folder = self.root / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / ".lock").open("a+")
+            lock = (folder / LOCK).open("a+")
         except OSError as error:
-            raise ArtifactError(
-                f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere"
-            ) from error
+            raise self._cannot_write(error) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ArtifactError(f"another run is materializing {key} under {self.root}: wait for it") from None
-            if self.find(key, version) != instead_of:
-                raise ArtifactError(f"another run has just materialized {key} under {self.root}: run again to reuse it")
-            partial = folder / f"{version}{PARTIAL_SUFFIX}"
-            partial.mkdir(exist_ok=True)
-            with naming_a_full_disk(key, self.root):
-                yield partial
+            with self._leased(key):
+                if self.find(key, version) != instead_of:
+                    raise ArtifactError(
+                        f"another run has just materialized {key} under {self.root}: run again to reuse it"
+                    )
+                partial = folder / f"{version}{PARTIAL_SUFFIX}"
+                partial.mkdir(exist_ok=True)
+                with naming_a_full_disk(key, self.root):
+                    if self._published:
+                        self._published.copy.fetch(partial)
+                    yield partial
 
     def finish(
         self,
@@ -280,9 +279,38 @@ class ArtifactStore:
         self._prune(artifact)
         return artifact
 
+    def _published_manifest(self, directory: Path) -> Manifest | None:
+        return self._published.manifest(directory) if self._published else None
+
     def _check_once(self, directory: Path) -> None:
         """Compare the parts of a finished version with their digests, in a run the first time alone."""
         (_check_in_run if self.run else _check)(directory, self.run)
+
+    @contextlib.contextmanager
+    def _leased(self, key: str) -> Iterator[None]:
+        """Hold the key's lease in the bucket, where there is one, for what is selected meanwhile."""
+        if self._published is None:
+            yield
+            return
+        with self._published.leased(self.root / key) as lease:
+            self._leases[key] = lease
+            try:
+                yield
+            finally:
+                del self._leases[key]
+
+    def _pointed(self, key: str) -> str:
+        """Return the version that was finished or reused last, "" if there is none."""
+        folder = self.root / key
+        return self._published.current(folder) if self._published else read_pointer(folder / CURRENT)
+
+    def _newest_besides(self, artifact: Artifact) -> int:
+        """Return the highest order of the other versions of its key, here and in the bucket; 0 without one."""
+        here = (order for order, path in self._versions(artifact.key) if path != artifact.path)
+        return max(self._published.newest_besides(artifact.path) if self._published else 0, *here, 0)
+
+    def _cannot_write(self, error: OSError) -> ArtifactError:
+        return ArtifactError(f"cannot write below {self.root}: {error.strerror}; set $CONAN_HOME elsewhere")
 
     def _versions(self, key: str) -> list[tuple[int, Path]]:
         """Return the order and the folder of every finished version of ``key``, the damaged and the oldest first."""
@@ -300,22 +328,12 @@ class ArtifactStore:
         folder = self.root / made.key
         for abandoned in folder.glob(f"*{PARTIAL_SUFFIX}"):
             remove_folder(abandoned)
-        runs = self.run.parent.glob(f"*/{made.key}") if self.run else ()
-        used = {made.fingerprint, *map(_read_pointer, runs)}
+        used = {made.fingerprint, *(self._notes.of_all_runs(made.key) if self._notes else ())}
         for _, version in self._versions(made.key)[: -self.keep_versions]:
             if version.name not in used:
                 remove_folder(version)
-
-    def _version_of_the_run(self, key: str) -> str:
-        return _read_pointer(self.run / key) if self.run else ""
-
-    def _note(self, artifact: Artifact) -> None:
-        """Note the version that this run reads from now on; it need not survive a power cut, which ends the run."""
-        if self.run and self._version_of_the_run(artifact.key) != artifact.fingerprint:
-            note = self.run / artifact.key
-            note.parent.mkdir(parents=True, exist_ok=True)
-            temporary_path(note).write_text(artifact.fingerprint)
-            temporary_path(note).replace(note)
+        if self._published:
+            self._published.prune(folder, self.keep_versions, used)
 
 
 def _check(directory: Path, run: Path | None) -> None:
@@ -324,26 +342,6 @@ def _check(directory: Path, run: Path | None) -> None:
 
 _check_in_run = lru_cache(maxsize=None)(_check)
 """Remembers what was found intact, by run; an error is raised again each time."""
-
-
-def read_manifest(directory: Path) -> Manifest:
-    """Return the manifest of a finished version; raise DamagedError, which names the file, if it is none."""
-    path = directory / MANIFEST
-    if not path.is_file():
-        raise DamagedError(f"{path} is missing")
-    try:
-        return Manifest.model_validate(unseal(path))
-    except ValidationError as error:
-        raise DamagedError(f"{path} is damaged: it is no manifest of this version of the programme") from error
-
-
-def _read_pointer(path: Path) -> str:
-    """Return the fingerprint that a pointer names, "" if it names none."""
-    try:
-        name = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
-    return name if FINISHED.fullmatch(name) else ""
 
 
 def _way_out(key: str) -> str:

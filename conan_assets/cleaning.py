@@ -8,14 +8,18 @@ import os
 import time
 from pathlib import Path
 
-from conan_assets.artifacts import PARTIAL_SUFFIX
+from conan_assets.bucket.cleaning import delete_oldest, delete_unread
+from conan_assets.bucket.working_copy import working_copy_of
 from conan_assets.files import remove_folder, remove_leftovers
 from conan_assets.integrity import DAMAGED
+from conan_assets.manifest import PARTIAL_SUFFIX
 
 EMBEDDINGS = "embeddings"
 EVALUATIONS = "evaluations"
 RELEASES = "releases"
 POINTER = "released_model"
+LAST_PUBLISHED = "last_published"
+"""File beside the releases that names the one published last: where the pointer names another, it was withdrawn."""
 TABLE = "table.parquet"
 SECONDS_PER_DAY = 24 * 3600
 
@@ -47,6 +51,10 @@ def clean_storage(root: Path, keep_releases: int, keep_embeddings_days: int) -> 
     for folder in [*unread, *partial, *old, *damaged]:
         remove_folder(folder)
         logger.info("cleaning: deleted %s", folder)
+    if copy := working_copy_of(root):
+        delete_oldest(copy, root / RELEASES, keep_releases, (released.name,))
+        for parent in (EMBEDDINGS, EVALUATIONS, DAMAGED):
+            delete_unread(copy, root / parent, keep_embeddings_days)
     if leftovers := remove_leftovers(root):
         logger.info("cleaning: deleted %s temporary files of killed runs", leftovers)
 

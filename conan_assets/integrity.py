@@ -57,13 +57,18 @@ def unseal(path: Path) -> dict[str, Any]:
     """Return the document that was sealed into a file; raise DamagedError, which names it, if it is another one."""
     if path.exists() and not path.is_file():
         raise DamagedError(f"{path} is damaged: it is no file")
+    return unseal_bytes(path.read_bytes(), path)
+
+
+def unseal_bytes(content: bytes, place: object) -> dict[str, Any]:
+    """Return the document that was sealed into ``content``; raise DamagedError, which names the place, if not."""
     try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
+        document: dict[str, Any] = json.loads(content)
         digest = document.pop(_DIGEST)
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedError(f"{path} is damaged: it is not the JSON that was written") from error
+        raise DamagedError(f"{place} is damaged: it is not the JSON that was written") from error
     if digest != _digest_of_values(document):
-        raise DamagedError(f"{path} is damaged: its values are not those that were written")
+        raise DamagedError(f"{place} is damaged: its values are not those that were written")
     return document
 
 

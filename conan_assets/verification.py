@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from conan_assets.artifacts import FINISHED, read_manifest
 from conan_assets.cleaning import EMBEDDINGS, EVALUATIONS, POINTER, RELEASES
 from conan_assets.encoding.rows import StoredRows
 from conan_assets.integrity import DamagedError, require_intact, set_aside, unseal
 from conan_assets.llm.journal import AnswerJournal, JournalError
+from conan_assets.manifest import FINISHED, read_manifest
 
 ASSETS = "assets"
 JOURNAL = "journal"

@@ -112,7 +112,12 @@ def test_conan_home_overrides_the_storage_root(tmp_path: Path):
             {"catalogue": {"repository": "https://host/a?private_token=secret"}},
             r"catalogue\.repository: String should match .*, not 'https://host/a\?\*\*\*'",
         ),
-        ({"home": "s3://bucket/home"}, r"home: is a URL; give a folder of this machine.*, not 's3://bucket/home'"),
+        (
+            {"home": "ftp://host/home"},
+            r"home: is a URL; give a folder .* or a bucket's address, s3://bucket/prefix.*, not 'ftp",
+        ),
+        ({"home": "s3:/bucket/home"}, r"home: is a URL; give .*, not 's3:/bucket/home'"),
+        ({"home": "s3://key:secret@bucket"}, r"home: holds credentials; .* environment, not 's3://\*\*\*@bucket'"),
         (
             {"base_model": {"model": "m", "max_tokens": 64, "max_query_tokens": 96}},
             "base_model.max_query_tokens is 96, above base_model.max_tokens, 64",
@@ -133,9 +138,19 @@ def test_a_wrong_key_of_training_is_the_only_problem_that_is_told(tmp_path: Path
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_a_home_of_the_environment_that_is_a_url_is_refused():
+def test_a_home_of_the_environment_that_is_a_url_of_no_bucket_is_refused():
     with pytest.raises(SettingsError, match=r"home: is a URL"):
-        load_settings("demo", {"CONAN_HOME": "s3://bucket/home"})
+        load_settings("demo", {"CONAN_HOME": "https://bucket/home"})
+
+
+@pytest.mark.parametrize("address", ["s3://bucket", "gs://bucket/a/b", "az://container/home"])
+def test_a_home_in_a_bucket_has_a_working_copy_of_its_own_below_the_cache(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONAN_CACHE", str(tmp_path))
+    settings = load_settings("demo", {"CONAN_HOME": f"{address}/"})
+    assert settings.home == address
+    assert settings.root.parent == tmp_path
+    assert settings.root != load_settings("demo", {"CONAN_HOME": f"{address}/other"}).root
+    assert not settings.root.exists()
 
 
 def test_a_missing_profile_names_the_shipped_ones():

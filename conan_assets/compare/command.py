@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from conan_assets.bucket.working_copy import open_home
 from conan_assets.compare.ways import load_comparison
 from conan_assets.settings import load_settings
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings = load_settings(options.profile)
     changes = {name: value for name in ("steps", "seeds") if (value := getattr(options, name)) is not None}
     comparison = load_comparison(options.ways, changes)
-    home = options.home or settings.home / "comparison"
+    home = options.home or open_home(settings.home) / "comparison"
     reference = next(iter(comparison.ways))
     runs = []
     for run in run_all(options.profile, comparison, options.budget == "seconds", home):

@@ -25,9 +25,12 @@ def train_sentence_transformers(settings: Settings) -> tuple[Path, float]:
     from conan_assets.encoding.store import EmbeddingStore
     from conan_assets.evaluation.run import evaluate_encoder
 
-    home = settings.home.expanduser().absolute()
+    home = settings.root
     assets = ArtifactStore(home / "assets")
-    tables = [assets.current(name) for name in ("raw_corpus", judged_key(settings).to_user_string(), "training_pairs")]
+    tables = [
+        assets.require_intact(assets.current(name))
+        for name in ("raw_corpus", judged_key(settings).to_user_string(), "training_pairs")
+    ]
     corpus, raw_pairs, pairs = (pl.read_parquet(table.path / TABLE) for table in tables)
     recipe = (settings.base_model, settings.training, settings.suites, *(table.content for table in tables))
     folder = home / "sentence_transformers" / fingerprint(*recipe)

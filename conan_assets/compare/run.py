@@ -99,11 +99,12 @@ def _report_key(settings: Settings, number: int) -> str:
 
 
 def _report(settings: Settings, number: int) -> Artifact:
-    return _artifacts(settings).current(_report_key(settings, number))
+    artifacts = _artifacts(settings)
+    return artifacts.require_intact(artifacts.current(_report_key(settings, number)))
 
 
 def _artifacts(settings: Settings) -> ArtifactStore:
-    return ArtifactStore(settings.home.expanduser().absolute() / "assets", settings.keep_versions)
+    return ArtifactStore(settings.root / "assets", settings.keep_versions)
 
 
 def _seconds(settings: Settings) -> float:

@@ -15,6 +15,7 @@ from functools import partial
 import dagster as dg
 
 from conan_assets.artifacts import Artifact, fingerprint
+from conan_assets.bucket.errors import BucketError
 from conan_assets.defs.checkpoints import round_key
 from conan_assets.defs.corpus import CORPUS_KEY, PAIRS_KEY, judged_key, source_fingerprints
 from conan_assets.defs.dagster_internals import SerializableErrorInfo
@@ -132,6 +133,8 @@ def _is_released(settings: Settings, storage: Storage) -> bool:
 def _find(storage: Storage, key: dg.AssetKey) -> Artifact | None:
     try:
         return storage.artifacts.current(key.to_user_string())
+    except BucketError:
+        raise
     except ArtifactError:
         return None
 

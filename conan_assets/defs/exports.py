@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
-from conan_assets.cleaning import RELEASES
+from conan_assets.bucket.working_copy import upload
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.defs.automation import RELEASE_KEY
 from conan_assets.defs.corpus import CORPUS_KEY, judged_key
@@ -118,7 +118,7 @@ def _build_exports(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _release(storage: Storage) -> Path:
-    return storage.root / RELEASES / storage.current(RELEASE_KEY).fingerprint
+    return storage.release_of(storage.current(RELEASE_KEY).fingerprint)
 
 
 def _show_on_the_leaderboard(storage: Storage, exports: Artifact, by: DevMetric) -> None:
@@ -127,7 +127,7 @@ def _show_on_the_leaderboard(storage: Storage, exports: Artifact, by: DevMetric)
     from conan_assets.evaluation.export_table import exports_table
     from conan_assets.evaluation.leaderboard_table import added_to, section_text
 
-    leaderboard = storage.artifacts.current("leaderboard").path
+    leaderboard = storage.current(dg.AssetKey("leaderboard")).path
     picture = (exports.path / PICTURE).read_bytes()
     section = exports_table([ExportRow(**row) for row in exports.report["rows"]], by)
     text, page = ((leaderboard / name).read_text(encoding="utf-8") for name in (LEADERBOARD_TEXT, LEADERBOARD_PAGE))
@@ -140,3 +140,4 @@ def _show_on_the_leaderboard(storage: Storage, exports: Artifact, by: DevMetric)
         for name, content in files.items():
             with atomic_path(storage.root / name) as path:
                 path.write_bytes(content)
+            upload(storage.root / name)

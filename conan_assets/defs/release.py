@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from conan_assets.artifacts import PARTIAL_SUFFIX
-from conan_assets.cleaning import POINTER, RELEASES, clean_storage
+from conan_assets.bucket.release import put_release, take_up_release
+from conan_assets.bucket.working_copy import upload
+from conan_assets.cleaning import LAST_PUBLISHED, POINTER, RELEASES, clean_storage
 from conan_assets.defs.checkpoints import MODEL, base_model_of, round_key
 from conan_assets.defs.limits import retried
 from conan_assets.defs.lineage import WHERE_AND_HOW_LONG, lineage_of, stage_costs, stage_versions
@@ -32,6 +33,7 @@ from conan_assets.evaluation.report import (
 )
 from conan_assets.files import atomic_path, flush, flush_tree, naming_a_full_disk
 from conan_assets.integrity import digest_parts, set_aside
+from conan_assets.manifest import PARTIAL_SUFFIX
 from conan_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,11 +68,12 @@ def _build_leaderboard(settings: Settings) -> dg.AssetsDefinition:
 
         recipe = {"stages": stage_versions(settings, storage), "dev_metric": settings.dev_metric}
         result = reuse_or_build(context, storage, recipe, build)
-        folder = storage.artifacts.current("leaderboard").path
+        folder = storage.current(dg.AssetKey("leaderboard")).path
         with naming_a_full_disk("leaderboard", storage.root):
             for name in LEADERBOARD_FILES:
                 with atomic_path(storage.root / name) as path:
                     shutil.copyfile(folder / name, path)
+                upload(storage.root / name)
         return result
 
     return leaderboard
@@ -150,11 +153,16 @@ def _put_in_place(built: Path, release: Path, root: Path, outcome: str) -> Path:
     """Copy what was built to its place among the releases, point to it and write the outcome; return what is in use."""
     from conan_assets.evaluation.release import publish
 
+    pointer, last = root / POINTER, release.with_name(LAST_PUBLISHED)
     with naming_a_full_disk("released_model", root):
-        in_use = publish(_copy_release(built, release), root / POINTER)
+        take_up_release(pointer, last)
+        in_use = publish(_copy_release(built, release), pointer)
+        if in_use == release:
+            put_release(release, pointer, last)
         withdrawn = "" if in_use == release else f"; {release.name} was withdrawn: {in_use.name} stays in use"
         with atomic_path(root / OUTCOME) as path:
-            path.write_text(f"{outcome}\n\nReleased model: {root / POINTER}{withdrawn}\n", encoding="utf-8")
+            path.write_text(f"{outcome}\n\nReleased model: {pointer}{withdrawn}\n", encoding="utf-8")
+        upload(root / OUTCOME)
     if withdrawn:
         logger.warning("released_model%s", withdrawn)
     return in_use

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from conan_assets.cleaning import EVALUATIONS, RELEASES
+from conan_assets.cleaning import EVALUATIONS
 from conan_assets.defs.corpus import CORPUS_KEY, judged_key
 from conan_assets.defs.gpu import on_the_gpu
 from conan_assets.defs.limits import retried
@@ -164,7 +164,7 @@ def _check_release() -> dg.AssetChecksDefinition:
         from conan_assets.encoding.models import fingerprint_model, pickles_in
 
         released = storage.current(RELEASE_KEY)
-        folder = storage.root / RELEASES / released.fingerprint
+        folder = storage.release_of(released.fingerprint)
         pickles = [path.name for path in pickles_in(folder)]
         weights = fingerprint_model(str(folder))
         same = weights == parse(ReleaseReport, released.report, released.key).weights_fingerprint

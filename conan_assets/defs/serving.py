@@ -8,7 +8,6 @@ import dagster as dg
 import polars as pl
 
 from conan_assets.artifacts import Artifact
-from conan_assets.cleaning import RELEASES
 from conan_assets.data.blocks import read_blocks
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.defs.automation import RELEASE_KEY
@@ -65,7 +64,7 @@ def _build_served_model(settings: Settings, server: ServerSettings) -> dg.Assets
         refused = parse(ReleaseReport, released.report, released.key).refused_for_servers
         if refused:
             raise dg.Failure(f"no server gives the vectors of this release: {refused}; set release.server to null")
-        folder = storage.root / RELEASES / released.fingerprint
+        folder = storage.release_of(released.fingerprint)
         pairs = dev_metric_pairs(settings, raw_pairs)
         documents = raw_corpus.select("doc_id", text=DOCUMENT_TEXT).collect()
         task = sample_task(pairs if len(pairs) else raw_pairs.collect(), documents, server)
@@ -128,7 +127,7 @@ def _released_encoder(settings: Settings, storage: Storage, released: Artifact) 
     encoder = checkpoint_encoder(settings, storage.current(dg.AssetKey([report.round, "checkpoint"])))
     if encoder.weights_fingerprint == report.checkpoint:
         return encoder
-    folder = storage.root / RELEASES / released.fingerprint
+    folder = storage.release_of(released.fingerprint)
     return Encoder(replace(settings.base_model, model=str(folder), revision=None))
 
 

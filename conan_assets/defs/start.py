@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from conan_assets.cleaning import RELEASES
 from conan_assets.defs.checkpoints import MODEL, build_pretrained, round_key
 from conan_assets.defs.limits import retried
 from conan_assets.defs.reuse import Report, code_version, reuse_or_build
@@ -59,7 +58,7 @@ def _build_warm_start(settings: Settings) -> dg.AssetsDefinition:
         pairs = storage.artifacts.current("training_pairs").content
         release = _release_before(storage, pairs)
         base = settings.base_model
-        model = replace(base, model=str(storage.root / RELEASES / release), revision=None) if release else base
+        model = replace(base, model=str(storage.release_of(release)), revision=None) if release else base
         weights = None if release else fingerprint_model(base.model, base.revision)
 
         def build(directory: Path) -> Report:

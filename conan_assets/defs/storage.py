@@ -11,13 +11,17 @@ import polars as pl
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from conan_assets.artifacts import Artifact, ArtifactStore
-from conan_assets.cleaning import EMBEDDINGS, POINTER, TABLE
+from conan_assets.bucket.address import local_folder
+from conan_assets.bucket.objects import Found
+from conan_assets.bucket.release import take_up_release
+from conan_assets.bucket.working_copy import bring_folder, open_home, working_copy_of
+from conan_assets.cleaning import EMBEDDINGS, LAST_PUBLISHED, POINTER, RELEASES, TABLE
 from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.compute.devices import Devices
 from conan_assets.compute.ray_cluster import RayCluster
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.files import ArtifactError, atomic_path
-from conan_assets.integrity import DamagedError, seal, unseal
+from conan_assets.integrity import DamagedError, seal, unseal_bytes
 from conan_assets.settings.sections import DevicesCompute, RayCompute, Spread
 
 RUNS = "runs"
@@ -43,7 +47,9 @@ class Storage(dg.ConfigurableResource[None]):
     _embeddings: EmbeddingStore | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Know the run, and refuse a home that belongs to another programme."""
+        """Know the run, and refuse a home that is a bucket nobody can write to, or belongs to another programme."""
+        open_home(self.home)
+        take_up_release(self.root / POINTER, self.root / RELEASES / LAST_PUBLISHED)
         if context.run is None or context.instance is None:
             return
         self._run = context.run.root_run_id or context.run.run_id
@@ -53,8 +59,8 @@ class Storage(dg.ConfigurableResource[None]):
 
     @property
     def root(self) -> Path:
-        """The root as an absolute path."""
-        return Path(self.home).expanduser().absolute()
+        """The root on this machine: the home, or the working copy of its bucket."""
+        return local_folder(self.home)
 
     @property
     def artifacts(self) -> ArtifactStore:
@@ -78,6 +84,10 @@ class Storage(dg.ConfigurableResource[None]):
             raise ArtifactError(f"{pointer} is not a link to a release: move it away, then run again")
         return pointer.resolve() if pointer.exists() else None
 
+    def release_of(self, fingerprint: str) -> Path:
+        """Return the folder of a release, also of an earlier one; it is there if it was made and not deleted."""
+        return bring_folder(self.root / RELEASES / fingerprint)
+
     @property
     def embeddings(self) -> EmbeddingStore:
         """The embeddings of every encoder, each index loaded once in a run."""
@@ -100,23 +110,34 @@ def _claim(root: Path, ours: dict[str, str]) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with (root / OWNER_LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            found = _owner(owner)
-            if found and all(found.get(name) != value for name, value in ours.items()):
-                raise ArtifactError(
-                    f"{root} belongs to the programme {found.get('programme')!r}, not to {ours['programme']!r}: set "
-                    f"$CONAN_HOME to a folder of its own; if the two are one, delete {owner}"
-                )
-            if found != ours:
+            if copy := working_copy_of(root):
+                place = f"{copy.bucket.address}/{OWNER}"
+                copy.bucket.settle(copy.object_of(owner), lambda found: _claimed(found, ours, place))
+            found = owner.read_bytes() if owner.is_file() else None
+            claimed = _claimed(found, ours, owner)
+            if claimed != found:
                 with atomic_path(owner) as path:
-                    path.write_text(seal(ours), encoding="utf-8")
+                    path.write_bytes(claimed)
     except OSError as error:
         raise ArtifactError(f"cannot write below {root}: {error.strerror}; set $CONAN_HOME elsewhere") from error
 
 
-def _owner(file: Path) -> dict[str, str]:
+def _claimed(found: bytes | Found | None, ours: dict[str, str], place: object) -> bytes:
+    """Return what is to be noted where ``found`` was; raise ArtifactError if that is another programme's."""
+    theirs = _owner(found.content if isinstance(found, Found) else found or b"", place)
+    if theirs and all(theirs.get(name) != value for name, value in ours.items()):
+        home = str(place).rpartition("/")[0]
+        raise ArtifactError(
+            f"{home} belongs to the programme {theirs.get('programme')!r}, not to {ours['programme']!r}: set "
+            f"$CONAN_HOME to a place of its own; if the two are one, delete {place}"
+        )
+    return found if isinstance(found, bytes) and theirs == ours else seal(ours).encode()
+
+
+def _owner(content: bytes, place: object) -> dict[str, str]:
     try:
-        return unseal(file)
-    except (FileNotFoundError, DamagedError):
+        return unseal_bytes(content, place)
+    except DamagedError:
         return {}
 
 

@@ -14,6 +14,7 @@ from mteb.abstasks import AbsTask
 from mteb.results import TaskResult
 
 from conan_assets.artifacts import fingerprint
+from conan_assets.bucket.working_copy import bring, upload
 from conan_assets.cleaning import mark_as_read
 from conan_assets.evaluation.per_query import SCHEMA
 from conan_assets.evaluation.report import EVALUATION_VERSION
@@ -49,6 +50,7 @@ class FinishedTasks:
     def find(self, task: AbsTask) -> FinishedTask | None:
         """Return what is kept of ``task``, or None if it must be run."""
         scores_path, queries_path = self._paths(task)
+        bring(queries_path, scores_path)
         if not scores_path.exists() or not queries_path.exists():
             return None
         try:
@@ -72,6 +74,7 @@ class FinishedTasks:
         }
         with atomic_path(scores_path) as path:
             path.write_text(seal(kept), encoding="utf-8")
+        upload(queries_path, scores_path)
 
     def _paths(self, task: AbsTask) -> tuple[Path, Path]:
         defined_by = (task.metadata.revision, list(task.eval_splits), list(task.hf_subsets), mteb.__version__)

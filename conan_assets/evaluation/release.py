@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from conan_assets.cleaning import LAST_PUBLISHED
 from conan_assets.encoding.models import fingerprint_model
 from conan_assets.encoding.prompts import prompts_of
 from conan_assets.encoding.settings import EncoderSettings
@@ -14,7 +15,6 @@ from conan_assets.evaluation.serving import SERVING_FILE, make_readable, write_s
 from conan_assets.files import atomic_path, point
 
 RELEASE_FOLDER = "model"
-LAST_PUBLISHED = "last_published"
 PLACES = ("path", "folder", "data_files", "model", "base_url")
 """Settings that say where data, a model or an endpoint is: by a path, by a URL, or by a name on the Hub."""
 

@@ -62,7 +62,7 @@ def _calls(settings: Settings, corpus: pl.DataFrame) -> tuple[int, str]:
     """Return how many calls the model that writes gets, and a line of what they cost."""
     if not isinstance(settings.generation, OpenAIGeneration):
         return 0, WITHOUT_MODEL
-    journal = settings.home / "journal"
+    journal = settings.root / "journal"
     estimate = estimate_generation(settings.generation, corpus, NO_PAIRS, journal, settings.documents)
     prompts, completions = (f"{estimate[f'{kind}_tokens_expected']:,}" for kind in ("prompt", "completion"))
     price = (

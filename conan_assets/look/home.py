@@ -6,6 +6,7 @@ import textwrap
 import polars as pl
 
 from conan_assets.artifacts import Artifact, ArtifactStore
+from conan_assets.bucket.working_copy import open_home
 from conan_assets.cleaning import TABLE
 from conan_assets.markdown import shortened
 from conan_assets.settings import Settings
@@ -23,7 +24,7 @@ class Home:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._artifacts = ArtifactStore(settings.home.expanduser().absolute() / "assets")
+        self._artifacts = ArtifactStore(open_home(settings.home) / "assets")
 
     def artifact(self, key: str, holding: str) -> Artifact:
         """Return the current version of an asset, which holds a file of that name.
@@ -47,9 +48,7 @@ class Home:
     def rounds(self, asset: str, holding: str) -> dict[int, Artifact]:
         """Return the current version of an asset of every round that has one."""
         keys = {number: f"round_{number}/{asset}" for number in range(self.settings.rounds + 1)}
-        return {
-            number: self.artifact(key, holding) for number, key in keys.items() if (self._artifacts.root / key).exists()
-        }
+        return {number: self.artifact(key, holding) for number, key in keys.items() if self._artifacts.has(key)}
 
     def require_round(self, number: int, first: int) -> None:
         """Raise LookError unless the programme has a round ``number``, from ``first`` on."""

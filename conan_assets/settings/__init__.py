@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from conan_assets.bucket.address import Home, local_folder
 from conan_assets.data.settings import SourceSettings, UnaskedSource
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.evaluation.metrics import METRICS, TYPES
@@ -20,7 +21,6 @@ from conan_assets.evaluation.settings import (
     MtebSuite,
     ReleaseSettings,
     SuiteSettings,
-    refuse_url,
 )
 from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.redaction import redacted
@@ -37,7 +37,6 @@ DEFAULT_PROFILE = "demo"
 BM25 = "bm25"
 LONGEST_NAME = 200
 """Characters of a profile's name that an error shows."""
-
 
 ReportName = Literal["beir", "cmteb"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -114,8 +113,9 @@ class Settings(Section):
     catalogue: CatalogueSettings = Field(
         default=CatalogueSettings(), description="Owners of the assets, and links to their code."
     )
-    home: Annotated[Path, BeforeValidator(refuse_url)] = Field(
-        default=Path("conan_home"), description="Storage root, a folder; $CONAN_HOME overrides it."
+    home: Home = Field(
+        default=Path("conan_home"),
+        description="Storage root: a folder, or s3://, gs:// or az://bucket/prefix; $CONAN_HOME overrides it.",
     )
     keep_versions: int = Field(default=3, strict=True, ge=1, description="Finished versions of an asset kept on disk.")
     keep_releases: int = Field(default=10, strict=True, ge=1, description="Releases kept, besides the current one.")
@@ -251,6 +251,11 @@ class Settings(Section):
                 "dev_metric.metric is", self.dev_metric.metric, "suite's metrics", METRICS[TYPES[suite.task]]
             )
         return self
+
+    @property
+    def root(self) -> Path:
+        """The storage root on this machine: the home, or the working copy of its bucket."""
+        return local_folder(self.home)
 
     @property
     def all_stages(self) -> tuple[TrainingSettings, ...]:

@@ -1,0 +1,135 @@
+"""Finished versions in a bucket: parts first, the manifest that names them next, the pointer last.
+
+What has no manifest is not there. Whoever uploads or deletes holds the key's lease; whoever reads compares every part
+with its digest before the version gets its name in the working copy.
+"""
+
+import shutil
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from conan_assets.bucket.lease import Lease, leased
+from conan_assets.bucket.working_copy import WorkingCopy
+from conan_assets.files import flush_tree, remove_folder, temporary_path
+from conan_assets.integrity import DAMAGED, DamagedError, require_intact, seal, unseal_bytes
+from conan_assets.manifest import CURRENT, FINISHED, MANIFEST, Manifest, named_in, parse_manifest, read_manifest
+
+LEASE = "lease"
+
+
+class PublishedVersions:
+    """The finished versions below a working copy that its bucket holds, each by the folder that it is or would be."""
+
+    def __init__(self, copy: WorkingCopy) -> None:
+        self.copy = copy
+
+    def manifest(self, version: Path) -> Manifest | None:
+        """Return the manifest of a version, or None: it is not there. A damaged one is put aside and not there."""
+        name = self.copy.object_of(version / MANIFEST)
+        found = self.copy.bucket.get(name)
+        if found is None:
+            return None
+        try:
+            return parse_manifest(unseal_bytes(found.content, name), name)
+        except DamagedError:
+            self._put_aside(name, found.content)
+            return None
+
+    def current(self, key: Path) -> str:
+        """Return the fingerprint of a key's version that was finished or reused last, "" without one."""
+        found = self.copy.bucket.get(self.copy.object_of(key / CURRENT))
+        return named_in(found.content) if found else ""
+
+    def newest_besides(self, version: Path) -> int:
+        """Return the order of its key's current version, which is the highest; 0 if that is ``version`` or none."""
+        current = self.current(version.parent)
+        manifest = self.manifest(version.parent / current) if current not in ("", version.name) else None
+        return manifest.order if manifest else 0
+
+    def leased(self, key: Path) -> AbstractContextManager[Lease]:
+        """Hold a key while the body runs; raise ArtifactError if another machine does."""
+        name = self.copy.object_of(key).partition("/")[2]
+        what = f"materializing {name} under {self.copy.bucket.address}"
+        return leased(self.copy, self.copy.object_of(key / LEASE), what)
+
+    def publish(self, version: Path, manifest: Manifest, lease: Lease | None) -> None:
+        """Put into the bucket what it lacks of a finished version of the working copy, then point to it.
+
+        Without a ``lease`` on its key one is taken where parts must be put there. With one, what another has put there
+        meanwhile is replaced, as long as the lease is held.
+        """
+        there = self.manifest(version)
+        if there is None or there.parts != manifest.parts:
+            with nullcontext(lease) if lease else self.leased(version.parent) as held:
+                self._upload(version, manifest)
+                held.require()
+        if there != manifest:
+            sealed = seal(manifest.model_dump()).encode()
+            self.copy.bucket.put(self.copy.object_of(version / MANIFEST), sealed)
+        pointer = self.copy.object_of(version.parent / CURRENT)
+        self.copy.bucket.settle(pointer, lambda _: self._pointer_to(version, lease))
+
+    def fetch(self, version: Path) -> None:
+        """Bring a version into the working copy, whole or not at all, if it is not there and the bucket has it.
+
+        Raises
+        ------
+        DamagedError
+            A part is not what was written; the version is put aside in the bucket.
+        """
+        manifest = None if version.exists() else self.manifest(version)
+        if manifest is None:
+            return
+        temporary = temporary_path(version)
+        try:
+            for part in manifest.parts:
+                self.copy.bucket.download(self.copy.object_of(version / part), temporary / part)
+            require_intact(temporary, manifest.parts)
+            temporary.mkdir(parents=True, exist_ok=True)
+            (temporary / MANIFEST).write_text(seal(manifest.model_dump()), encoding="utf-8")
+            flush_tree(temporary)
+            if not version.exists():
+                temporary.rename(version)
+        except DamagedError as error:
+            self._put_aside(self.copy.object_of(version / MANIFEST), seal(manifest.model_dump()).encode())
+            place = f"{self.copy.bucket.address}/{self.copy.object_of(version)}"
+            raise DamagedError(str(error).replace(str(temporary), place)) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def drop_outdated(self, version: Path) -> None:
+        """Delete a version of the working copy if the bucket has one of its name with other parts."""
+        there = self.manifest(version) if version.exists() else None
+        try:
+            is_outdated = there is not None and read_manifest(version).parts != there.parts
+        except DamagedError:
+            return  # whoever checks it sets it aside
+        if is_outdated:
+            remove_folder(version)
+
+    def prune(self, key: Path, keep: int, used: Collection[str]) -> None:
+        """Delete the oldest versions of a leased key that are not ``used``, and what was never finished."""
+        names = [name for name in self.copy.names(key) if "/" in name]
+        folders = {name.partition("/")[0] for name in names}
+        manifests = {folder: self.manifest(key / folder) for folder in folders if FINISHED.fullmatch(folder)}
+        orders = sorted((made.order, folder) for folder, made in manifests.items() if made)
+        kept = {folder for _, folder in orders[-keep:]} | {*used}
+        doomed = [key / folder for folder in sorted(folders - kept)]
+        self.copy.bucket.delete(self.copy.object_of(folder / MANIFEST) for folder in doomed)
+        for folder in doomed:
+            self.copy.delete(folder)
+
+    def _upload(self, version: Path, manifest: Manifest) -> None:
+        self.copy.bucket.delete([self.copy.object_of(version / MANIFEST)])
+        for part in manifest.parts:
+            self.copy.put(version / part)
+
+    def _pointer_to(self, version: Path, lease: Lease | None) -> bytes:
+        if lease is not None:
+            lease.require()
+        return version.name.encode()
+
+    def _put_aside(self, name: str, manifest: bytes) -> None:
+        self.copy.bucket.put(f"{DAMAGED}/{name}", manifest)
+        self.copy.bucket.delete([name])
