@@ -11,7 +11,8 @@ import yaml
 from conan_assets.data.settings import HubClassificationSource, HubPairsSource, HubSource, HubStsSource, HubTable
 from conan_assets.data.sources import load_source
 from conan_assets.definitions import build_defs
-from conan_assets.settings import PROFILES, load_settings
+from conan_assets.settings import load_settings
+from conan_assets.settings.shipped import PROFILES
 
 Hub = HubSource | HubPairsSource | HubStsSource | HubClassificationSource
 

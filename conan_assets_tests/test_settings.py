@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conan_assets.settings import PROFILES, Settings, SettingsError, load_settings
+from conan_assets.settings import Settings, SettingsError, load_settings
+from conan_assets.settings.shipped import PROFILES
 from conan_assets_tests.processes import ROOT, make
 
 DEMO = yaml.safe_load((PROFILES / "demo.yaml").read_text())

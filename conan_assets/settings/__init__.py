@@ -27,16 +27,14 @@ from conan_assets.redaction import redacted
 from conan_assets.schema import Section, explain
 from conan_assets.search.settings import BM25Teacher, TeacherSettings
 from conan_assets.settings.sections import CatalogueSettings, DevicesCompute, LaunchSettings, ProgrammeCuration, Spread
+from conan_assets.settings.shipped import locate_profile
 from conan_assets.settings.yaml_files import read_yaml
 from conan_assets.synthesis.settings import GenerationSettings, NoGeneration, OpenAIGeneration
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings
 from conan_assets.training.settings import DISTILLATION, TrainingSettings
 
-PROFILES = Path(__file__).parents[1] / "profiles"
 DEFAULT_PROFILE = "demo"
 BM25 = "bm25"
-LONGEST_NAME = 200
-"""Characters of a profile's name that an error shows."""
 
 ReportName = Literal["beir", "cmteb"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -314,7 +312,10 @@ def load_settings(
         The file is missing, is not YAML, or has an unknown key or a value of a wrong type.
     """
     profile = profile or environment.get("CONAN_PROFILE") or DEFAULT_PROFILE
-    path = _profile_path(profile)
+    try:
+        path = locate_profile(profile)
+    except FileNotFoundError as error:
+        raise SettingsError(str(error)) from None
     try:
         values = read_yaml(path)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -327,26 +328,3 @@ def load_settings(
     except ValidationError as error:
         problems = explain(error, Settings.model_json_schema(), values)
         raise SettingsError("\n  ".join([f"profile {profile!r} ({path}) is wrong:", *problems])) from None
-
-
-def _profile_path(profile: str) -> Path:
-    shipped = PROFILES / f"{profile}.yaml"
-    if _is_file(shipped):
-        return shipped
-    path = Path(profile).expanduser()
-    if _is_file(path):
-        return path
-    names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
-    where = "" if path.is_absolute() else f" in {Path.cwd()}"
-    raise SettingsError(
-        f"there is no profile {profile[:LONGEST_NAME]!r}{where}: set $CONAN_PROFILE to one of {names}, "
-        "or to a path of a YAML file"
-    )
-
-
-def _is_file(path: Path) -> bool:
-    """Return whether a file is there; no name that is too long or holds NUL names one."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

@@ -12,7 +12,8 @@ from sentence_transformers import SentenceTransformer
 from conan_assets.artifacts import ArtifactStore
 from conan_assets.evaluation.settings import MtebSuite
 from conan_assets.evaluation.suites import suite_tasks
-from conan_assets.settings import PROFILES, Settings
+from conan_assets.settings import Settings
+from conan_assets.settings.shipped import PROFILES
 from conan_assets_tests.defs.conftest import run, table
 from conan_assets_tests.evaluation.test_whole_benchmarks import write_benchmark
 from conan_assets_tests.recipes import hub_mirror
