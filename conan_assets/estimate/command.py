@@ -49,7 +49,7 @@ def _lines(settings: Settings, options: argparse.Namespace) -> Iterator[str]:
     yield str(rates)
     generation = settings.generation
     written = (
-        estimate_generation(generation, corpus, pairs, settings.home / "journal", settings.documents)
+        estimate_generation(generation, corpus, pairs, settings.root / "journal", settings.documents)
         if isinstance(generation, OpenAIGeneration)
         else {}
     )
