@@ -24,6 +24,7 @@ import polars as pl
 from benchmarks.mining import peak_rss_mib, unit
 from conan_assets.cleaning import TABLE
 from conan_assets.data.tables import CORPUS, PAIRS
+from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.mining.hard_negatives import mine_hard_negatives
 from conan_assets.mining.parts import TableWriter
@@ -45,6 +46,7 @@ class MadeUpEncoder:
 
     device = "cpu"
     texts_cut = 0
+    settings = EncoderSettings("made up")
 
     def __init__(self, name: str, dim: int) -> None:
         self._name = name

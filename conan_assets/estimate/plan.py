@@ -10,7 +10,13 @@ from conan_assets.estimate.models import ModelShape
 from conan_assets.estimate.rates import Rates
 from conan_assets.estimate.sizes import Sizes
 from conan_assets.evaluation.settings import LocalSuite
-from conan_assets.search.settings import BiEncoderTeacher, CrossEncoderTeacher, HybridTeacher, TeacherSettings
+from conan_assets.search.settings import (
+    BiEncoderTeacher,
+    BM25Teacher,
+    CrossEncoderTeacher,
+    HybridTeacher,
+    TeacherSettings,
+)
 from conan_assets.settings import Settings
 from conan_assets.training.settings import TrainingSettings
 
@@ -18,10 +24,16 @@ SECONDS_OF_A_STEP = 1.0
 """What an asset takes before it does anything: it loads a model, checks what it reads, draws a picture."""
 READ, CURATED, RANKED = 50_000, 12_000, 600_000
 """Rows a second of one core: read from a source, curated, written and read as a candidate (docs/scale.md)."""
+INDEXED, LOOKED_AT = 38_000, 400e6
+"""Of BM25, a second of one core: documents that it indexes, and that it looks at for all queries together."""
+BYTES_OF_A_POSTING = 8
+"""Of BM25's index, for every token of a document."""
 BYTES_OF_A_PROCESS = 800 << 20
 """Of Python with torch, transformers and mteb and a small model, before it holds anything."""
-BYTES_OF_A_CANDIDATE = 20
-"""Of a row of teachers' scores and of hard negatives, as they lie on the disk."""
+BYTES_OF_A_CANDIDATE, BYTES_OF_A_READ_CANDIDATE = 20, 80
+"""Of a row of teachers' scores and of hard negatives, as they lie on the disk and as a checkpoint reads the latter."""
+BYTES_OF_A_CURATED_PAIR = 500
+"""What curation remembers of a pair."""
 ACTIVATIONS = 3 << 28
 """What a CPU keeps of a step's (``training.fitting``); its gradients are made beside them."""
 KEY_BYTES = 16
@@ -58,6 +70,18 @@ class Planned:
     cost: float = 0.0
 
 
+@dataclass(frozen=True)
+class Work:
+    """Seconds of a device and of one core, and bytes that are stored."""
+
+    device: float = 0.0
+    host: float = 0.0
+    stored: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.device + other.device, self.host + other.host, self.stored + other.stored)
+
+
 class Plan:
     """The assets of a programme and what they take; texts that an earlier asset encoded are not encoded again."""
 
@@ -77,7 +101,8 @@ class Plan:
         yield self._read("raw_pairs", pairs, sizes.pair_bytes)
         written = sizes.written_queries
         yield Planned("prompt_response_pairs", written, written * sizes.pair_bytes, requests=requests, cost=cost)
-        yield Planned("training_pairs", pairs, pairs * sizes.pair_bytes, 0.0, pairs / CURATED, self._text_memory())
+        memory = self._text_memory() + pairs * BYTES_OF_A_CURATED_PAIR
+        yield Planned("training_pairs", pairs, pairs * sizes.pair_bytes, 0.0, pairs / CURATED, memory)
         yield self._checkpoint(0, (settings.pretraining,) if settings.pretraining else ())
         yield self._report(0)
         for name, teacher in settings.teachers.items():
@@ -92,48 +117,48 @@ class Plan:
         return Planned(name, rows, rows * row_bytes, 0.0, SECONDS_OF_A_STEP + rows / READ, memory)
 
     def _teacher(self, name: str, teacher: TeacherSettings) -> Planned:
-        sizes = self._sizes
+        sizes, work, memory = self._sizes, Work(), self._text_memory()
         rows = sizes.queries * teacher.depth
-        seconds = stored = 0.0
         if isinstance(teacher, BiEncoderTeacher | HybridTeacher):
-            seconds, stored = self._encode_and_search(teacher.encoder, teacher.encoder)
-        elif isinstance(teacher, CrossEncoderTeacher):
-            tokens = sizes.tokens("query", None) + sizes.tokens("document", teacher.max_tokens)
-            encoder = teacher.first_stage
-            first_stage, stored = self._encode_and_search(encoder, encoder) if encoder else (0.0, 0.0)
-            seconds = first_stage + rows * tokens / self._rate(self._shape(teacher.model))
-        return self._ranked(name, rows, seconds, stored)
+            work += self._encode_and_search(teacher.encoder, teacher.encoder)
+        if isinstance(teacher, BM25Teacher | HybridTeacher):
+            work += Work(host=self._seconds_of_bm25(sizes.queries))
+            memory += sizes.documents * sizes.tokens("document", None) * BYTES_OF_A_POSTING
+        if isinstance(teacher, CrossEncoderTeacher):
+            tokens = rows * (sizes.tokens("query", None) + sizes.tokens("document", teacher.max_tokens))
+            work += self._encode(tokens, self._shape(teacher.model))
+            work += self._encode_and_search(teacher.first_stage, teacher.first_stage) if teacher.first_stage else Work()
+        return self._ranked(name, rows, work, memory)
 
     def _negatives(self, number: int) -> Planned:
-        mining = self._settings.mining
-        seconds, stored = self._encode_and_search(self._model_before(number), self._settings.base_model)
-        rows = self._sizes.queries * mining.depth * len(mining.candidates)
-        return self._ranked(f"round_{number}/hard_negatives", rows, seconds, stored)
+        work = self._encode_and_search(self._model_before(number), self._settings.base_model)
+        return self._ranked(f"round_{number}/hard_negatives", self._candidates, work, self._text_memory())
 
-    def _ranked(self, name: str, rows: int, seconds: float, stored: float) -> Planned:
-        host = SECONDS_OF_A_STEP + rows / RANKED
-        return Planned(name, rows, stored + rows * BYTES_OF_A_CANDIDATE, seconds, host, self._text_memory())
+    def _ranked(self, name: str, rows: int, work: Work, memory: float) -> Planned:
+        stored, host = work.stored + rows * BYTES_OF_A_CANDIDATE, SECONDS_OF_A_STEP + rows / RANKED + work.host
+        return Planned(name, rows, stored, work.device, host, memory)
 
     def _checkpoint(self, number: int, stages: tuple[TrainingSettings, ...]) -> Planned:
         steps = [steps_of(stage, self._sizes) for stage in stages]
         tokens = sum(count * self._tokens_of_step(stage) for count, stage in zip(steps, stages, strict=True))
         weights = self._base.parameters + self._base.embeddings
-        memory = BYTES_OF_A_PROCESS + (weights * BYTES_OF_A_PARAMETER + 2 * ACTIVATIONS if stages else 0)
-        seconds = tokens / self._rates.trained
-        return Planned(f"round_{number}/checkpoint", sum(steps), 4 * weights, seconds, SECONDS_OF_A_STEP, memory)
+        memory: float = BYTES_OF_A_PROCESS
+        if stages:
+            memory += weights * BYTES_OF_A_PARAMETER + 2 * ACTIVATIONS
+            memory += self._candidates * BYTES_OF_A_READ_CANDIDATE if number else 0
+        device, host = tokens / self._rates.trained, SECONDS_OF_A_STEP + tokens / self._rates.tokenized
+        return Planned(f"round_{number}/checkpoint", sum(steps), 4 * weights, device, host, memory)
 
     def _report(self, number: int) -> Planned:
         suites = [suite for report in self._settings.suites.values() for suite in report.values()]
-        model = self._model_before(number + 1)
-        seconds = stored = 0.0
-        texts = self._judged_texts
-        if any(isinstance(suite, LocalSuite) for suite in suites):
-            seconds, stored = self._encode_and_search(model, self._settings.base_model, "judged")
-            texts += self._sizes.judged_queries + self._sizes.documents
         tokens = self._judged_texts * self._sizes.tokens("document", self._settings.base_model.max_tokens)
-        host = SECONDS_OF_A_STEP * (1 + len(suites)) + texts / READ
-        seconds += tokens / self._rates.encoded
-        return Planned(f"round_{number}/reports", texts, stored, seconds, host, self._text_memory())
+        work, texts = self._encode(tokens, self._base), self._judged_texts
+        if any(isinstance(suite, LocalSuite) for suite in suites):
+            work += self._encode_and_search(self._model_before(number + 1), self._settings.base_model, "judged")
+            work += Work(host=self._seconds_of_bm25(self._sizes.judged_queries))
+            texts += self._sizes.judged_queries + self._sizes.documents
+        host = SECONDS_OF_A_STEP * (1 + len(suites)) + texts / READ + work.host
+        return Planned(f"round_{number}/reports", texts, work.stored, work.device, host, self._text_memory())
 
     def _model_before(self, number: int) -> object:
         """Return what tells the model that round ``number`` mines with from others."""
@@ -143,8 +168,8 @@ class Plan:
 
     def _encode_and_search(
         self, model: object, encoder: EncoderSettings, asked: Literal["training", "judged"] = "training"
-    ) -> tuple[float, float]:
-        """Return a device's seconds of encoding what is not stored yet and searching, and the bytes that are stored."""
+    ) -> Work:
+        """Return the work of encoding what is not stored yet and of exact search."""
         sizes = self._sizes
         shape = self._shape(encoder.model)
         queries = sizes.queries if asked == "training" else sizes.judged_queries
@@ -156,15 +181,25 @@ class Plan:
         self._encoded.update((model, kind) for kind in new)
         rows = sum(sizes.documents if kind == "document" else queries for kind in new)
         searched = sizes.documents * queries * shape.width / self._rates.multiplied
-        return searched + sum(texts[kind] for kind in new) / self._rate(shape), rows * (2 * shape.width + KEY_BYTES)
+        stored = rows * (2 * shape.width + KEY_BYTES)
+        return self._encode(sum(texts[kind] for kind in new), shape) + Work(device=searched, stored=stored)
+
+    def _encode(self, tokens: float, shape: ModelShape) -> Work:
+        device = tokens * shape.parameters / self._base.parameters / self._rates.encoded
+        return Work(device, tokens / self._rates.tokenized)
+
+    def _seconds_of_bm25(self, queries: int) -> float:
+        return self._sizes.documents / INDEXED + self._sizes.documents * queries / LOOKED_AT
+
+    @property
+    def _candidates(self) -> int:
+        """The rows of a round's hard negatives."""
+        mining = self._settings.mining
+        return self._sizes.queries * mining.depth * len(mining.candidates)
 
     def _shape(self, model: str) -> ModelShape:
         """Return a model's shape, that of the base model where it is not here."""
         return self._base if model == self._settings.base_model.model else ModelShape.of(model, self._base)
-
-    def _rate(self, shape: ModelShape) -> float:
-        """Return the tokens a second that a model of this shape encodes."""
-        return self._rates.encoded * self._base.parameters / shape.parameters
 
     def _tokens_of_step(self, stage: TrainingSettings) -> float:
         sizes, limit = self._sizes, stage.max_tokens

@@ -1,5 +1,6 @@
 """How fast a device is: one that is named, by its data sheet, or this machine, by what is measured on it."""
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ SHARE_IN_SEARCH = 0.02
 ENCODING, TRAINING = 2, 8
 """Operations for a parameter and a token: a pass forward; forward, backward and one forward again (gradient cache)."""
 
+TOKENIZED = 230_000
+"""Tokens that one core makes of text in a second, each twice: lengths decide the batches."""
+
 SAMPLED_TEXTS = 256
 TRAINED_STEPS = 4
 SEARCHED = (512, 8192)
@@ -44,12 +48,15 @@ class Rates:
         Tokens of the base model, in encoding and in steps of training.
     multiplied
         Multiplications of exact search: queries x documents x components.
+    tokenized
+        Tokens that one core prepares for it; infinite where that is in ``encoded`` and ``trained``.
     """
 
     device: str
     encoded: float
     trained: float
     multiplied: float
+    tokenized: float = math.inf
 
     def __str__(self) -> str:
         """Return the rates as a line."""
@@ -67,6 +74,7 @@ def named_rates(device: str, parameters: float) -> Rates:
         encoded=reached / (ENCODING * parameters),
         trained=reached / (TRAINING * parameters),
         multiplied=SHARE_IN_SEARCH * PEAK[device] / 2,
+        tokenized=TOKENIZED,
     )
 
 
