@@ -17,6 +17,7 @@ import numpy as np
 
 from conan_assets.encoding.row_index import KEY, RowIndex, halves_of
 from conan_assets.encoding.row_parts import Part, PartList, append_line, read_parts, state_of
+from conan_assets.encoding.shared_parts import shared_parts_of
 from conan_assets.files import atomic_path
 from conan_assets.integrity import digest_of, set_aside
 
@@ -43,9 +44,27 @@ class StoredRows:
         self._parts: list[Part] = []
         self._intact: set[Part] = set()
         self._index = RowIndex(self._keys_at)
+        self._shared = shared_parts_of(folder, dtype)
 
     def locate(self, keys: np.ndarray) -> np.ndarray:
-        """Return the number of the row of every key, int64 of shape (len(keys),), -1 where there is none."""
+        """Return the number of the row of every key, int64 of shape (len(keys),), -1 where there is none.
+
+        Rows that the bucket of the home has are fetched, and those of this machine that it lacks are put there.
+        """
+        found = self._locate_here(keys)
+        if self._shared and (found < 0).any():
+            self._shared.look()
+            for part in self._shared.lacking(self._parts):
+                if self._is_intact(part):
+                    self._shared.put(part, self._keys_of(part), self._rows_of(part))
+            for fetched in self._shared.holding(keys[found < 0], self._parts):
+                self._append_here(*fetched)
+            found = self._locate_here(keys)
+        elif self._shared:
+            self._shared.settle()
+        return found
+
+    def _locate_here(self, keys: np.ndarray) -> np.ndarray:
         self._refresh()
         found = self._index.find(keys)
         while damaged := [part for part in self._touched(found) if not self._is_intact(part)]:
@@ -55,6 +74,11 @@ class StoredRows:
 
     def append(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Store rows of shape (len(keys), width) under their keys."""
+        part = self._append_here(keys, rows)
+        if self._shared:
+            self._shared.put(part, self._keys_of(part), self._rows_of(part))
+
+    def _append_here(self, keys: np.ndarray, rows: np.ndarray) -> Part:
         rows, keys = np.ascontiguousarray(rows, self._dtype), np.ascontiguousarray(keys, KEY)
         width = rows.shape[1]
         files = ((ROWS, rows, width * self._dtype.itemsize), (KEYS, keys, KEY.itemsize))
@@ -68,6 +92,7 @@ class StoredRows:
             append_line(self._folder / PARTS, part.line())
         self._intact.add(part)
         self._refresh()
+        return part
 
     def map(self) -> np.ndarray:
         """Return the rows, of shape (rows, width), mapped into memory: none is read before it is asked for."""
@@ -152,10 +177,8 @@ class StoredRows:
 
     def _is_intact(self, part: Part) -> bool:
         if part not in self._intact:
-            row = part.width * self._dtype.itemsize
             with contextlib.suppress(OSError, ValueError):
-                rows = np.memmap(self._folder / ROWS, np.uint8, "r", part.start * row, (part.count * row,))
-                if _digest(rows) == part.rows and _digest(self._keys_of(part)) == part.keys:
+                if _digest(self._rows_of(part)) == part.rows and _digest(self._keys_of(part)) == part.keys:
                     self._intact.add(part)
         return part in self._intact
 
@@ -164,6 +187,10 @@ class StoredRows:
             return np.fromfile(self._folder / KEYS, KEY, part.count, offset=part.start * KEY.itemsize)
         except OSError:
             return np.empty(0, KEY)
+
+    def _rows_of(self, part: Part) -> np.ndarray:
+        row = part.width * self._dtype.itemsize
+        return np.memmap(self._folder / ROWS, np.uint8, "r", part.start * row, (part.count * row,))
 
     def _keys_at(self, numbers: np.ndarray) -> np.ndarray:
         """Return the whole keys of rows, empty ones where the file is too short."""
