@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from conan_assets.bucket.working_copy import open_home
 from conan_assets.data.sources import load_source
 from conan_assets.encoding.models import ModelNotFoundError
 from conan_assets.estimate.models import ModelShape
@@ -49,7 +50,7 @@ def _lines(settings: Settings, options: argparse.Namespace) -> Iterator[str]:
     yield str(rates)
     generation = settings.generation
     written = (
-        estimate_generation(generation, corpus, pairs, settings.root / "journal", settings.documents)
+        estimate_generation(generation, corpus, pairs, open_home(settings.home) / "journal", settings.documents)
         if isinstance(generation, OpenAIGeneration)
         else {}
     )

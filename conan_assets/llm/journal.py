@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from conan_assets.files import DISK_FULL, flush
 from conan_assets.integrity import digest_of
+from conan_assets.llm.shared_journal import shared_journal_of
 
 JOURNAL = "answers.jsonl"
 """Name of the journal's file in its folder."""
@@ -92,6 +93,7 @@ class AnswerJournal:
         self._synced = time.monotonic()
         self._answers: dict[str, Answer] = {}
         self._submissions: dict[str, Submission] = {}
+        self._shared = shared_journal_of(path)
 
     def __enter__(self) -> Self:
         try:
@@ -113,19 +115,25 @@ class AnswerJournal:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.fsync(self._file.fileno())
-        self._file.close()
-        self._reserve.unlink(missing_ok=True)
+        try:
+            if self._shared:
+                self._shared.close()
+        finally:
+            self._file.close()
+            self._reserve.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return len(self._answers)
 
     @classmethod
     def answers_in(cls, path: Path) -> dict[str, Answer]:
-        """Return every answer by its key, also while another run writes; none where there is no file yet."""
+        """Return every answer by its key, here and in the bucket, also while others write; none where there is none."""
         journal = cls(path)
         try:
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                 journal._read(file)
+            for part in journal._shared.elsewhere() if journal._shared else ():
+                journal._read(part.splitlines(keepends=True))
         except OSError as error:
             raise JournalError(f"{path} cannot be read: {error.strerror}; put back the file it was") from error
         return journal._answers
@@ -149,6 +157,8 @@ class AnswerJournal:
         """Append what is known of a batch by now; it replaces what was known before."""
         self._append({"batch": asdict(submission)}, sync=True)
         self._submissions[submission.name] = submission
+        if self._shared:
+            self._shared.send_soon()
 
     def uncollected(self, keys: Collection[str], endpoint: str) -> list[Submission]:
         """Return the batches at ``endpoint`` that are not collected and hold one of ``keys``."""
@@ -161,6 +171,8 @@ class AnswerJournal:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._file.seek(0)
         self._file.truncate(self._read(self._file))
+        for part in self._shared.take_up(self._file) if self._shared else ():
+            self._read(part.splitlines(keepends=True))
         flush(self.path.parent)
 
     def _append(self, entry: dict[str, Any], sync: bool) -> None:
