@@ -7,6 +7,8 @@ INSTALLED := .venv/.installed
 export CONAN_HOME ?= $(CURDIR)/conan_home
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export CONAN_PROFILE := $(PROFILE)
+# Where the home lies on this machine: itself, or the working copy of its bucket.
+HERE = $(if $(findstring ://,$(CONAN_HOME)),$(shell $(BIN)/python -c 'import sys; from conan_assets.bucket.address import local_folder; print(local_folder(sys.argv[1]))' '$(CONAN_HOME)'),$(CONAN_HOME))
 UI := make ui$(if $(filter-out demo,$(PROFILE)), PROFILE=$(PROFILE))$(if $(filter-out $(CURDIR)/conan_home,$(CONAN_HOME)), CONAN_HOME=$(CONAN_HOME))
 LOOK := $(if $(filter-out demo,$(PROFILE)),CONAN_PROFILE=$(PROFILE) )$(if $(filter-out $(CURDIR)/conan_home,$(CONAN_HOME)),CONAN_HOME=$(CONAN_HOME) )$(BIN)/python -m conan_assets look 1
 # Dagster's commands warn that others will take their place, and of arguments of its own that are new.
@@ -19,11 +21,11 @@ demo: $(INSTALLED) $(DAGSTER_HOME)/dagster.yaml ## Materialize the whole graph a
 	@$(BIN)/python -m conan_assets.settings
 	@$(BIN)/python -m conan_assets.defs.dead_runs
 	$(QUIET) $(BIN)/dagster asset materialize -m conan_assets.definitions --select '*' --config-json '$(IN_PROCESS)'
-	@cat $(CONAN_HOME)/leaderboard.md
+	@cat $(HERE)/leaderboard.md
 	@echo
-	@cat $(CONAN_HOME)/outcome.md
-	@echo "Leaderboard:    $(CONAN_HOME)/leaderboard.json"
-	@echo "Reports:        $(CONAN_HOME)/assets/round_*/*_report"
+	@cat $(HERE)/outcome.md
+	@echo "Leaderboard:    $(HERE)/leaderboard.json"
+	@echo "Reports:        $(HERE)/assets/round_*/*_report"
 	@echo "The negatives:  $(LOOK)"
 	@echo "The graph:      $(UI)"
 

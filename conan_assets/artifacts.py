@@ -237,7 +237,7 @@ class ArtifactStore:
                 partial.mkdir(exist_ok=True)
                 with naming_a_full_disk(key, self.root):
                     if self._published:
-                        self._published.copy.fetch(partial)
+                        self._published.take_up_partial(partial)
                     yield partial
 
     def finish(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from conan_assets.bucket.verification import damaged_objects
+from conan_assets.bucket.working_copy import working_copy_of
 from conan_assets.cleaning import EMBEDDINGS, EVALUATIONS, POINTER, RELEASES
 from conan_assets.encoding.rows import StoredRows
 from conan_assets.integrity import DamagedError, require_intact, set_aside, unseal
@@ -35,7 +37,9 @@ class Problem:
 
 
 def verify(root: Path) -> Iterator[Problem]:
-    """Yield what is damaged below the storage root of a programme; every file that a run wrote there is read."""
+    """Yield what is damaged below the storage root of a programme, and in its bucket; all that a run wrote is read."""
+    if copy := working_copy_of(root):
+        yield from (Problem(*each) for each in damaged_objects(copy, root / ASSETS))
     yield from _artifacts(root / ASSETS)
     for folder in sorted((root / EMBEDDINGS).glob("*-float*")):
         rows = StoredRows(folder, np.dtype(folder.name.rpartition("-")[2]))

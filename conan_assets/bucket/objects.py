@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from conan_assets.bucket.errors import BucketError, explained
 from conan_assets.files import atomic_path
@@ -84,11 +84,11 @@ class Bucket:
             for chunk in obstore.get(self._store, name).stream(min_chunk_size=SMALLEST_CHUNK):
                 yield memoryview(chunk)
 
-    def put(self, name: str, content: bytes | Path) -> None:
-        """Write an object, whatever was there."""
+    def put(self, name: str, content: bytes | Path | BinaryIO) -> None:
+        """Write an object, whatever was there; of a file its bytes from where it is."""
         import obstore
 
-        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        size = _size(content)
         chunk = max(SMALLEST_CHUNK, -(-size // MOST_CHUNKS))
         with explained(self.address):
             obstore.put(self._store, name, content, chunk_size=chunk)
@@ -141,6 +141,12 @@ class Bucket:
         if gone := [*names]:
             with explained(self.address), contextlib.suppress(FileNotFoundError):
                 obstore.delete(self._store, gone)
+
+
+def _size(content: bytes | Path | BinaryIO) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    return content.stat().st_size if isinstance(content, Path) else os.fstat(content.fileno()).st_size
 
 
 def _open(address: str) -> "ObjectStore":

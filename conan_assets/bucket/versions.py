@@ -5,8 +5,8 @@ with its digest before the version gets its name in the working copy.
 """
 
 import shutil
-from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from conan_assets.bucket.lease import Lease, leased
@@ -16,6 +16,8 @@ from conan_assets.integrity import DAMAGED, DamagedError, require_intact, seal, 
 from conan_assets.manifest import CURRENT, FINISHED, MANIFEST, Manifest, named_in, parse_manifest, read_manifest
 
 LEASE = "lease"
+WRITER = "writer"
+"""Object in a partial version that names the working copy which got furthest with it."""
 
 
 class PublishedVersions:
@@ -33,7 +35,7 @@ class PublishedVersions:
         try:
             return parse_manifest(unseal_bytes(found.content, name), name)
         except DamagedError:
-            self._put_aside(name, found.content)
+            self.put_aside(version)
             return None
 
     def current(self, key: Path) -> str:
@@ -81,22 +83,51 @@ class PublishedVersions:
         manifest = None if version.exists() else self.manifest(version)
         if manifest is None:
             return
+        try:
+            with self._downloaded(version, manifest) as temporary:
+                (temporary / MANIFEST).write_text(seal(manifest.model_dump()), encoding="utf-8")
+                flush_tree(temporary)
+                if not version.exists():
+                    temporary.rename(version)
+        except DamagedError:
+            self.put_aside(version)
+            raise
+
+    def check(self, version: Path) -> None:
+        """Read a version's objects; raise DamagedError, which names one, if it is not what was written."""
+        if manifest := self.manifest(version):
+            with self._downloaded(version, manifest):
+                pass
+
+    def put_aside(self, version: Path) -> None:
+        """Let a version be there no more; a person finds its manifest, and its parts until they are pruned."""
+        name = self.copy.object_of(version / MANIFEST)
+        if found := self.copy.bucket.get(name):
+            self.copy.bucket.put(f"{DAMAGED}/{name}", found.content)
+            self.copy.bucket.delete([name])
+
+    @contextmanager
+    def _downloaded(self, version: Path, manifest: Manifest) -> Iterator[Path]:
+        """Yield a folder of the parts of a version, compared with their digests."""
         temporary = temporary_path(version)
+        temporary.mkdir(parents=True, exist_ok=True)
         try:
             for part in manifest.parts:
                 self.copy.bucket.download(self.copy.object_of(version / part), temporary / part)
             require_intact(temporary, manifest.parts)
-            temporary.mkdir(parents=True, exist_ok=True)
-            (temporary / MANIFEST).write_text(seal(manifest.model_dump()), encoding="utf-8")
-            flush_tree(temporary)
-            if not version.exists():
-                temporary.rename(version)
+            yield temporary
         except DamagedError as error:
-            self._put_aside(self.copy.object_of(version / MANIFEST), seal(manifest.model_dump()).encode())
             place = f"{self.copy.bucket.address}/{self.copy.object_of(version)}"
             raise DamagedError(str(error).replace(str(temporary), place)) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def take_up_partial(self, partial: Path) -> None:
+        """Take what the last attempt on another machine left of a version in place of what is here."""
+        writer = self.copy.bucket.get(self.copy.object_of(partial / WRITER))
+        if writer is not None and writer.content.decode() != self.copy.name:
+            shutil.rmtree(partial)
+            self.copy.fetch(partial)
 
     def drop_outdated(self, version: Path) -> None:
         """Delete a version of the working copy if the bucket has one of its name with other parts."""
@@ -129,7 +160,3 @@ class PublishedVersions:
         if lease is not None:
             lease.require()
         return version.name.encode()
-
-    def _put_aside(self, name: str, manifest: bytes) -> None:
-        self.copy.bucket.put(f"{DAMAGED}/{name}", manifest)
-        self.copy.bucket.delete([name])

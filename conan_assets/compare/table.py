@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from conan_assets.bucket.working_copy import upload
 from conan_assets.compare.run import QUERY, Run
 from conan_assets.evaluation.intervals import CONFIDENCE, SEED
 from conan_assets.files import atomic_path
@@ -98,6 +99,7 @@ def write_comparison(runs: Sequence[Run], reference: str, metric: str, folder: P
         with atomic_path(folder / f"comparison.{name}") as path:
             path.write_text(text + "\n", encoding="utf-8")
     _plot(lines, reference, metric, folder / "comparison.png")
+    upload(*(folder / f"comparison.{kind}" for kind in ("json", "md", "png")))
     return table
 
 

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 
+from conan_assets.bucket.working_copy import open_home
+from conan_assets.files import ArtifactError
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.settings.inputs import check_inputs
 
@@ -22,7 +24,8 @@ def main() -> None:
         settings = load_settings(arguments.profile)
         if not arguments.alone:
             check_inputs(settings)
-    except SettingsError as error:
+            open_home(settings.home)
+    except (SettingsError, ArtifactError) as error:
         sys.exit(str(error))
     print(f"profile {settings.name!r} is valid; rounds: {settings.rounds}, sources: {len(settings.sources)}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from conan_assets.artifacts import fingerprint, fingerprint_file
+from conan_assets.encoding.models import fingerprint_model
 from conan_assets.files import atomic_path
 from conan_assets.training.config import TrainingConfig
 from conan_assets.training.data import read_dev_samples, read_training_data
@@ -18,7 +19,8 @@ from conan_assets.training.processes import Processes
 from conan_assets.training.run_log import RunLog, TrainingReport
 from conan_assets.training.settings import TRAINING_VERSION, TrainingSettings
 from conan_assets.training.sharding import gather, is_sharded, shard
-from conan_assets.training.state import STATE, State, StateClock, StateError, load_state, locked, save_state
+from conan_assets.training.shared_state import state_saver
+from conan_assets.training.state import STATE, State, StateClock, StateError, load_state, locked
 from conan_assets.training.trainer import Trainer
 from conan_assets.training.weights import training_dtype
 
@@ -104,14 +106,15 @@ def _run_stage(trainer: Trainer, run_log: RunLog | None, directory: Path, run: s
     clock = StateClock(trainer.settings.save_every_minutes)
     if run_log is not None:
         run_log.start_stage(trainer)
-    for metrics in trainer.run():
-        if run_log is not None:
-            run_log.write(metrics)
-        if _is_state_due(trainer, clock):
-            with clock.saving():
-                state = trainer.state()
-                if run_log is not None:
-                    save_state(directory, state, run)
+    with state_saver(directory, run) as save:
+        for metrics in trainer.run():
+            if run_log is not None:
+                run_log.write(metrics)
+            if _is_state_due(trainer, clock):
+                with clock.saving():
+                    state = trainer.state()
+                    if run_log is not None:
+                        save(state)
     if run_log is not None:
         run_log.end_stage(trainer, clock.seconds)
 
@@ -147,8 +150,11 @@ def _publish(
 
 
 def _config_fingerprint(config: TrainingConfig) -> str:
-    """Return the fingerprint of what decides the result: not who watches, nor memory, nor the order of keys."""
-    deciding = replace(config, trackers=(), stages=tuple(stage.deciding for stage in config.stages))
+    """Return the fingerprint of what decides the result: not who watches, nor memory, nor where the base model lies."""
+    base = config.base_model
+    weights = replace(base, model=fingerprint_model(base.model, base.revision), revision=None)
+    stages = tuple(stage.deciding for stage in config.stages)
+    deciding = replace(config, base_model=weights, trackers=(), stages=stages)
     values = json.loads(deciding.to_json())
     del values["shard_weights"]
     return fingerprint(TRAINING_VERSION, values)

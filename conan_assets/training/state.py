@@ -104,8 +104,8 @@ class StateClock:
         self._due = now + max(self._pause, (now - started) / SHARE_OF_SAVING) if self._pause else now
 
 
-def save_state(directory: Path, state: State, run: str) -> None:
-    """Write ``state`` of the run with fingerprint ``run``, then delete older ones."""
+def save_state(directory: Path, state: State, run: str) -> Path:
+    """Write ``state`` of the run with fingerprint ``run``, then delete older ones; return its file."""
     folder = directory / STATE
     path = folder / f"stage-{state.stage:02d}-step-{state.step:08d}.safetensors"
     about = {"run": run, "stage": str(state.stage), "step": str(state.step)}
@@ -114,6 +114,7 @@ def save_state(directory: Path, state: State, run: str) -> None:
     for other in folder.iterdir():
         if other != path:
             other.unlink()
+    return path
 
 
 def load_state(directory: Path, run: str) -> State | None:

@@ -1,17 +1,22 @@
 """The miniature programme with its home in a bucket, on one machine and on another after it."""
 
+import os
+import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from conan_assets.artifacts import LOCK
-from conan_assets.bucket.working_copy import MARK, working_copy_of
+from conan_assets.bucket import lease
+from conan_assets.bucket.lease import HeldError
+from conan_assets.bucket.working_copy import MARK, WorkingCopy, open_home, working_copy_of
 from conan_assets.files import files_of
 from conan_assets.integrity import digest_parts
 from conan_assets.settings import Settings
-from conan_assets_tests.bucket.conftest import SECRET
+from conan_assets_tests.bucket.conftest import SECRET, environment
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
+from conan_assets_tests.forked import fork, kill
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +56,43 @@ def test_the_home_of_another_programme_is_refused_on_any_machine(miniature, mach
         run(another, "key:raw_corpus")
     told = str(caught.value.__cause__)
     assert "s3://programmes/home belongs to the programme 'miniature', not to 'another'" in told
+
+
+LONG = {"training": {"epochs": 200, "max_steps": 150, "retrieval_batch_size": 4, "save_every_minutes": 0.0}}
+UP_TO_THE_CHECKPOINT = '+key:"round_1/checkpoint"'
+
+
+def has_state(copy: WorkingCopy) -> bool:
+    return any("/state/" in name and "step-000000" in name for name in copy.bucket.list("assets/round_1/checkpoint"))
+
+
+def test_training_goes_on_elsewhere_from_the_last_state_of_a_machine_that_was_killed_to_the_same_weights(
+    miniature, machine, proxy, tmp_path, monkeypatch
+):
+    settings = programme(tmp_path / "animals", miniature.base_model.model, miniature.home, rounds=1, **LONG)
+    home = {**environment(proxy.port), "CONAN_CACHE": os.environ["CONAN_CACHE"]}
+    process = fork(tmp_path / "log", run, settings, UP_TO_THE_CHECKPOINT, **home)
+    copy = working_copy_of(open_home(settings.home))
+    while not has_state(copy):
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    kill(process)
+    machine("second")
+    with pytest.raises(HeldError, match="another run is materializing round_1/checkpoint under s3://programmes/home"):
+        run(settings, UP_TO_THE_CHECKPOINT)
+    monkeypatch.setattr(lease, "SECONDS_OF_A_LEASE", 1)
+    made = metadata(run(settings, UP_TO_THE_CHECKPOINT))
+    assert made["raw_corpus"]["reused"].value is True
+    checkpoint = made["round_1/checkpoint"]
+    assert checkpoint["resumed_from_step"].value > 0
+    assert checkpoint["steps"].value == 150
+    undisturbed = settings.model_copy(update={"home": tmp_path / "home"})
+    expected = metadata(run(undisturbed, UP_TO_THE_CHECKPOINT))["round_1/checkpoint"]
+    assert expected["fingerprint"] == checkpoint["fingerprint"]
+    assert weights_of(undisturbed.root) == weights_of(settings.root)
+    assert not [name for name in copy.bucket.list("assets") if ".partial/" in name]
+
+
+def weights_of(home: Path) -> bytes:
+    (weights,) = (home / "assets" / "round_1" / "checkpoint").glob("*/model/model.safetensors")
+    return weights.read_bytes()

@@ -11,7 +11,7 @@ from conan_assets.bucket.errors import BucketError
 from conan_assets.bucket.working_copy import open_home
 from conan_assets.llm import shared_journal
 from conan_assets.llm.journal import Answer, AnswerJournal, JournalError, Submission
-from conan_assets_tests.bucket.conftest import environment
+from conan_assets_tests.bucket.conftest import Proxy, environment
 from conan_assets_tests.forked import fork, kill
 
 pytestmark = pytest.mark.slow
@@ -78,11 +78,16 @@ def test_a_machine_that_is_killed_loses_what_it_had_not_sent_and_sends_that_when
     assert len(AnswerJournal.answers_in(path_of(address))) == count >= len(seen)
 
 
-def test_answers_that_could_not_be_sent_are_sent_by_the_next_run(address, machine, proxy):
-    path = path_of(address)
-    with pytest.raises(BucketError, match="cannot be reached"), AnswerJournal(path) as journal:
+def record_without_a_connection(path: Path, proxy: Proxy) -> None:
+    with AnswerJournal(path) as journal:
         proxy.cut()
         journal.record("k1", ANSWER)
+
+
+def test_answers_that_could_not_be_sent_are_sent_by_the_next_run(address, machine, proxy):
+    path = path_of(address)
+    with pytest.raises(BucketError, match="cannot be reached"):
+        record_without_a_connection(path, proxy)
     proxy.mend()
     with AnswerJournal(path) as journal:
         assert journal.find("k1") == ANSWER
