@@ -45,7 +45,7 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         sources=fingerprint({name: source.model_dump(mode="json") for name, source in settings.sources.items()}),
         keep_versions=settings.keep_versions,
         stages_on_gpu=settings.launch.stages_on_gpu,
-        compute=settings.compute.model_dump(),
+        compute=settings.compute.model_dump(exclude_none=True),
     )
     assets = [
         *build_corpus_assets(settings),
