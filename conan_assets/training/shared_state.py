@@ -54,10 +54,10 @@ class SharedState:
         folder = self._copy.object_of(self._directory)
         bucket = self._copy.bucket
         try:
+            for other, content in files.items():  # first: what is beyond the state is cut off when training goes on
+                bucket.put(f"{folder}/{other}", content)
             with state:
                 bucket.put(f"{folder}/{STATE}/{name}", state)
-            for other, content in files.items():
-                bucket.put(f"{folder}/{other}", content)
             bucket.put(f"{folder}/{WRITER}", self._copy.name.encode())
             states = bucket.list(f"{folder}/{STATE}")
             bucket.delete(old for old in states if not old.endswith(f"/{name}"))

@@ -11,6 +11,7 @@ from conan_assets.artifacts import ArtifactError, ArtifactStore
 from conan_assets.bucket import lease, working_copy
 from conan_assets.bucket.errors import BucketError
 from conan_assets.bucket.working_copy import open_home, working_copy_of
+from conan_assets.verification import verify
 from conan_assets_tests.bucket.conftest import BUCKET, SECRET, ask
 
 pytestmark = pytest.mark.slow
@@ -202,3 +203,17 @@ def test_a_working_copy_keeps_no_credentials(address, machine, tmp_path: Path):
     assert texts
     assert not [text for text in texts if SECRET in text]
     assert BUCKET in "".join(texts)
+
+
+def test_every_object_is_read_when_a_home_is_verified_and_what_is_damaged_is_made_again(address, machine):
+    store = store_of(address)
+    build(store, "a1")
+    assert list(verify(open_home(address))) == []
+    working_copy_of(store.root).bucket.put("assets/table/a1/sub/part.txt", b"rotten")
+    (problem,) = verify(open_home(address))
+    assert problem.message.startswith("s3://programmes/home/assets/table/a1/sub/part.txt is damaged")
+    problem.repair()
+    assert list(verify(open_home(address))) == []
+    store.select(store.reusable("table", "a1"))
+    machine("second")
+    assert (read(store_of(address)) / "sub" / "part.txt").read_text() == "made"
