@@ -232,7 +232,7 @@ def compare_dynamic(arguments: argparse.Namespace) -> Result:
 
     The rule is evaluated in full but its floor is out of reach, so that both keep training the same texts.
     """
-    rule = DynamicNegativeSettings(rule="v2", v2_floor=-2.0, v2_ceiling=-2.0)
+    rule = DynamicNegativeSettings(rule="v2", v2_floor=-1.0, v2_ceiling=-1.0)
     off, on = (
         build_trainer(arguments.folder, replace(stage(arguments), dynamic_negatives=settings), arguments.model)
         for settings in (DynamicNegativeSettings(), rule)

@@ -29,7 +29,7 @@ class SearchSettings(Section):
     screening: Literal["auto", "none", "bfloat16"] = Field(
         default="auto",
         description="Exact search on a CPU: screen in bfloat16, decide in float32, same result; 'auto' does so where "
-        "torch is loaded anyway and was measured to multiply faster in bfloat16.",
+        "torch is loaded anyway, was measured to multiply faster in bfloat16, and the documents are many enough.",
     )
     recall_queries: int = Field(default=200, ge=1, description="Queries on which recall of exact search is measured.")
 
