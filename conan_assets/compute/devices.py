@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
-from conan_assets.compute import ATTEMPTS, Result, Shard, WorkerDiedError
+from conan_assets.compute import ATTEMPTS, Kept, Result, Shard, Task, WorkerDiedError
 from conan_assets.compute.worker import begin, compute
 from conan_assets.progress import logger
 
@@ -48,6 +48,12 @@ class Devices:
         wanted = self._processes or min(len(shards) // SHARDS_PER_PROCESS, _gpus())
         count = min(len(shards), wanted)
         return self._spread(work, shards, count) if count > 1 else map(work, shards)
+
+    def keep(
+        self, make: Callable[[Shard], Callable[[Task], Result]], shards: Sequence[Shard]
+    ) -> Kept[Task, Result] | None:
+        """Return None: the process that asks has all that this machine has."""
+        return None
 
     def _spread(self, work: Callable[[Shard], Result], shards: Sequence[Shard], count: int) -> Iterator[Result]:
         done = deaths = 0

@@ -5,30 +5,25 @@ this one. See docs/ray.md.
 """
 
 import contextlib
-import threading
 import time
 import uuid
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conan_assets.compute import ATTEMPTS, Result, Shard, WorkerDiedError
+from conan_assets.compute import Kept, Result, Shard, Task
 from conan_assets.compute.ray_connection import connect
-from conan_assets.compute.ray_pool import Pool, Worker
-from conan_assets.progress import logger
+from conan_assets.compute.ray_failures import Failures
+from conan_assets.compute.ray_kept import KeptOnRay
+from conan_assets.compute.ray_pool import SHARDS_AHEAD, Pool, Worker, pool_of_this_driver
 
 if TYPE_CHECKING:
     import ray
 
-SHARDS_AHEAD = 2
-"""Shards that each worker holds, so that none waits for its next one."""
 WINDOW = 4
 """Shards per worker that may be under way or finished before the first of them is taken: what bounds memory."""
 SECONDS_OF_WAITING = 1.0
-
-
-class ShardError(RuntimeError):
-    """A shard cannot be computed; the message names it, the node and what was wrong."""
 
 
 class RayCluster:
@@ -48,9 +43,6 @@ class RayCluster:
     def __init__(self, address: str | None = None, cpus_per_worker: int = 4) -> None:
         self._address = address
         self._cpus = cpus_per_worker
-        self._pool: Pool | None = None
-        self._users = 0
-        self._lock = threading.Lock()
 
     def map(self, work: Callable[[Shard], Result], shards: Sequence[Shard]) -> Iterator[Result]:
         """Yield the result of every shard, in their order.
@@ -62,27 +54,32 @@ class RayCluster:
         ShardError
             A shard raised an error, which is the cause.
         WorkerDiedError
-            A worker died :data:`ATTEMPTS` times before the same shard was finished.
+            A worker died three times before the same shard was finished.
         """
         if shards:
             with self._workers() as pool:
                 yield from _Spread(pool, work, shards).results()
 
+    def keep(
+        self, make: Callable[[Shard], Callable[[Task], Result]], shards: Sequence[Shard]
+    ) -> Kept[Task, Result] | None:
+        """Give out shards to the workers, which keep them as what ``make`` makes of them; errors as of :meth:`map`.
+
+        The shards of a worker that dies are given to others again.
+        """
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(self._workers())
+            kept = KeptOnRay(pool, make, shards)
+            stack.callback(pool.forget, kept.key)
+            weakref.finalize(kept, stack.pop_all().close).atexit = False
+            return kept
+
     @contextlib.contextmanager
     def _workers(self) -> Iterator[Pool]:
-        """Keep the workers, which all users share, until the last one leaves."""
         connect(self._address)
-        with self._lock:
-            pool = self._pool = self._pool or Pool(self._cpus)
-            self._users += 1
-        try:
+        pool = pool_of_this_driver(self._cpus)
+        with pool.used():
             yield pool
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    self._pool = None
-                    pool.close()
 
 
 class _Spread:
@@ -96,8 +93,7 @@ class _Spread:
         self._waiting = deque(range(len(shards)))
         self._under_way: dict[ray.ObjectRef[Any], tuple[Worker, int]] = {}
         self._results: dict[int, Any] = {}
-        self._deaths: Counter[int] = Counter()
-        self._knows: set[Worker] = set()
+        self._failures = Failures(len(shards))
 
     def results(self) -> Iterator[Any]:
         """Yield the results in the order of the shards."""
@@ -109,8 +105,7 @@ class _Spread:
                     self._send(number)
                 yield self._results.pop(number)
         finally:
-            for worker in self._knows:
-                worker.actor.forget.remote(self._key)
+            self._pool.forget(self._key)
 
     def _send(self, first: int) -> None:
         """Give the workers shards, as many as the window from the ``first`` that is still to be taken has room for."""
@@ -123,7 +118,6 @@ class _Spread:
                     loads[worker] += 1
 
     def _give(self, worker: Worker, number: int) -> None:
-        self._knows.add(worker)
         self._under_way[worker.actor.compute.remote(self._key, [self._work], self._shards[number])] = worker, number
 
     def _receive(self) -> None:
@@ -147,30 +141,14 @@ class _Spread:
             self._results[number] = ray.get(ref)
             del self._under_way[ref]
         except ray.exceptions.RayTaskError as error:
-            cause = error.cause or error
-            raise ShardError(
-                f"{self._name(number)} failed on node {worker.slot.name}: {type(cause).__name__}: {cause}; what is "
-                "finished is kept"
-            ) from cause
+            raise self._failures.error(number, worker, error) from error.cause
         except ray.exceptions.RayError as error:
             self._lose(worker, error)
 
     def _lose(self, worker: Worker, error: Exception) -> None:
         """Put back what a dead worker had; the first of it was under way."""
         self._pool.bury(worker)
-        self._knows.discard(worker)
         lost = sorted(number for other, number in self._under_way.values() if other is worker)
         self._under_way = {ref: held for ref, held in self._under_way.items() if held[0] is not worker}
         self._waiting.extendleft(reversed(lost))
-        self._deaths[lost[0]] += 1
-        if self._deaths[lost[0]] == ATTEMPTS:
-            raise WorkerDiedError(
-                f"workers died {ATTEMPTS} times at {self._name(lost[0])}, the last one on node {worker.slot.name}: "
-                f"probably out of memory; give it more, or fewer workers with compute.cpus_per_worker; what is "
-                f"finished is kept ({error})"
-            ) from error
-        told = "a worker on node %s died at %s; others compute it again"
-        logger.warning(told, worker.slot.name, self._name(lost[0]))
-
-    def _name(self, number: int) -> str:
-        return f"shard {number + 1:,} of {len(self._shards):,}"
+        self._failures.count(lost[0], worker, error)

@@ -3,10 +3,12 @@
 A worker belongs to a slot of a node. Where one has died, and where a node has joined, the next look starts another.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,8 +21,13 @@ from conan_assets.compute.ray_worker import PACKAGE, RayWorker
 if TYPE_CHECKING:
     import ray
 
+SHARDS_AHEAD = 2
+"""Shards that each worker holds, so that none waits for its next one."""
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_TO_START = 60.0
 SECONDS_WITHOUT_NODES = 60.0
+SECONDS_OF_IDLENESS = 30.0
+"""How long workers wait for more to do: importing torch takes them longer than some works."""
 
 logger = logging.getLogger("conan_assets")
 
@@ -56,7 +63,7 @@ class Worker:
         self.slot = slot
         worker: Any = ray.remote(RayWorker)
         self.actor: Any = worker.options(**options).remote()
-        self.starting: ray.ObjectRef[None] | None = self.actor.begin.remote(version(PACKAGE))
+        self.starting: ray.ObjectRef[None] | None = self.actor.begin.remote(version(PACKAGE), slot.cpus or 1)
         self.end = partial(ray.kill, self.actor)
 
 
@@ -75,8 +82,25 @@ class Pool:
         self._failed_starts: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._looked = -SECONDS_BETWEEN_LOOKS
-        self._had_workers = time.monotonic()
+        self._had_workers = self._idle_since = time.monotonic()
         self._has_gpus: bool | None = None
+        self._users = 0
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the workers in the body, and for some time after it."""
+        with self._lock:
+            self._users += 1
+            self._had_workers = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._idle_since = time.monotonic()
+                timer = threading.Timer(SECONDS_OF_IDLENESS, self._end_idle_workers)
+                timer.daemon = True
+                timer.start()
 
     def ready(self) -> list[Worker]:
         """Fill the free slots of the nodes that live now, and return the workers that have started.
@@ -95,6 +119,20 @@ class Pool:
                     self._await(worker, worker.starting)
             return [worker for worker in self._workers.values() if worker.starting is None]
 
+    def settled(self) -> list[Worker]:
+        """Return the workers as :meth:`ready` does, some, and once no other is starting or a minute has passed."""
+        import ray
+
+        began = time.monotonic()
+        while True:
+            workers, starting = self.ready(), self.starting()
+            if workers and (not starting or time.monotonic() - began > SECONDS_TO_START):
+                return workers
+            if starting:
+                ray.wait(starting, timeout=SECONDS_BETWEEN_LOOKS)
+            else:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
     def starting(self) -> "list[ray.ObjectRef[None]]":
         """Return the first tasks of the workers that have not started yet."""
         with self._lock:
@@ -107,9 +145,18 @@ class Pool:
                 del self._workers[worker.slot]
                 worker.end()
 
-    def close(self) -> None:
-        """End all workers."""
+    def forget(self, key: str) -> None:
+        """Let all workers drop the work of that key, and what they keep for it."""
         with self._lock:
+            for worker in self._workers.values():
+                worker.actor.forget.remote(key)
+
+    def _end_idle_workers(self) -> None:
+        import ray
+
+        with self._lock:
+            if self._users or time.monotonic() - self._idle_since < SECONDS_OF_IDLENESS or not ray.is_initialized():
+                return
             for worker in self._workers.values():
                 worker.end()
             self._workers.clear()
@@ -158,6 +205,19 @@ class Pool:
             if never or self._failed_starts[worker.slot.node] >= ATTEMPTS:
                 raise ClusterError(f"no worker starts on node {worker.slot.name}: {error}") from error
             logger.warning("a worker did not start on node %s: %s", worker.slot.name, error)
+
+
+_POOLS: dict[tuple[str, int], Pool] = {}
+_LOCK = threading.Lock()
+
+
+def pool_of_this_driver(cpus: int) -> Pool:
+    """Return the workers of this process with so many cores each, as long as it stays connected."""
+    import ray
+
+    job = ray.get_runtime_context().get_job_id()
+    with _LOCK:
+        return _POOLS.setdefault((job, cpus), Pool(cpus))
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -1,9 +1,13 @@
 """What runs in a worker process on a node of a Ray cluster."""
 
+import functools
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+import threadpoolctl
 
 if TYPE_CHECKING:
     import ray
@@ -18,25 +22,42 @@ class OtherVersionError(RuntimeError):
 
 
 class RayWorker:
-    """Holds works by key, each received once, and computes shards of them, one after the other."""
+    """Holds works and kept shards by key, each received once, and does one thing after the other."""
 
     def __init__(self) -> None:
         self._works: dict[str, Work] = {}
+        self._kept: dict[str, dict[int, Work]] = {}
+        self._threads = 1
 
-    def begin(self, expected: str) -> None:
+    def begin(self, expected: str, threads: int) -> None:
         """Begin; raise OtherVersionError if the package's version here is not the one expected."""
+        self._threads = threads
         if (here := version(PACKAGE)) != expected:
             raise OtherVersionError(f"{PACKAGE} is {here} here and {expected} where the work comes from")
         os.environ.setdefault("TQDM_DISABLE", "1")
 
     def compute(self, key: str, work: "list[ray.ObjectRef[Work]]", shard: object) -> object:
         """Return the result of a work for a shard; the work is fetched once."""
+        return self._work(key, work)(shard)
+
+    def keep(self, key: str, make: "list[ray.ObjectRef[Work]]", number: int, shard: object) -> None:
+        """Keep what a work makes of the shard of that number."""
+        self._kept.setdefault(key, {})[number] = self._work(key, make)(shard)
+
+    def ask(self, key: str, numbers: list[int], task: object, merge: Callable[[Any, Any], Any]) -> object:
+        """Return what the kept shards of those numbers make of a task, merged; each is asked by one thread."""
+        shards = [self._kept[key][number] for number in numbers]
+        with threadpoolctl.threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
+            return functools.reduce(merge, pool.map(lambda shard: shard(task), shards))
+
+    def forget(self, key: str) -> None:
+        """Drop a work, the model that it may hold, and the shards kept for it."""
+        self._works.pop(key, None)
+        self._kept.pop(key, None)
+
+    def _work(self, key: str, work: "list[ray.ObjectRef[Work]]") -> Work:
         if key not in self._works:
             import ray
 
             self._works[key] = ray.get(work[0])
-        return self._works[key](shard)
-
-    def forget(self, key: str) -> None:
-        """Drop a work, and the model that it may hold."""
-        self._works.pop(key, None)
+        return self._works[key]

@@ -42,6 +42,10 @@ class ApproximateIndex:
 
     def nearest(self, queries: Matrix, k: int, excluded: Groups) -> Neighbours:
         """Return about every query's ``k`` documents of highest dot product, without its ``excluded`` ones."""
+        return Neighbours.from_keys(self.keys(queries, k, excluded))
+
+    def keys(self, queries: Matrix, k: int, excluded: Groups) -> np.ndarray:
+        """Return them as keys, int64 of shape (queries, k), EMPTY where there are fewer."""
         keys = np.full((queries.shape[0], k), EMPTY, np.int64)
         for start in range(0, queries.shape[0], QUERIES_PER_BLOCK):
             stop = min(start + QUERIES_PER_BLOCK, queries.shape[0])
@@ -50,7 +54,7 @@ class ApproximateIndex:
             for rows in (np.flatnonzero(few), np.flatnonzero(~few)):
                 if len(rows):
                     keys[start + rows] = _search(self._built, block[rows], k, [hidden[row] for row in rows.tolist()])
-        return Neighbours.from_keys(keys)
+        return keys
 
 
 def _search(index: "faiss.Index", queries: np.ndarray, k: int, hidden: list[np.ndarray]) -> np.ndarray:

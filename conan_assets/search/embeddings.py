@@ -112,10 +112,8 @@ class BiEncoderRetriever:
 
     @cached_property
     def _nearest(self) -> Nearest:
-        settings = self._search
-        if settings.device == "auto":
-            settings = settings.model_copy(update={"device": self._encoder.device})
-        return Nearest(settings, FirstRows(self._embed(self._documents, "document"), self._retrievable))
+        documents = FirstRows(self._embed(self._documents, "document"), self._retrievable)
+        return Nearest(self._search, documents, self._store.compute, self._encoder.device)
 
     def _embed(self, texts: Sequence[str], role: "Role") -> "Embeddings":
         embeddings = self._store.embed(self._encoder, texts, role)

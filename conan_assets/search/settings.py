@@ -20,6 +20,9 @@ class SearchSettings(Section):
     index: str = Field(
         default=EXACT, description="'exact', or a FAISS factory string such as 'IVF256,Flat' or 'HNSW32'."
     )
+    index_above: int = Field(
+        default=0, ge=0, description="Documents above which `index` is used; the search of no more of them is exact."
+    )
     index_parameters: str = Field(
         default="", description="FAISS search parameters, such as 'nprobe=32' for IVF or 'efSearch=64' for HNSW."
     )
@@ -32,6 +35,9 @@ class SearchSettings(Section):
         "torch is loaded anyway, was measured to multiply faster in bfloat16, and the documents are many enough.",
     )
     recall_queries: int = Field(default=200, ge=1, description="Queries on which recall of exact search is measured.")
+    min_recall: float = Field(
+        default=0.98, gt=0, le=1, description="Recall of exact search below which an approximate one warns."
+    )
 
 
 class Calibration(Section):

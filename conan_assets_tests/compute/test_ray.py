@@ -12,16 +12,22 @@ import numpy as np
 import pytest
 
 from conan_assets.compute import WorkerDiedError
-from conan_assets.compute.ray_cluster import WINDOW, RayCluster, ShardError
+from conan_assets.compute.ray_cluster import WINDOW, RayCluster
 from conan_assets.compute.ray_connection import ClusterError
+from conan_assets.compute.ray_failures import ShardError
 from conan_assets.encoding import store as store_module
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.models import ModelNotFoundError, OtherModelError
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.encoding.store import EmbeddingStore, EncodeTexts
 from conan_assets.search import cross_encoder
+from conan_assets.search import kept as kept_module
 from conan_assets.search.cross_encoder import CrossEncoderRetriever
-from conan_assets.search.settings import CrossEncoderTeacher
+from conan_assets.search.groups import Groups
+from conan_assets.search.nearest import Nearest
+from conan_assets.search.ranking import Neighbours
+from conan_assets.search.settings import CrossEncoderTeacher, SearchSettings
+from conan_assets.search.vectors import ArrayVectors
 from conan_assets_tests.compute.clusters import NODE, NotedSquare, kill_node, loopback_cluster
 from conan_assets_tests.conftest import build_tiny_model
 
@@ -181,3 +187,49 @@ def test_a_cluster_that_refuses_this_process_is_named(nodes, change, environment
     last = ended.stderr[ended.stderr.index("ClusterError: the Ray cluster at") :]
     assert f"{nodes.address} refuses this process" in last
     assert told in last
+
+
+@pytest.fixture
+def documents(monkeypatch):
+    monkeypatch.setattr(kept_module, "DOCUMENTS_PER_SHARD", 512)
+    return ArrayVectors(unit_rows(2_500, 24, seed=2).astype(np.float16))
+
+
+def unit_rows(count: int, dim: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+QUERIES = ArrayVectors(unit_rows(300, 24, seed=1))
+EXCLUDED = Groups.from_pairs(np.arange(600) % 300, np.arange(600) * 4, 300)
+
+
+def as_bytes(found: Neighbours) -> tuple[bytes, bytes]:
+    return found.positions.tobytes(), found.scores.tobytes()
+
+
+def test_what_the_holders_of_a_corpus_find_is_what_one_process_finds_also_when_one_is_killed(nodes, documents):
+    doomed = nodes.add_node(**NODE)
+    cluster = RayCluster(nodes.address, 1)
+    for screening in ("none", "bfloat16"):
+        settings = SearchSettings(screening=screening)
+        expected, _ = Nearest(settings, documents).find(QUERIES, 20, EXCLUDED)
+        spread = Nearest(settings, documents, cluster)
+        found, recall = spread.find(QUERIES, 20, EXCLUDED)
+        assert as_bytes(found) == as_bytes(expected)
+        assert recall is None
+    kill_node(doomed)
+    assert as_bytes(spread.find(QUERIES, 20, EXCLUDED)[0]) == as_bytes(expected)
+
+
+def test_an_index_for_each_shard_tells_its_recall_and_warns_below_the_bar(nodes, documents, caplog):
+    cluster = RayCluster(nodes.address, 1)
+    exact, _ = Nearest(SearchSettings(), documents).find(QUERIES, 20, EXCLUDED)
+    for index, parameters, is_near in (("Flat", "", True), ("IVF16,Flat", "nprobe=1", False)):
+        settings = SearchSettings(index=index, index_parameters=parameters, index_above=2_000)
+        found, recall = Nearest(settings, documents, cluster).find(QUERIES, 20, EXCLUDED)
+        assert (recall == 1) == is_near
+        assert (as_bytes(found)[0] == as_bytes(exact)[0]) == is_near
+    assert "below min_recall, 0.98" in caplog.text
+    few = SearchSettings(index="IVF16,Flat", index_above=2_500)
+    assert Nearest(few, documents, cluster).find(QUERIES, 20, EXCLUDED)[1] is None
