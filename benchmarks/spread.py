@@ -1,6 +1,6 @@
 """Encode shards by processes of their own: ``python -m benchmarks.spread [--shards 6] [--repeats 3] [--cores 2]``.
 
-Shards of 4,096 short texts, with all-MiniLM-L6-v2 in float32, by one process that has the cores to itself and by as
+Shards of 4,096 short texts, with all-MiniLM-L6-v2 in bfloat16, by one process that has the cores to itself and by as
 many worker processes as there are cores, on the same cores: processes of ``compute.devices``, and workers of a Ray
 cluster of one node on 127.0.0.1, given shards by our pool of actors and by Ray Data's ``map_batches``. Each way in a
 process of its own, in turn, ``--repeats`` times.
@@ -105,7 +105,7 @@ def by_ray_data(cores: int, work: EncodeTexts, shards: Shards) -> Iterator[Any]:
 
 def measure(way: str, cores: int, count: int) -> dict[str, float]:
     """Return seconds per shard, and until the first results."""
-    encoder = Encoder(EncoderSettings(MODEL, dtype="float32", max_tokens=16), "cpu")
+    encoder = Encoder(EncoderSettings(MODEL, dtype="bfloat16", max_tokens=16), "cpu")
     work, shards = EncodeTexts(encoder, "document", encoder.namespace("document")), read_shards(count)
     started = time.perf_counter()
     finished = [time.perf_counter() for _ in results(way, cores, work, shards)]

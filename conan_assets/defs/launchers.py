@@ -1,14 +1,17 @@
-"""Where a training run computes: in the process of its asset, or in processes of its own that ``torchrun`` starts."""
+"""Where a training run computes: in the process of its asset, or in ``torchrun``'s, here or on a Ray cluster."""
 
 import sys
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from conan_assets.compute import ATTEMPTS, WorkerDiedError
+from conan_assets.compute.ray_groups import run_together
 from conan_assets.defs.dagster_internals import DagsterPipesExecutionError
 from conan_assets.defs.reuse import Report
-from conan_assets.settings.sections import LaunchSettings
+from conan_assets.settings.sections import LaunchSettings, RayLaunch
 from conan_assets.training.launch import LAUNCH, failure_of, on_one_machine, open_launch
+from conan_assets.training.on_nodes import TrainOnNode
 
 if TYPE_CHECKING:
     from conan_assets.training.config import TrainingConfig
@@ -56,8 +59,53 @@ class TorchrunLauncher(Launcher):
         raise error
 
 
-def build_launcher(settings: LaunchSettings) -> Launcher:
+class RayLauncher(Launcher):
+    """Trains on nodes of a Ray cluster, each of which runs ``torchrun``; all see the directory of the run.
+
+    Where a trainer or a node is killed, all begin again from the last state.
+    """
+
+    address: str | None
+    nodes: int
+    processes_per_node: int
+
+    def train(self, context: dg.AssetExecutionContext, config: "TrainingConfig") -> Report:
+        """Train what ``config`` says, going on where a killed run stopped, and return the run's report.
+
+        Raises
+        ------
+        TrainingFailedError
+            Training ended before its end; the message is the trainer's.
+        WorkerDiedError
+            Trainers or nodes were killed three times.
+        """
+        from conan_assets.training.config import write_config
+
+        work = TrainOnNode(write_config(config), self.nodes, self.processes_per_node)
+        reports: list[Report] = []
+
+        def tell(number: int, told: object) -> None:
+            if isinstance(told, dict):
+                reports.append(told)
+            elif number == 0:
+                context.log.info(told)
+
+        for attempt in range(1, ATTEMPTS + 1):
+            errors = run_together(self.address, self.nodes, self.processes_per_node, work, tell)
+            failures = [error for error in errors if error is not None]
+            if not failures:
+                return reports[-1]
+            if not any(isinstance(error, WorkerDiedError) or getattr(error, "was_killed", False) for error in failures):
+                raise failures[0]
+            context.log.warning(f"a trainer or its node was killed, attempt {attempt} of {ATTEMPTS}: {failures}")
+        raise WorkerDiedError(f"trainers or their nodes were killed {ATTEMPTS} times: {failures[0]}") from failures[0]
+
+
+def build_launcher(settings: LaunchSettings | RayLaunch) -> Launcher:
     """Return the launcher that a programme asks for."""
+    if isinstance(settings, RayLaunch):
+        nodes, processes = settings.nodes, settings.processes_per_node
+        return RayLauncher(address=settings.address, nodes=nodes, processes_per_node=processes)
     if settings.processes is None:
         return Launcher()
     return TorchrunLauncher(processes=settings.processes, options=list(settings.torchrun_options))

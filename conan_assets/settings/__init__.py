@@ -26,7 +26,14 @@ from conan_assets.mining.settings import STUDENT, MiningSettings
 from conan_assets.redaction import redacted
 from conan_assets.schema import Section, explain
 from conan_assets.search.settings import BM25Teacher, TeacherSettings
-from conan_assets.settings.sections import CatalogueSettings, DevicesCompute, LaunchSettings, ProgrammeCuration, Spread
+from conan_assets.settings.sections import (
+    CatalogueSettings,
+    DevicesCompute,
+    Launch,
+    LaunchSettings,
+    ProgrammeCuration,
+    Spread,
+)
 from conan_assets.settings.shipped import locate_profile
 from conan_assets.settings.yaml_files import read_yaml
 from conan_assets.synthesis.settings import GenerationSettings, NoGeneration, OpenAIGeneration
@@ -99,10 +106,8 @@ class Settings(Section):
     architecture: ArchitectureSettings = Field(
         default=ArchitectureSettings(), description="What training changes in the base model."
     )
-    launch: LaunchSettings = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
-    compute: Spread = Field(
-        default=DevicesCompute(), description="Who encodes and scores pairs; no result depends on it."
-    )
+    launch: Launch = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
+    compute: Spread = Field(default=DevicesCompute(), description="Who encodes, scores pairs and searches.")
     suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric = Field(description="The figure by which the best checkpoint is chosen.")
     release: ReleaseSettings = Field(
@@ -162,11 +167,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _processes_share_the_tasks(self) -> "Settings":
-        processes = self.launch.processes or 1
+        processes = self.launch.trainers
         for stage in self.all_stages:
             if stage.sts_processes is not None and 1 < processes <= stage.sts_processes:
                 raise ValueError(
-                    f"sts_processes is {stage.sts_processes} and launch.processes {processes}: give fewer, so that "
+                    f"sts_processes is {stage.sts_processes} and launch has {processes} processes: give fewer, so that "
                     "some hold the retrieval task, or null"
                 )
         return self
@@ -197,8 +202,7 @@ class Settings(Section):
     def _gate_teacher_searches(self) -> "Settings":
         if not isinstance(self.generation, OpenAIGeneration) or self.generation.gates.teacher is None:
             return self
-        name = self.generation.gates.teacher
-        _require_known("generation.gates.teacher is", name, "teachers", self.teachers)
+        _require_known("generation.gates.teacher is", self.generation.gates.teacher, "teachers", self.teachers)
         return self
 
     @model_validator(mode="after")

@@ -9,18 +9,10 @@ from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.schema import Section
 from conan_assets.training.config import Tracker
 
+ADDRESS = r"^[^@/\s]+:\d+$"
 
-class LaunchSettings(Section):
-    """Where training computes and who watches it; none of it changes a checkpoint."""
 
-    processes: int | None = Field(
-        default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
-    )
-    torchrun_options: tuple[str, ...] = Field(
-        default=(),
-        description="Options of torchrun for more than one machine, whose network must be private: torch's rendezvous "
-        "trusts whoever reaches it. Without any, the processes are this machine's and open no port beyond it.",
-    )
+class _Launch(Section):
     stages_on_gpu: int = Field(
         default=1, ge=1, description="Stages that encode or train at a time on a machine; more for more than one GPU."
     )
@@ -33,11 +25,52 @@ class LaunchSettings(Section):
         "that do not fit one GPU; not with architecture.lora.",
     )
 
+
+class LaunchSettings(_Launch):
+    """Where training computes and who watches it; none of it changes a checkpoint."""
+
+    kind: Literal["torchrun"] = Field(default="torchrun", description="The run's own process, or torchrun's.")
+    processes: int | None = Field(
+        default=None, ge=1, description="Processes that torchrun starts on this machine; null trains in the run's own."
+    )
+    torchrun_options: tuple[str, ...] = Field(
+        default=(),
+        description="Options of torchrun for more than one machine, whose network must be private: torch's rendezvous "
+        "trusts whoever reaches it. Without any, the processes are this machine's and open no port beyond it.",
+    )
+
+    @property
+    def trainers(self) -> int:
+        """How many processes train, as far as is known here."""
+        return self.processes or 1
+
     @model_validator(mode="after")
     def _weights_are_shared_by_processes(self) -> "LaunchSettings":
-        if self.shard_weights and (self.processes or 1) == 1 and not self.torchrun_options:
+        if self.shard_weights and self.trainers == 1 and not self.torchrun_options:
             raise ValueError("shard_weights shares weights out among processes, and there is one: set launch.processes")
         return self
+
+
+class RayLaunch(_Launch):
+    """Training on several nodes of a Ray cluster, which all see the storage root; see docs/ray.md."""
+
+    kind: Literal["ray"] = Field(default="ray", description="Nodes of a Ray cluster.")
+    address: str | None = Field(default=None, pattern=ADDRESS, description="As compute.address.")
+    nodes: int = Field(ge=1, description="Nodes that train together.")
+    processes_per_node: int = Field(default=1, ge=1, description="Processes on each of them, each on a GPU of its own.")
+
+    @property
+    def trainers(self) -> int:
+        """How many processes train."""
+        return self.nodes * self.processes_per_node
+
+
+def _kind_unless_told(kind: str) -> BeforeValidator:
+    """Return what adds the kind that a section has where none is said."""
+    return BeforeValidator(lambda value: {"kind": kind, **value} if isinstance(value, dict) else value)
+
+
+Launch = Annotated[Annotated[LaunchSettings | RayLaunch, Field(discriminator="kind")], _kind_unless_told("torchrun")]
 
 
 class InProcessCompute(Section):
@@ -64,7 +97,7 @@ class RayCompute(Section):
     kind: Literal["ray"] = Field(default="ray", description="A Ray cluster.")
     address: str | None = Field(
         default=None,
-        pattern=r"^[^@/\s]+:\d+$",
+        pattern=ADDRESS,
         description="Host and port of the cluster's head, as `ray start --head` prints them; null for $RAY_ADDRESS.",
     )
     cpus_per_worker: int = Field(
@@ -74,14 +107,9 @@ class RayCompute(Section):
     )
 
 
-def _devices_unless_told(value: object) -> object:
-    """Return the settings with the kind that they have where none is said."""
-    return {"kind": "devices", **value} if isinstance(value, dict) else value
-
-
 Spread = Annotated[
     Annotated[InProcessCompute | DevicesCompute | RayCompute, Field(discriminator="kind")],
-    BeforeValidator(_devices_unless_told),
+    _kind_unless_told("devices"),
 ]
 
 

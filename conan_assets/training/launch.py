@@ -41,12 +41,20 @@ class TrainingFailedError(RuntimeError):
         Whether the trainer holds another attempt to be of use.
     filename
         The file that a full disk had no room for, if that was the cause and it is known.
+    was_killed
+        Whether the trainer could not say why it ended.
     """
 
-    def __init__(self, message: str, is_transient: bool = False, filename: str | None = None) -> None:
+    def __init__(
+        self, message: str, is_transient: bool = False, filename: str | None = None, was_killed: bool = False
+    ) -> None:
         super().__init__(message)
         self.is_transient = is_transient
         self.filename = filename
+        self.was_killed = was_killed
+
+    def __reduce__(self) -> tuple[type["TrainingFailedError"], tuple[str, bool, str | None, bool]]:
+        return type(self), (str(self), self.is_transient, self.filename, self.was_killed)
 
 
 @contextlib.contextmanager
@@ -120,7 +128,8 @@ def failure_of(launch: Path, ended: Exception) -> TrainingFailedError:
     except (OSError, ValueError):
         return TrainingFailedError(
             f"a trainer ended before it could say why ({ended}); if memory ran out and the system killed it, lower "
-            "tokens_in_memory or tokens_per_mini_batch"
+            "tokens_in_memory or tokens_per_mini_batch",
+            was_killed=True,
         )
     note = told.pop("traceback")
     error = TrainingFailedError(**told)

@@ -70,3 +70,11 @@ def kill_node(node: Any) -> None:
     for process in [raylet, *raylet.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             os.kill(process.pid, signal.SIGKILL)
+
+
+def wait_until(condition, seconds=60):
+    """Return when the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

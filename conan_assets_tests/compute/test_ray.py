@@ -53,13 +53,6 @@ def begun(folder: Path) -> int:
     return len(list(folder.glob("begun-*")))
 
 
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_results_come_in_the_order_of_the_shards_and_a_work_is_loaded_once_by_each_worker(nodes, tmp_path):
     results = RayCluster(nodes.address, 1).map(NotedSquare(tmp_path, seconds=0.02), range(30))
     assert list(results) == [number**2 for number in range(30)]
