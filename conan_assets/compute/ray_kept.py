@@ -5,15 +5,10 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conan_assets.compute.ray_failures import Failures
 from conan_assets.compute.ray_pool import SHARDS_AHEAD, Pool, Worker
-
-if TYPE_CHECKING:
-    import ray
-
-Flights = dict["ray.ObjectRef[Any]", tuple[Worker, list[int]]]
 
 
 class KeptOnRay:
@@ -36,7 +31,7 @@ class KeptOnRay:
         import ray
 
         sent, answers = ray.put(task), []
-        under_way: Flights = {}
+        under_way: dict[Any, tuple[Worker, list[int]]] = {}
         missing: Collection[int] = range(len(self._shards))
         while missing or under_way:
             if missing:

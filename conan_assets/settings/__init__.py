@@ -171,7 +171,7 @@ class Settings(Section):
         for stage in self.all_stages:
             if stage.sts_processes is not None and 1 < processes <= stage.sts_processes:
                 raise ValueError(
-                    f"sts_processes is {stage.sts_processes} and launch has {processes} processes: give fewer, so that "
+                    f"sts_processes is {stage.sts_processes} and launch.processes {processes}: give fewer, so that "
                     "some hold the retrieval task, or null"
                 )
         return self
