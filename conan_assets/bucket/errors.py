@@ -27,7 +27,7 @@ _KNOWN = {
     r"169\.254\.169\.254|metadata\.google|Account must be specified|MissingAccount|Missing(?:Access|Secret)": (
         f"there are no credentials: set {_CREDENTIALS} in the environment"
     ),
-    r"PermanentRedirect|AuthorizationHeaderMalformed|MovedPermanently|\b301\b": (
+    r"incorrectly configured region|PermanentRedirect|AuthorizationHeaderMalformed": (
         "the bucket lies in another region: set AWS_REGION to it"
     ),
 }

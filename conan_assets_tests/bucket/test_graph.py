@@ -1,6 +1,7 @@
 """The miniature programme with its home in a bucket, on one machine and on another after it."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -8,14 +9,17 @@ import dagster as dg
 import pytest
 
 from conan_assets.artifacts import LOCK
-from conan_assets.bucket import lease
+from conan_assets.bucket import lease, objects
 from conan_assets.bucket.lease import HeldError
 from conan_assets.bucket.versions import WRITER
 from conan_assets.bucket.working_copy import MARK, WorkingCopy, open_home, working_copy_of
 from conan_assets.files import files_of
 from conan_assets.integrity import digest_parts
+from conan_assets.look.home import Home
+from conan_assets.manifest import MANIFEST
 from conan_assets.settings import Settings
-from conan_assets_tests.bucket.conftest import SECRET, environment
+from conan_assets.verification import verify
+from conan_assets_tests.bucket.conftest import SECRET, Proxy, environment
 from conan_assets_tests.defs.conftest import metadata, programme, run, write_beir_folder
 from conan_assets_tests.forked import fork, kill
 
@@ -46,6 +50,31 @@ def test_another_machine_goes_on_where_one_ended_and_makes_nothing_again(miniatu
     assert {key: made["reused"].value for key, made in metadata(second).items()} == dict.fromkeys(metadata(first), True)
     assert digest_parts(miniature.root / "released_model") == digest_parts(home / "released_model") != {}
     assert (miniature.root / "released_model").is_symlink()
+    machine("third")
+    assert Home(miniature).table("round_1/hard_negatives").collect().height
+    assert list(Home(miniature).rounds("beir_report", MANIFEST)) == [0, 1]
+
+
+def test_a_connection_that_comes_and_goes_disturbs_no_run(miniature, proxy, monkeypatch):
+    monkeypatch.setattr(objects, "SECONDS_TO_RETRY", 60)
+    ended = threading.Event()
+    flicker = threading.Thread(target=cut_now_and_then, args=(proxy, ended))
+    flicker.start()
+    try:
+        assert run(miniature).success
+    finally:
+        ended.set()
+        flicker.join()
+    copy = working_copy_of(miniature.root)
+    assert copy.bucket.get("released_model").content.decode() == (miniature.root / "released_model").resolve().name
+    assert list(verify(miniature.root)) == []
+
+
+def cut_now_and_then(proxy: Proxy, ended: threading.Event) -> None:
+    while not ended.wait(0.4):
+        proxy.cut()
+        time.sleep(0.1)
+        proxy.mend()
 
 
 def test_the_home_of_another_programme_is_refused_on_any_machine(miniature, machine):

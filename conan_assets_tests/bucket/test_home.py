@@ -1,6 +1,8 @@
 """What is refused before anything is computed, and what keeps two writers apart."""
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import pytest
 
 from conan_assets.artifacts import ArtifactError, ArtifactStore
 from conan_assets.bucket import lease, working_copy
+from conan_assets.bucket.cleaning import delete_oldest, delete_unread, folders_of
 from conan_assets.bucket.errors import BucketError
-from conan_assets.bucket.working_copy import open_home, working_copy_of
+from conan_assets.bucket.working_copy import WorkingCopy, open_home, working_copy_of
 from conan_assets.verification import verify
-from conan_assets_tests.bucket.conftest import BUCKET, SECRET, ask
+from conan_assets_tests.bucket.conftest import BUCKET, SECRET, ask, environment
+from conan_assets_tests.forked import fork, kill
 
 pytestmark = pytest.mark.slow
 
@@ -217,3 +221,38 @@ def test_every_object_is_read_when_a_home_is_verified_and_what_is_damaged_is_mad
     store.select(store.reusable("table", "a1"))
     machine("second")
     assert (read(store_of(address)) / "sub" / "part.txt").read_text() == "made"
+
+
+def build_for_ever(home: str, begun: Path) -> None:
+    with store_of(home).building("table", "a1") as folder:
+        (folder / "left.txt").write_text("by the dead")
+        begun.touch()
+        time.sleep(600)
+
+
+def test_a_holder_that_was_killed_is_not_waited_for_on_his_own_machine(address, machine, proxy, tmp_path):
+    here = {**environment(proxy.port), "CONAN_CACHE": os.environ["CONAN_CACHE"]}
+    process = fork(tmp_path / "log", build_for_ever, address, tmp_path / "begun", **here)
+    while not (tmp_path / "begun").exists():
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    with pytest.raises(ArtifactError, match="another run is materializing table"):
+        build(store_of(address), "a1")
+    kill(process)
+    build(store_of(address), "a1")
+    assert (read(store_of(address)) / "left.txt").read_text() == "by the dead"
+
+
+def test_what_nobody_reads_and_old_releases_are_deleted_from_the_bucket(address, machine, monkeypatch):
+    root = open_home(address)
+    copy = working_copy_of(root)
+    for name in ("releases/a1", "releases/b2", "releases/c3", "embeddings/read", "embeddings/unread"):
+        copy.bucket.put(f"{name}/object", b"")
+        time.sleep(1.1)  # the server's times are whole seconds
+    copy.bucket.put("embeddings/read/read", b"")
+    was_read = folders_of(copy, root / "embeddings")["read"]
+    monkeypatch.setattr(WorkingCopy, "clock", lambda _: was_read + timedelta(days=30))
+    delete_oldest(copy, root / "releases", 1, ["a1"])
+    delete_unread(copy, root / "embeddings", 30)
+    left = {name.rpartition("/")[0] for name in copy.bucket.list("") if not name.startswith("writers")}
+    assert left == {"releases/a1", "releases/c3", "embeddings/read"}
