@@ -117,12 +117,12 @@ def measure(way: str, cores: int, count: int) -> dict[str, float]:
     }
 
 
-def compare(cores: int, shards: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Run all ways in turn, each in a process of its own, and return their medians."""
-    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS if way != "devices" or cores > 1}
+def compare(ways: list[str], cores: int, shards: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Run the ways in turn, each in a process of its own, and return their medians."""
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways if way != "devices" or cores > 1}
     for _ in range(repeats):
         for way in runs:
-            command = [sys.executable, "-m", "benchmarks.spread", "--way", way, "--cores", str(cores)]
+            command = [sys.executable, "-m", "benchmarks.spread", "--measure", way, "--cores", str(cores)]
             pinned = ["taskset", "--cpu-list", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))]
             ended = subprocess.run(
                 [*pinned, *command, "--shards", str(shards)], check=True, capture_output=True, text=True
@@ -140,12 +140,13 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="in_process among them")
+    parser.add_argument("--measure", choices=WAYS, help="this way alone, once, in this process")
     arguments = parser.parse_args()
-    if arguments.way:
-        print(json.dumps(measure(arguments.way, arguments.cores, arguments.shards)))
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.cores, arguments.shards)))
     else:
-        print(json.dumps(compare(arguments.cores, arguments.shards, arguments.repeats)))
+        print(json.dumps(compare(arguments.ways, arguments.cores, arguments.shards, arguments.repeats)))
 
 
 if __name__ == "__main__":

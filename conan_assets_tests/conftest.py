@@ -26,6 +26,8 @@ LONGEST = (
     "test_checkpoints.py",
     "test_services.py",
     "test_serve.py",
+    "test_ray.py",
+    "test_several_machines.py",
 )
 """Files that take minutes; they are begun first, so that no worker is left alone with one at the end."""
 

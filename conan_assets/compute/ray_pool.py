@@ -32,6 +32,9 @@ SECONDS_OF_IDLENESS = 30.0
 logger = logging.getLogger("conan_assets")
 
 
+Driver = tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Slot:
     """A place for a worker: the ``number``-th of a node, with what it may use there."""
@@ -72,11 +75,14 @@ class Pool:
 
     Parameters
     ----------
+    driver
+        What this process is to the cluster; the workers are gone when it is that no more.
     cpus
         Cores for each worker of a cluster without GPUs.
     """
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, driver: Driver, cpus: int) -> None:
+        self._driver = driver
         self._cpus = cpus
         self._workers: dict[Slot, Worker] = {}
         self._failed_starts: Counter[str] = Counter()
@@ -148,16 +154,14 @@ class Pool:
     def forget(self, key: str) -> None:
         """Let all workers drop the work of that key, and what they keep for it."""
         with self._lock:
-            for worker in self._workers.values():
+            for worker in self._workers.values() if _this_driver() == self._driver else ():
                 worker.actor.forget.remote(key)
 
     def _end_idle_workers(self) -> None:
-        import ray
-
         with self._lock:
-            if self._users or time.monotonic() - self._idle_since < SECONDS_OF_IDLENESS or not ray.is_initialized():
+            if self._users or time.monotonic() - self._idle_since < SECONDS_OF_IDLENESS:
                 return
-            for worker in self._workers.values():
+            for worker in self._workers.values() if _this_driver() == self._driver else ():
                 worker.end()
             self._workers.clear()
 
@@ -207,17 +211,26 @@ class Pool:
             logger.warning("a worker did not start on node %s: %s", worker.slot.name, error)
 
 
-_POOLS: dict[tuple[str, int], Pool] = {}
+_POOLS: dict[tuple[Driver, int], Pool] = {}
 _LOCK = threading.Lock()
 
 
 def pool_of_this_driver(cpus: int) -> Pool:
     """Return the workers of this process with so many cores each, as long as it stays connected."""
+    driver = _this_driver()
+    assert driver is not None
+    with _LOCK:
+        return _POOLS.setdefault((driver, cpus), Pool(driver, cpus))
+
+
+def _this_driver() -> Driver | None:
+    """Return the cluster's address and this process's number there, None where it is connected to none."""
     import ray
 
-    job = ray.get_runtime_context().get_job_id()
-    with _LOCK:
-        return _POOLS.setdefault((job, cpus), Pool(cpus))
+    if not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    return context.gcs_address, context.get_job_id()
 
 
 def _nodes() -> list[dict[str, Any]]:
