@@ -113,6 +113,8 @@ class PublishedVersions:
         temporary.mkdir(parents=True, exist_ok=True)
         try:
             for part in manifest.parts:
+                if not (temporary / part).resolve().is_relative_to(temporary.resolve()):
+                    raise DamagedError(f"{temporary / MANIFEST} names {part}, which lies elsewhere")
                 self.copy.bucket.download(self.copy.object_of(version / part), temporary / part)
             require_intact(temporary, manifest.parts)
             yield temporary

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conan_assets.bucket.address import CACHE, is_bucket, local_folder
 from conan_assets.bucket.errors import BucketError
-from conan_assets.bucket.objects import Bucket
+from conan_assets.bucket.objects import Bucket, Found
 from conan_assets.files import ArtifactError, atomic_path, files_of, flush_tree, temporary_path
 from conan_assets.integrity import DamagedError
 
@@ -67,7 +67,7 @@ class WorkingCopy:
         try:
             for name in self.names(folder):
                 self.bucket.download(f"{self.object_of(folder)}/{name}", temporary / name)
-            if temporary.exists():
+            if temporary.exists() and not folder.exists():
                 flush_tree(temporary)
                 temporary.rename(folder)
         finally:
@@ -84,14 +84,22 @@ class WorkingCopy:
         self.bucket.delete(self.bucket.list(self.object_of(folder)))
 
     def clock(self) -> datetime:
-        """Return the time by the bucket's clock, noting in it that this working copy is there."""
-        name = f"{WRITERS}/{self.name}"
-        about = {"host": socket.gethostname(), "seen": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.bucket.put(name, json.dumps(about).encode())
-        noted = self.bucket.get(name)
+        """Return the time by the bucket's clock."""
+        return self.sign().changed
+
+    def sign(self) -> Found:
+        """Note in the bucket that this working copy is there, each time in other words; return the note."""
+        about = {"host": socket.gethostname(), "seen": datetime.now(UTC).isoformat(), "token": uuid.uuid4().hex}
+        self.bucket.put(self.signature, json.dumps(about).encode())
+        noted = self.bucket.get(self.signature)
         if noted is None:
             raise BucketError(f"{self.bucket.address}: what is written there is not found when it is read")
-        return noted.changed
+        return noted
+
+    @property
+    def signature(self) -> str:
+        """The name of the object of :meth:`sign`."""
+        return f"{WRITERS}/{self.name}"
 
 
 def working_copy_of(path: Path) -> WorkingCopy | None:
@@ -162,17 +170,17 @@ def _mark(root: Path, address: str) -> None:
 
 
 def _try_out(copy: WorkingCopy) -> None:
-    skew = (datetime.now(UTC) - copy.clock()).total_seconds()
+    first, second = copy.sign(), copy.sign()
+    skew = (datetime.now(UTC) - second.changed).total_seconds()
     if abs(skew) > SECONDS_OF_SKEW:
         raise BucketError(
             f"{copy.bucket.address}: this machine's clock is {abs(skew) / 60:.0f} minutes "
             f"{'ahead of' if skew > 0 else 'behind'} the bucket's: set it, by NTP for example"
         )
-    listed = [*copy.bucket.list(WRITERS)]
-    if not listed:
+    if copy.signature not in copy.bucket.list(WRITERS):
         raise BucketError(f"{copy.bucket.address}: what is written there is not found when it is listed")
-    if copy.bucket.create(f"{WRITERS}/{copy.name}", b""):
+    if copy.bucket.create(copy.signature, b"") or copy.bucket.replace(copy.signature, b"", first):
         raise BucketError(
-            f"{copy.bucket.address}: its store does not hold If-None-Match, so that two runs would overwrite one "
-            "another; take a store that does, such as S3, Google Cloud Storage or Azure"
+            f"{copy.bucket.address}: its store does not hold If-None-Match and If-Match, so that two runs would "
+            "overwrite one another; take a store that does, such as S3, Google Cloud Storage or Azure"
         )

@@ -18,12 +18,13 @@ SECRET = "a-secret-of-the-tests"
 
 
 class Proxy:
-    """A loopback port before another one; what is cut stays cut until it is mended."""
+    """A loopback port before another one; what is cut stays cut until it is mended, and a header may be hidden."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._pairs: list[socket.socket] = []
         self._left: int | None = None
+        self.hides = b""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -72,6 +73,8 @@ class Proxy:
                 if is_counted and self._left is not None:
                     data = data[: self._left]
                     self._left -= len(data)
+                if self.hides:
+                    data = data.replace(self.hides, b"x" * len(self.hides))
                 target.sendall(data)
                 if self.is_cut:
                     self._end()

@@ -14,6 +14,7 @@ from conan_assets.bucket import lease, working_copy
 from conan_assets.bucket.cleaning import delete_oldest, delete_unread, folders_of
 from conan_assets.bucket.errors import BucketError
 from conan_assets.bucket.working_copy import WorkingCopy, open_home, working_copy_of
+from conan_assets.integrity import digest_of, seal, unseal_bytes
 from conan_assets.verification import verify
 from conan_assets_tests.bucket.conftest import BUCKET, SECRET, ask, environment
 from conan_assets_tests.forked import fork, kill
@@ -256,3 +257,23 @@ def test_what_nobody_reads_and_old_releases_are_deleted_from_the_bucket(address,
     delete_unread(copy, root / "embeddings", 30)
     left = {name.rpartition("/")[0] for name in copy.bucket.list("") if not name.startswith("writers")}
     assert left == {"releases/a1", "releases/c3", "embeddings/read"}
+
+
+@pytest.mark.parametrize("condition", [b"if-none-match", b"if-match"], ids=["create", "replace"])
+def test_a_store_that_does_not_hold_conditions_is_refused(address, machine, proxy, condition):
+    proxy.hides = condition
+    assert "its store does not hold If-None-Match and If-Match, so that two runs would overwrite" in refusal(address)
+
+
+def test_a_manifest_that_names_a_part_elsewhere_writes_nothing_there(address, machine):
+    store = store_of(address)
+    build(store, "a1")
+    copy = working_copy_of(store.root)
+    name = "assets/table/a1/manifest.json"
+    manifest = unseal_bytes(copy.bucket.get(name).content, name)
+    copy.bucket.put("assets/table/evil.txt", b"evil")
+    copy.bucket.put(name, seal({**manifest, "parts": {"../evil.txt": digest_of(b"evil")}}).encode())
+    machine("second")
+    with pytest.raises(ArtifactError, match=r"names \.\./evil\.txt, which lies elsewhere"):
+        read(store_of(address))
+    assert not list(open_home(address).rglob("evil.txt"))
