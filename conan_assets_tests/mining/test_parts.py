@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from conan_assets.cleaning import TABLE
-from conan_assets.mining import collection
+from conan_assets.mining import collection, parts
 from conan_assets.mining.figures import Histogram
 from conan_assets.mining.parts import TableReader, TableWriter, parts_of
 from conan_assets.mining.settings import MiningSettings
@@ -28,30 +28,45 @@ def small_parts(monkeypatch):
 def test_every_part_is_a_row_group_and_comes_back_as_it_was_written(tmp_path):
     types = {"query_id": pl.String, "rank": pl.Int64}
     rows = ({"query_id": [f"q{i}"] * size, "rank": range(size)} for i, size in enumerate((3, 0, 2)))
-    parts = [pl.DataFrame(part, schema=types) for part in rows]
+    written = [pl.DataFrame(part, schema=types) for part in rows]
     with TableWriter(tmp_path / TABLE) as table:
-        for part in parts:
+        for part in written:
             table.add(part)
     assert pq.ParquetFile(tmp_path / TABLE).num_row_groups == 3
-    assert all(read.equals(part) for read, part in zip(parts_of(tmp_path / TABLE), parts, strict=True))
-    assert pl.read_parquet(tmp_path / TABLE).equals(pl.concat(parts))
+    assert all(read.equals(part) for read, part in zip(parts_of(tmp_path / TABLE), written, strict=True))
+    assert pl.read_parquet(tmp_path / TABLE).equals(pl.concat(written))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 9), max_size=30), st.sets(st.integers(0, 12)))
-def test_the_rows_of_any_queries_are_found_whatever_the_order_of_the_table(rows, asked):
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=60), st.sets(st.integers(0, 33)), st.booleans(), st.integers(1, 40))
+def test_the_rows_of_any_queries_are_found_whatever_the_order_of_the_table(rows, asked, is_sorted, most):
     columns = {"query_id": [f"q{row}" for row in rows], "row": range(len(rows))}
     table = pl.DataFrame(columns, schema={"query_id": pl.String, "row": pl.Int64})
+    table = table.sort(pl.col("query_id").hash() // 2**60) if is_sorted else table  # in blocks of like hashes
     wanted = pl.Series([f"q{number}" for number in asked], dtype=pl.String)
-    assert TableReader(table.lazy()).rows_of(wanted).equals(table.filter(pl.col("query_id").is_in(wanted.implode())))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts, "FEWEST_PER_BLOCK", 2)
+        patched.setattr(parts, "MOST_PER_BLOCK", most)
+        found = TableReader(table.lazy()).rows_of(wanted)
+    assert found.equals(table.filter(pl.col("query_id").is_in(wanted.implode())))
+
+
+def test_a_table_in_the_order_of_hashes_is_read_in_blocks_and_little_of_it():
+    table = pl.DataFrame({"query_id": [f"q{number}" for number in range(1_000)]}).sort(pl.col("query_id").hash())
+    reader = TableReader(table.lazy())
+    lowest, highest, first, last = reader._blocks
+    assert len(lowest) == 16
+    assert (lowest <= highest).all()
+    assert first.tolist() == [0, *(last[:-1] + 1).tolist()]
+    assert reader.rows_of(table["query_id"][500:502]).equals(table[500:502])
 
 
 def test_parts_of_any_size_give_the_same_teachers_table_and_report(corpus, pairs, store, tmp_path, request):
     teacher = BM25Teacher(depth=10, calibrate=True, calibration={"min_judgements": 5})
     whole, report = score(teacher, "bm25", corpus, pairs, store, tmp_path / "whole")
     request.getfixturevalue("small_parts")
-    parts, of_parts = score(teacher, "bm25", corpus, pairs, store, tmp_path / "parts")
-    assert parts.sort("query_id", "doc_id").equals(whole.sort("query_id", "doc_id"))
+    some, of_parts = score(teacher, "bm25", corpus, pairs, store, tmp_path / "parts")
+    assert some.sort("query_id", "doc_id").equals(whole.sort("query_id", "doc_id"))
     assert of_parts | {"seconds": 0} == report | {"seconds": 0}
     assert pq.ParquetFile(tmp_path / "parts" / TABLE).num_row_groups == 5
 
