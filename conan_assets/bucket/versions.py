@@ -144,7 +144,8 @@ class PublishedVersions:
     def prune(self, key: Path, keep: int, used: Collection[str]) -> None:
         """Delete the oldest versions of a leased key that are not ``used``, and what was never finished."""
         names = [name for name in self.copy.names(key) if "/" in name]
-        folders = {name.partition("/")[0] for name in names}
+        other_keys = {name.partition("/")[0] for name in names if name.rpartition("/")[2] in (CURRENT, LEASE)}
+        folders = {name.partition("/")[0] for name in names} - other_keys
         manifests = {folder: self.manifest(key / folder) for folder in folders if FINISHED.fullmatch(folder)}
         orders = sorted((made.order, folder) for folder, made in manifests.items() if made)
         kept = {folder for _, folder in orders[-keep:]} | {*used}

@@ -50,9 +50,13 @@ def test_old_versions_are_pruned_in_the_bucket_too_and_half_uploads_with_them(ad
     store = store_of(address, keep=2)
     copy = working_copy_of(store.root)
     copy.bucket.put("assets/table/e9/sub/part.txt", b"half")
+    build(store, "d4", key="table/below")
     for version in ("a1", "b2", "c3"):
         build(store, version)
-    assert {name.partition("/")[0] for name in copy.names(store.root / "table")} == {"b2", "c3", "current", "lease"}
+    assert {name.partition("/")[0] for name in copy.names(store.root / "table")} == {
+        *("b2", "c3", "below", "current", "lease")
+    }
+    assert store.current("table/below").fingerprint == "d4"
     machine("second")
     assert store_of(address).find("table", "a1") is None
 
