@@ -26,6 +26,7 @@ LONGEST = (
     "test_checkpoints.py",
     "test_services.py",
     "test_serve.py",
+    "test_demo_on_a_cluster.py",
     "test_ray.py",
     "test_several_machines.py",
 )

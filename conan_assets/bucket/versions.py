@@ -64,6 +64,7 @@ class PublishedVersions:
         there = self.manifest(version)
         if there is None or there.parts != manifest.parts:
             with nullcontext(lease) if lease else self.leased(version.parent) as held:
+                held.require()
                 self._upload(version, manifest)
                 held.require()
         if there != manifest:

@@ -131,13 +131,6 @@ def bring(*files: Path) -> None:
                 copy.bucket.download(copy.object_of(file), file)
 
 
-def bring_folder(folder: Path) -> Path:
-    """Return ``folder``, fetched whole from the bucket if it is not there and its home is in one."""
-    if not folder.exists() and (copy := working_copy_of(folder)):
-        copy.fetch_whole(folder)
-    return folder
-
-
 def open_home(home: str | Path) -> Path:
     """Return the folder of ``home`` on this machine; that of a bucket is made, and the bucket tried out.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conan_assets.bucket.working_copy import open_home
 from conan_assets.compare.ways import load_comparison
+from conan_assets.evaluation.settings import refuse_url
 from conan_assets.settings import load_settings
 
 
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="optimizer steps of every way, instead of the file's")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the file's")
     parser.add_argument("--budget", choices=("steps", "seconds"), default="steps", help="what all ways get as much of")
-    parser.add_argument("--home", type=Path, help="where everything is written, instead of there")
+    parser.add_argument("--home", type=_folder, help="where everything is written, instead of there")
     options = parser.parse_args(arguments)
     from conan_assets.compare.run import run_all
     from conan_assets.compare.table import write_comparison
@@ -40,3 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
         if run.steps:
             table = write_comparison(runs, reference, settings.dev_metric.metric, home)
     sys.stdout.write(table + "\n")
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(str(refuse_url(text)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error

@@ -150,5 +150,5 @@ class _Spread:
         self._pool.bury(worker)
         lost = sorted(number for other, number in self._under_way.values() if other is worker)
         self._under_way = {ref: held for ref, held in self._under_way.items() if held[0] is not worker}
-        self._waiting.extendleft(reversed(lost))
+        self._waiting = deque(sorted([*lost, *self._waiting]))
         self._failures.count(lost[0], worker, error)

@@ -185,7 +185,7 @@ class Pool:
         slots = []
         for node in nodes:
             cores, name = int(node["Resources"].get("CPU", 0)), node["NodeManagerHostname"]
-            count = gpus[node["NodeID"]] if self._has_gpus else -(-cores // self._cpus)
+            count = gpus[node["NodeID"]] if self._has_gpus else max(cores // self._cpus, min(cores, 1))
             share = cores // max(count, 1) if self._has_gpus else min(cores, self._cpus)
             of_node = (node["NodeID"], f"{name} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})")
             slots += [Slot(*of_node, number, share, 1 if self._has_gpus else 0) for number in range(count)]

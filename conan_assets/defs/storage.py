@@ -13,8 +13,8 @@ from pydantic import Field, PrivateAttr, TypeAdapter
 from conan_assets.artifacts import Artifact, ArtifactStore
 from conan_assets.bucket.address import local_folder
 from conan_assets.bucket.objects import Found
-from conan_assets.bucket.release import take_up_release
-from conan_assets.bucket.working_copy import bring_folder, open_home, working_copy_of
+from conan_assets.bucket.release import bring_release, take_up_release
+from conan_assets.bucket.working_copy import open_home, working_copy_of
 from conan_assets.cleaning import EMBEDDINGS, LAST_PUBLISHED, POINTER, RELEASES, TABLE
 from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.compute.devices import Devices
@@ -86,7 +86,7 @@ class Storage(dg.ConfigurableResource[None]):
 
     def release_of(self, fingerprint: str) -> Path:
         """Return the folder of a release, also of an earlier one; it is there if it was made and not deleted."""
-        return bring_folder(self.root / RELEASES / fingerprint)
+        return bring_release(self.root / RELEASES / fingerprint)
 
     @property
     def embeddings(self) -> EmbeddingStore:

@@ -62,6 +62,7 @@ class StoredRows:
             found = self._locate_here(keys)
         elif self._shared:
             self._shared.settle()
+            self._shared.mark()
         return found
 
     def _locate_here(self, keys: np.ndarray) -> np.ndarray:

@@ -59,7 +59,12 @@ class SharedParts:
         self.settle()
         names = self._bucket.list(self._prefix)
         self._there = {name.rpartition("/")[2].removesuffix(KEYS) for name in names if name.endswith(KEYS)}
-        if self._there and not self._is_marked:
+        if self._there:
+            self.mark()
+
+    def mark(self) -> None:
+        """Note in the bucket that these rows are read, once."""
+        if not self._is_marked:
             self._bucket.put(f"{self._prefix}/{READ}", b"")
             self._is_marked = True
 

@@ -100,6 +100,23 @@ def test_a_lease_that_nobody_renews_is_taken_over_and_the_loser_publishes_nothin
     assert (slow.reusable("table", "a1").path / "part.txt").read_text() == "fast"
 
 
+def test_the_loser_of_a_lease_leaves_what_the_other_has_published(address, machine, monkeypatch):
+    monkeypatch.setattr(lease, "SECONDS_BETWEEN_RENEWALS", 3600)
+    slow = store_of(address)
+    with slow.building("table", "a1") as folder:
+        (folder / "part.txt").write_text("slow")
+        machine("second")
+        monkeypatch.setattr(lease, "SECONDS_OF_A_LEASE", -1)
+        fast = store_of(address)
+        with fast.building("table", "a1") as other:
+            (other / "part.txt").write_text("fast")
+            fast.finish("table", "a1", {})
+        with pytest.raises(ArtifactError):
+            slow.finish("table", "a1", {})
+    machine("third")
+    assert (read(store_of(address)) / "part.txt").read_text() == "fast"
+
+
 def test_a_lease_is_renewed_as_long_as_its_holder_lives(address, machine, monkeypatch):
     monkeypatch.setattr(lease, "SECONDS_BETWEEN_RENEWALS", 0.05)
     store = store_of(address)

@@ -86,10 +86,10 @@ def test_embeddings_and_scores_of_a_cluster_are_those_of_one_process(
 
 
 def test_a_node_killed_in_the_midst_costs_no_shard_and_one_that_joins_takes_part(nodes, tmp_path, caplog):
-    doomed = nodes.add_node(**NODE)
+    doomed = nodes.add_node(**NODE | {"num_cpus": 4})
     results = RayCluster(nodes.address, 1).map(NotedSquare(tmp_path, seconds=0.3), range(80))
     found = []
-    while len(list(tmp_path.glob("loaded-*"))) < 3:
+    while len(list(tmp_path.glob("loaded-*"))) < 6:
         found.append(next(results))
     kill_node(doomed)
     late = nodes.add_node(**NODE)
@@ -97,7 +97,7 @@ def test_a_node_killed_in_the_midst_costs_no_shard_and_one_that_joins_takes_part
     nodes.remove_node(late)
     assert found == [number**2 for number in range(80)]
     assert "died at shard" in caplog.text
-    assert len(list(tmp_path.glob("loaded-*"))) == 4
+    assert len(list(tmp_path.glob("loaded-*"))) == 7
 
 
 def test_a_shard_that_kills_three_workers_is_named_with_the_node_and_what_came_before_is_kept(nodes, tmp_path):
