@@ -111,6 +111,7 @@ def test_training_goes_on_elsewhere_from_the_last_state_of_a_machine_that_was_ki
     with pytest.raises(HeldError, match="another run is materializing round_1/checkpoint under s3://programmes/home"):
         run(settings, UP_TO_THE_CHECKPOINT)
     monkeypatch.setattr(lease, "SECONDS_OF_A_LEASE", 1)
+    time.sleep(2)
     made = metadata(run(settings, UP_TO_THE_CHECKPOINT))
     assert made["raw_corpus"]["reused"].value is True
     checkpoint = made["round_1/checkpoint"]
