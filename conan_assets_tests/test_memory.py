@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import weakref
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ class Cycle:
 def test_ctrl_c_while_garbage_is_collected_interrupts(request: pytest.FixtureRequest):
     gc.disable()
     request.addfinalizer(gc.enable)
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cycle = Cycle()
     weakref.finalize(cycle, os.kill, os.getpid(), signal.SIGINT)
     del cycle

@@ -1,6 +1,7 @@
 """What a user sees and does in the UI, in a real browser whose console stays free of errors."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_three_clicks_lead_from_the_first_screen_to_what_the_release_gained(ui: 
     figures = latest_metadata(instance, dg.AssetKey("released_model"))
     assert figures["best_round"] != "round_0"
     ui.page.goto("/")
-    ui.page.get_by_role("link", name="Lineage").click()
+    ui.page.get_by_role("link", name=re.compile("Lineage$")).click()
     for name in ("outcome", "released_model"):
         ui.page.locator("foreignObject").get_by_text(name, exact=True).click()
     for name in ("best_round", "dev_gain_over_base_model", "test_gain_over_base_model"):
