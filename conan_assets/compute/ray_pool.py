@@ -85,7 +85,7 @@ class Pool:
         self._driver = driver
         self._cpus = cpus
         self._workers: dict[Slot, Worker] = {}
-        self._failed_starts: Counter[str] = Counter()
+        self._failed_starts: Counter[Slot] = Counter()
         self._lock = threading.RLock()
         self._looked = -SECONDS_BETWEEN_LOOKS
         self._had_workers = self._idle_since = time.monotonic()
@@ -204,9 +204,9 @@ class Pool:
             raise ClusterError(f"no worker starts on node {worker.slot.name}: {error.cause or error}") from error
         except ray.exceptions.RayError as error:
             self.bury(worker)
-            self._failed_starts[worker.slot.node] += 1
+            self._failed_starts[worker.slot] += 1
             never = getattr(error, "actor_init_failed", False)
-            if never or self._failed_starts[worker.slot.node] >= ATTEMPTS:
+            if never or self._failed_starts[worker.slot] >= ATTEMPTS:
                 raise ClusterError(f"no worker starts on node {worker.slot.name}: {error}") from error
             logger.warning("a worker did not start on node %s: %s", worker.slot.name, error)
 
