@@ -6,12 +6,11 @@ the other, ``--repeats`` times. The best run of each counts; its first steps do 
 
 Ends with one line of JSON: samples per second, peak resident memory and last loss of each;
 ``ratio_samples_per_second`` (ours in its default type over the cached loss in its default type, float32),
-``ratio_same_dtype`` (both in bfloat16), the same against the plain loss; ``ratio_to_keeping_all``, the time of the
-activations that are kept by default over that of keeping all; ``dynamic_negatives_ratio`` (a step with
-their bookkeeping over one without, the median of steps taken in turn) and ``dynamic_negatives_share`` (the share of
-a step that the bookkeeping itself takes); peak memory of training 1,024 samples in batches of 32, 128 and 512 with the
-gradient cache on, and ``memory_growth`` from the first to the last; ``matmul_share``, the arithmetic of our steps over
-the measured rate of bare bfloat16 products.
+``ratio_same_dtype`` (both in bfloat16), the same against the plain loss; ``ratio_to_keeping_all``, the time with the
+default's activations over that of keeping all; ``dynamic_negatives_ratio`` (a step with their bookkeeping over one
+without, the median of steps in turn) and ``dynamic_negatives_share`` (what the bookkeeping takes of a step); peak
+memory of training 1,024 samples in batches of 32, 128 and 512 with the gradient cache on, and ``memory_growth`` from
+the first to the last; ``matmul_share``, the arithmetic of our steps over the measured rate of bare bfloat16 products.
 """
 
 import argparse

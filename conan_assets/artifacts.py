@@ -123,7 +123,7 @@ class ArtifactStore:
         self._notes = RunNotes(run) if run else None
         copy = working_copy_of(root)
         self._published = PublishedVersions(copy) if copy else None
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[str, Lease | None] = {}
 
     def find(self, key: str, version: str) -> Artifact | None:
         """Return the finished artifact of that key and fingerprint, or None.
@@ -197,7 +197,7 @@ class ArtifactStore:
                 with atomic_path(artifact.path / MANIFEST) as path:
                     path.write_text(seal(manifest.model_dump()), encoding="utf-8")
             if self._published:
-                self._published.publish(artifact.path, manifest, self._leases.get(artifact.key))
+                self._publish(artifact, manifest, self._published)
             current = self.root / artifact.key / CURRENT
             if read_pointer(current) != artifact.fingerprint:
                 if current.is_dir():
@@ -217,28 +217,15 @@ class ArtifactStore:
         The directory may hold what an earlier, killed attempt at the same version left. What is finished is built
         again only ``instead_of`` itself.
         """
-        folder = self.root / key
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / LOCK).open("a+")
-        except OSError as error:
-            raise self._cannot_write(error) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ArtifactError(f"another run is materializing {key} under {self.root}: wait for it") from None
-            with self._leased(key):
-                if self.find(key, version) != instead_of:
-                    raise ArtifactError(
-                        f"another run has just materialized {key} under {self.root}: run again to reuse it"
-                    )
-                partial = folder / f"{version}{PARTIAL_SUFFIX}"
-                partial.mkdir(exist_ok=True)
-                with naming_a_full_disk(key, self.root):
-                    if self._published:
-                        self._published.take_up_partial(partial)
-                    yield partial
+        with self._alone_at(key):
+            if self.find(key, version) != instead_of:
+                raise ArtifactError(f"another run has just materialized {key} under {self.root}: run again to reuse it")
+            partial = self.root / key / f"{version}{PARTIAL_SUFFIX}"
+            partial.mkdir(exist_ok=True)
+            with naming_a_full_disk(key, self.root):
+                if self._published:
+                    self._published.take_up_partial(partial)
+                yield partial
 
     def finish(
         self,
@@ -286,18 +273,32 @@ class ArtifactStore:
         """Compare the parts of a finished version with their digests, in a run the first time alone."""
         (_check_in_run if self.run else _check)(directory, self.run)
 
+    def _publish(self, artifact: Artifact, manifest: Manifest, published: PublishedVersions) -> None:
+        """Put into the bucket what it lacks of a version: its parts as the only one at its key."""
+        is_alone = artifact.key in self._leases or published.has_parts(artifact.path, manifest)
+        with contextlib.nullcontext() if is_alone else self._alone_at(artifact.key):
+            published.publish(artifact.path, manifest, self._leases.get(artifact.key))
+
     @contextlib.contextmanager
-    def _leased(self, key: str) -> Iterator[None]:
-        """Hold the key's lease in the bucket, where there is one, for what is selected meanwhile."""
-        if self._published is None:
-            yield
-            return
-        with self._published.leased(self.root / key) as lease:
-            self._leases[key] = lease
+    def _alone_at(self, key: str) -> Iterator[None]:
+        """Keep other runs from building ``key``, here and on other machines; raise ArtifactError if one does."""
+        folder = self.root / key
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / LOCK).open("a+")
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        with lock:
             try:
-                yield
-            finally:
-                del self._leases[key]
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ArtifactError(f"another run is materializing {key} under {self.root}: wait for it") from None
+            with self._published.leased(folder) if self._published else contextlib.nullcontext() as lease:
+                self._leases[key] = lease
+                try:
+                    yield
+                finally:
+                    del self._leases[key]
 
     def _pointed(self, key: str) -> str:
         """Return the version that was finished or reused last, "" if there is none."""

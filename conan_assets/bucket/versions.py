@@ -6,7 +6,7 @@ with its digest before the version gets its name in the working copy.
 
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from conan_assets.bucket.lease import Lease, leased
@@ -55,19 +55,22 @@ class PublishedVersions:
         what = f"materializing {name} under {self.copy.bucket.address}"
         return leased(self.copy, self.copy.object_of(key / LEASE), what)
 
+    def has_parts(self, version: Path, manifest: Manifest) -> bool:
+        """Return whether the bucket has a version with these parts."""
+        there = self.manifest(version)
+        return there is not None and there.parts == manifest.parts
+
     def publish(self, version: Path, manifest: Manifest, lease: Lease | None) -> None:
         """Put into the bucket what it lacks of a finished version of the working copy, then point to it.
 
-        Without a ``lease`` on its key one is taken where parts must be put there. With one, what another has put there
-        meanwhile is replaced, as long as the lease is held.
+        Parts are put there under the ``lease`` on its key alone: what another has put there meanwhile is replaced, as
+        long as the lease is held.
         """
-        there = self.manifest(version)
-        if there is None or there.parts != manifest.parts:
-            with nullcontext(lease) if lease else self.leased(version.parent) as held:
-                held.require()
-                self._upload(version, manifest)
-                held.require()
-        if there != manifest:
+        if lease and not self.has_parts(version, manifest):
+            lease.require()
+            self._upload(version, manifest)
+            lease.require()
+        if self.manifest(version) != manifest:
             sealed = seal(manifest.model_dump()).encode()
             self.copy.bucket.put(self.copy.object_of(version / MANIFEST), sealed)
         pointer = self.copy.object_of(version.parent / CURRENT)

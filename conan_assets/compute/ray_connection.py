@@ -32,7 +32,10 @@ def connect(address: str | None) -> None:
     try:
         import ray
     except ImportError as error:
-        raise ClusterError("compute.kind is ray, and Ray is not installed: pip install 'conan-assets[ray]'") from error
+        raise ClusterError(
+            "a Ray cluster is to compute, and Ray is not installed: pip install 'conan-assets[ray]' --constraint "
+            "constraints.txt"
+        ) from error
     if ray.is_initialized():
         return
     address = address or os.environ.get(ADDRESS)

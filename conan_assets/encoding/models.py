@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from conan_assets.artifacts import fingerprint_file
 from conan_assets.redaction import redacted
@@ -119,12 +120,18 @@ def require_same_model(name: str, here: str, expected: str) -> None:
 
 def width_of(folder: Path) -> int:
     """Return the components of a token's vector in the model of a folder; 768 where its configuration does not tell."""
+    config = config_of(folder)
+    named = (config.get(name) for name in ("hidden_size", "d_model", "dim", "n_embd"))
+    return next((int(width) for width in named if width), DEFAULT_WIDTH)
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the transformer's configuration in the folder of a model, an empty one where there is none."""
     for path in (folder / "config.json", *sorted(folder.glob("*/config.json"))):
         if path.exists():
-            config = json.loads(path.read_text(encoding="utf-8"))
-            named = (config.get(name) for name in ("hidden_size", "d_model", "dim", "n_embd"))
-            return next((int(width) for width in named if width), DEFAULT_WIDTH)
-    return DEFAULT_WIDTH
+            config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return config
+    return {}
 
 
 def _bundled_demo_model() -> Path | None:

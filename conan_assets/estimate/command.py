@@ -18,7 +18,7 @@ from conan_assets.encoding.models import ModelNotFoundError
 from conan_assets.estimate.models import ModelShape
 from conan_assets.estimate.plan import Plan
 from conan_assets.estimate.rates import PEAK, measured_rates, named_rates
-from conan_assets.estimate.sizes import Sizes, count_sizes
+from conan_assets.estimate.sizes import count_sizes
 from conan_assets.estimate.table import table_of
 from conan_assets.settings import Settings, SettingsError, load_settings
 from conan_assets.synthesis.estimate import estimate_generation
@@ -55,7 +55,7 @@ def _lines(settings: Settings, options: argparse.Namespace) -> Iterator[str]:
         else {}
     )
     for documents in options.documents or [counted.documents]:
-        sizes = _scaled(counted, documents, options.queries) if options.documents else counted
+        sizes = counted.scaled(documents, options.queries) if options.documents else counted
         factor = documents / max(counted.documents, 1)
         plan = Plan(settings, sizes, rates, base, options.judged_texts)
         planned = plan.assets(round(factor * written.get("calls", 0)), factor * written.get("cost_expected", 0.0))
@@ -63,13 +63,6 @@ def _lines(settings: Settings, options: argparse.Namespace) -> Iterator[str]:
         yield from table_of(list(planned), options.devices)
     yield ""
     yield from _generation(settings, written)
-
-
-def _scaled(counted: Sizes, documents: int, queries: int | None) -> Sizes:
-    try:
-        return counted.scaled(documents, queries)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
 
 
 def _generation(settings: Settings, written: dict[str, Any]) -> Iterator[str]:

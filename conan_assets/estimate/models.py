@@ -1,9 +1,9 @@
 """How big a model is, by its configuration: no weights are loaded."""
 
-import json
 from dataclasses import dataclass
+from pathlib import Path
 
-from conan_assets.encoding.models import ModelNotFoundError, locate_model
+from conan_assets.encoding.models import ModelNotFoundError, config_of, locate_model, width_of
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,32 @@ class ModelShape:
 
     @classmethod
     def of(cls, model: str, otherwise: "ModelShape | None" = None) -> "ModelShape":
-        """Return the shape of a folder's model, ``otherwise`` where it is not here; ModelNotFoundError without one."""
+        """Return a model's shape, ``otherwise`` where it is not known; ModelNotFoundError without one."""
         try:
-            folder = locate_model(model)
+            return cls._in(locate_model(model))
         except ModelNotFoundError:
             if otherwise is None:
                 raise
             return otherwise
-        path = next(path for path in (folder / "config.json", *sorted(folder.glob("*/config.json"))) if path.exists())
-        config = json.loads(path.read_text(encoding="utf-8"))
-        width, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-        inner = int(config.get("intermediate_size") or 4 * width)
+
+    @classmethod
+    def _in(cls, folder: Path) -> "ModelShape":
+        config, width = config_of(folder), width_of(folder)
+        layers = _named(folder, "num_hidden_layers", "n_layers", "num_layers", "n_layer")
+        inner = int(config.get("intermediate_size") or config.get("hidden_dim") or 4 * width)
         keys = width * int(config.get("num_key_value_heads") or 1) // int(config.get("num_attention_heads") or 1)
         is_decoder = "num_key_value_heads" in config
         attention = 2 * width * width + 2 * width * (keys if is_decoder else width)
-        return cls(layers * (attention + (3 if is_decoder else 2) * width * inner), config["vocab_size"] * width, width)
+        a_layer = attention + (3 if is_decoder else 2) * width * inner
+        return cls(layers * a_layer, _named(folder, "vocab_size") * width, width)
+
+
+def _named(folder: Path, *names: str) -> int:
+    """Return the number that a model's configuration has under one of these names."""
+    config = config_of(folder)
+    for name in names:
+        if name in config:
+            return int(config[name])
+    raise ModelNotFoundError(
+        f"the configuration in {folder} does not tell {names[0]}: how big the model is, is not known"
+    )

@@ -18,11 +18,11 @@ from conan_assets.search.settings import (
     TeacherSettings,
 )
 from conan_assets.settings import Settings
-from conan_assets.training.settings import TrainingSettings
+from conan_assets.training.settings import CPU_ACTIVATIONS, TrainingSettings
 
 SECONDS_OF_A_STEP = 1.0
 """What an asset takes before it does anything: it loads a model, checks what it reads, draws a picture."""
-READ, CURATED, RANKED = 50_000, 12_000, 600_000
+READ, CURATED, RANKED = 100_000, 12_000, 600_000
 """Rows a second of one core: read from a source, curated, written and read as a candidate (docs/scale.md)."""
 INDEXED, LOOKED_AT = 38_000, 400e6
 """Of BM25, a second of one core: documents that it indexes, and that it looks at for all queries together."""
@@ -34,8 +34,6 @@ BYTES_OF_A_CANDIDATE, BYTES_OF_A_READ_CANDIDATE = 20, 80
 """Of a row of teachers' scores and of hard negatives, as they lie on the disk and as a checkpoint reads the latter."""
 BYTES_OF_A_CURATED_PAIR = 500
 """What curation remembers of a pair."""
-ACTIVATIONS = 3 << 28
-"""What a CPU keeps of a step's (``training.fitting``); its gradients are made beside them."""
 KEY_BYTES = 16
 """Of a stored embedding, besides its components of two bytes."""
 BYTES_OF_A_PARAMETER = 16
@@ -144,7 +142,7 @@ class Plan:
         weights = self._base.parameters + self._base.embeddings
         memory: float = BYTES_OF_A_PROCESS
         if stages:
-            memory += weights * BYTES_OF_A_PARAMETER + 2 * ACTIVATIONS
+            memory += weights * BYTES_OF_A_PARAMETER + 2 * CPU_ACTIVATIONS
             memory += self._candidates * BYTES_OF_A_READ_CANDIDATE if number else 0
         device, host = tokens / self._rates.trained, SECONDS_OF_A_STEP + tokens / self._rates.tokenized
         return Planned(f"round_{number}/checkpoint", sum(steps), 4 * weights, device, host, memory)

@@ -9,7 +9,7 @@ import polars as pl
 
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.encoding.models import locate_model
-from conan_assets.settings import Settings
+from conan_assets.settings import Settings, SettingsError
 from conan_assets.synthesis.settings import NoGeneration
 
 SAMPLED_ROWS = 512
@@ -63,11 +63,11 @@ class Sizes:
 
         Raises
         ------
-        ValueError
+        SettingsError
             There is no document to multiply.
         """
         if not self.documents:
-            raise ValueError("the sources hold no document whose number could be multiplied: leave --documents out")
+            raise SettingsError("the sources hold no document whose number could be multiplied: leave --documents out")
         factor = documents / self.documents
         return replace(
             self,

@@ -23,6 +23,8 @@ TRAINING_VERSION = 3
 """Raise it when the same model, data and settings give other weights: no checkpoint is reused, no saved state gone on
 from. Version 2 keeps rotary positions exact."""
 
+CPU_ACTIVATIONS = 3 * 2**28
+"""Bytes of a step's activations that a CPU keeps by default: MiniLM trains in less than 3 GiB."""
 BETA = 0.8
 DISTILLATION: frozenset[LossName] = frozenset({"kl_distillation", "margin_mse"})
 """Losses that learn a teacher's scores."""

@@ -84,7 +84,10 @@ def test_a_second_writer_on_another_machine_is_told_who_the_first_is(address, ma
     build(store_of(address), "a1")
 
 
-def test_a_lease_that_nobody_renews_is_taken_over_and_the_loser_publishes_nothing(address, machine, monkeypatch):
+@pytest.mark.parametrize("is_late", [False, True], ids=["before the other has published", "after it"])
+def test_a_lease_that_nobody_renews_is_taken_over_and_the_loser_publishes_nothing(
+    address, machine, monkeypatch, is_late
+):
     monkeypatch.setattr(lease, "SECONDS_BETWEEN_RENEWALS", 3600)
     slow = store_of(address)
     with slow.building("table", "a1") as folder:
@@ -94,27 +97,29 @@ def test_a_lease_that_nobody_renews_is_taken_over_and_the_loser_publishes_nothin
         fast = store_of(address)
         with fast.building("table", "a1") as other:
             (other / "part.txt").write_text("fast")
+            if is_late:
+                fast.finish("table", "a1", {})
             with pytest.raises(ArtifactError, match="another run is materializing table"):
                 slow.finish("table", "a1", {})
-            fast.finish("table", "a1", {})
+            if not is_late:
+                fast.finish("table", "a1", {})
     assert (slow.reusable("table", "a1").path / "part.txt").read_text() == "fast"
-
-
-def test_the_loser_of_a_lease_leaves_what_the_other_has_published(address, machine, monkeypatch):
-    monkeypatch.setattr(lease, "SECONDS_BETWEEN_RENEWALS", 3600)
-    slow = store_of(address)
-    with slow.building("table", "a1") as folder:
-        (folder / "part.txt").write_text("slow")
-        machine("second")
-        monkeypatch.setattr(lease, "SECONDS_OF_A_LEASE", -1)
-        fast = store_of(address)
-        with fast.building("table", "a1") as other:
-            (other / "part.txt").write_text("fast")
-            fast.finish("table", "a1", {})
-        with pytest.raises(ArtifactError):
-            slow.finish("table", "a1", {})
     machine("third")
     assert (read(store_of(address)) / "part.txt").read_text() == "fast"
+
+
+def test_what_is_taken_up_again_takes_no_lease_from_a_builder_of_the_same_machine(address, machine):
+    store, builder = store_of(address), store_of(address)
+    build(store, "a1")
+    working_copy_of(store.root).bucket.delete(["assets/table/a1/manifest.json"])  # as when an upload was cut
+    with builder.building("table", "b2") as folder:
+        (folder / "part.txt").write_text("b")
+        with pytest.raises(ArtifactError, match="another run is materializing table"):
+            store.select(store.reusable("table", "a1"))
+        builder.finish("table", "b2", {})
+    store.select(store.reusable("table", "a1"))
+    machine("second")
+    assert store_of(address).current("table").fingerprint == "a1"
 
 
 def test_a_lease_is_renewed_as_long_as_its_holder_lives(address, machine, monkeypatch):

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conan_assets.encoding.models import DEMO_MODEL, locate_model
+from conan_assets.encoding.models import DEMO_MODEL, ModelNotFoundError, locate_model
 from conan_assets.estimate.models import ModelShape
 from conan_assets.estimate.plan import Plan, Planned, steps_of
 from conan_assets.estimate.rates import Rates, named_rates
@@ -107,3 +109,34 @@ def test_a_named_device_encodes_faster_than_it_trains_and_a_bigger_model_is_slow
     small, big = named_rates("h100", 1e7), named_rates("h100", 1e9)
     assert small.encoded == pytest.approx(100 * big.encoded)
     assert small.encoded > small.trained
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        ({"dim": 8, "n_layers": 2, "hidden_dim": 32, "vocab_size": 10}, 2 * (4 * 64 + 2 * 8 * 32)),
+        (
+            {
+                "hidden_size": 8,
+                "num_hidden_layers": 1,
+                "intermediate_size": 20,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "vocab_size": 10,
+            },
+            2 * 64 + 2 * 8 * 4 + 3 * 8 * 20,
+        ),
+    ],
+    ids=["DistilBERT's names", "grouped queries and gated layers"],
+)
+def test_other_families_of_models_are_counted_by_their_own_names(tmp_path, config, parameters):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    assert ModelShape.of(str(tmp_path)) == ModelShape(parameters, 80, 8)
+
+
+def test_a_configuration_that_does_not_tell_the_size_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"hidden_size": 8}')
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelNotFoundError, match="does not tell num_hidden_layers"):
+        ModelShape.of(str(tmp_path))
