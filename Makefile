@@ -33,10 +33,10 @@ init: $(INSTALLED) ## Write a profile for the documents in FOLDER; ARGS="--endpo
 	@$(BIN)/python -m conan_assets init '$(FOLDER)' $(ARGS)
 
 test: $(INSTALLED) ## Run the tests, two files at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 quick: $(INSTALLED) ## Run the tests that take less than a second each: under a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 lint: $(INSTALLED) ## Check formatting, style, types, the rules of the house and the pinned packages
 	$(BIN)/ruff format --check .

@@ -1,9 +1,5 @@
-import gc
-import os
-import signal
+import subprocess
 import sys
-import weakref
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,20 +23,27 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-class Cycle:
-    """Garbage that only a collection finds."""
+PROGRAM = """
+import os, signal, time, weakref
+from conan_assets.memory import return_freed_memory
 
-    def __init__(self) -> None:
+class Cycle:
+    def __init__(self):
         self.self = self
 
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
 
-def test_ctrl_c_while_garbage_is_collected_interrupts(request: pytest.FixtureRequest):
-    gc.disable()
-    request.addfinalizer(gc.enable)
-    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    cycle = Cycle()
-    weakref.finalize(cycle, os.kill, os.getpid(), signal.SIGINT)
-    del cycle
-    with pytest.raises(KeyboardInterrupt):
-        return_freed_memory()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+weakref.finalize(Cycle(), press_ctrl_c)
+try:
+    return_freed_memory()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_garbage_is_collected_interrupts():
+    ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert ended.stdout == "interrupted\n"
