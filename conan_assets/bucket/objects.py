@@ -135,12 +135,20 @@ class Bucket:
                 yield from ((meta["path"], meta["last_modified"]) for meta in page)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; what is not there already need not be."""
+        """Delete objects; what is not there already need not be.
+
+        S3 does not mind; other stores say so and leave the rest, which is deleted one by one.
+        """
         import obstore
 
         if gone := [*names]:
-            with explained(self.address), contextlib.suppress(FileNotFoundError):
-                obstore.delete(self._store, gone)
+            try:
+                with explained(self.address):
+                    obstore.delete(self._store, gone)
+            except FileNotFoundError:
+                for name in gone:
+                    with explained(self.address), contextlib.suppress(FileNotFoundError):
+                        obstore.delete(self._store, name)
 
 
 def _size(content: bytes | Path | BinaryIO) -> int:

@@ -45,7 +45,8 @@ class Devices:
         WorkerDiedError
             A process died :data:`ATTEMPTS` times before the same shard was finished.
         """
-        wanted = self._processes or min(len(shards) // SHARDS_PER_PROCESS, _gpus())
+        enough_for = len(shards) // SHARDS_PER_PROCESS
+        wanted = self._processes or (min(enough_for, _gpus()) if enough_for > 1 else 1)
         count = min(len(shards), wanted)
         return self._spread(work, shards, count) if count > 1 else map(work, shards)
 
@@ -60,7 +61,8 @@ class Devices:
         while done < len(shards):
             try:
                 with _workers(count, work) as pool:
-                    for result in _in_order(pool, shards[done:], SHARDS_AHEAD * count):
+                    left = map(shards.__getitem__, range(done, len(shards)))
+                    for result in _in_order(pool, left, SHARDS_AHEAD * count):
                         yield result
                         done, deaths = done + 1, 0
             except BrokenProcessPool as error:
@@ -77,8 +79,7 @@ def _refuse_too_many(deaths: int, done: int, shards: int, error: BrokenProcessPo
     logger.warning("a process that computed died; shards %s and after are computed by new ones", f"{done + 1:,}")
 
 
-def _in_order(pool: ProcessPoolExecutor, shards: Sequence[Any], ahead: int) -> Iterator[Any]:
-    waiting = iter(shards)
+def _in_order(pool: ProcessPoolExecutor, waiting: Iterator[Any], ahead: int) -> Iterator[Any]:
     running = collections.deque(pool.submit(compute, shard) for shard in itertools.islice(waiting, ahead))
     while running:
         result = running.popleft().result()

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from conan_assets.compute import WorkerDiedError
 from conan_assets.compute.ray_connection import ClusterError, connect
@@ -11,17 +11,27 @@ from conan_assets.compute.ray_connection import ClusterError, connect
 SECONDS_TO_PLACE = 120.0
 SECONDS_AFTER_AN_ERROR = 30.0
 
-WorkOfNode = Callable[[int, str], Iterator[object]]
-"""Yields what one of the nodes has to tell, given its number and an address of the first one, host and port."""
+
+class WorkOfNode(Protocol):
+    """What one of the nodes does."""
+
+    def require(self) -> None:
+        """Raise an error where this node lacks what the work needs; called on all nodes before any begins."""
+        ...
+
+    def __call__(self, number: int, meeting_place: str) -> Iterator[object]:
+        """Yield what the node has to tell, given its number and an address of the first one, host and port."""
+        ...
 
 
 class Member:
     """What runs on a node."""
 
-    def meeting_place(self) -> str:
-        """Return this node's address with a port that is free."""
+    def meeting_place(self, work: WorkOfNode) -> str:
+        """Return this node's address with a port that is free, if the node has what the work needs."""
         import ray
 
+        work.require()
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         with socket.socket() as free:
             free.bind((host, 0))
@@ -56,12 +66,17 @@ def run_together(
     ------
     ClusterError
         The cluster cannot be used, or has not so many nodes that are free.
+    Exception
+        What ``work.require`` raised on one of the nodes.
     """
     connect(address)
     with _members(nodes, gpus) as members:
         import ray
 
-        meeting_place = ray.get(members[0].meeting_place.remote())
+        try:
+            meeting_place, *_ = ray.get([member.meeting_place.remote(work) for member in members])
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause or error from None
         streams: dict[Any, int] = {
             member.run.options(num_returns="streaming").remote(work, number, meeting_place): number
             for number, member in enumerate(members)

@@ -26,6 +26,9 @@ SHARDS_AHEAD = 2
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_START = 60.0
 SECONDS_WITHOUT_NODES = 60.0
+SECONDS_OF_WAITING_IN_SILENCE = 30.0
+SECONDS_BETWEEN_WARNINGS = 600.0
+NODES_NAMED = 5
 SECONDS_OF_IDLENESS = 30.0
 """How long workers wait for more to do: importing torch takes them longer than some works."""
 
@@ -89,6 +92,7 @@ class Pool:
         self._lock = threading.RLock()
         self._looked = -SECONDS_BETWEEN_LOOKS
         self._had_workers = self._idle_since = time.monotonic()
+        self._warns_at = time.monotonic() + SECONDS_OF_WAITING_IN_SILENCE
         self._has_gpus: bool | None = None
         self._users = 0
 
@@ -98,6 +102,7 @@ class Pool:
         with self._lock:
             self._users += 1
             self._had_workers = time.monotonic()
+            self._warns_at = time.monotonic() + SECONDS_OF_WAITING_IN_SILENCE
         try:
             yield
         finally:
@@ -111,6 +116,8 @@ class Pool:
     def ready(self) -> list[Worker]:
         """Fill the free slots of the nodes that live now, and return the workers that have started.
 
+        Where none has for half a minute, a warning says what they wait for.
+
         Raises
         ------
         ClusterError
@@ -123,7 +130,13 @@ class Pool:
             for worker in list(self._workers.values()):
                 if worker.starting is not None:
                     self._await(worker, worker.starting)
-            return [worker for worker in self._workers.values() if worker.starting is None]
+            ready = [worker for worker in self._workers.values() if worker.starting is None]
+            if ready:
+                self._warns_at = time.monotonic() + SECONDS_OF_WAITING_IN_SILENCE
+            elif self._workers and time.monotonic() >= self._warns_at:
+                self._warns_at = time.monotonic() + SECONDS_BETWEEN_WARNINGS
+                _warn_of_waiting([*self._workers])
+            return ready
 
     def settled(self) -> list[Worker]:
         """Return the workers as :meth:`ready` does, some, and once no other is starting or a minute has passed."""
@@ -209,6 +222,26 @@ class Pool:
             if never or self._failed_starts[worker.slot] >= ATTEMPTS:
                 raise ClusterError(f"no worker starts on node {worker.slot.name}: {error}") from error
             logger.warning("a worker did not start on node %s: %s", worker.slot.name, error)
+
+
+def _warn_of_waiting(slots: list[Slot]) -> None:
+    import ray
+
+    missing = Counter((slot.name, slot.cpus, slot.gpus) for slot in slots)
+    wanted = [f"{count} x {_resources(cpus, gpus)} on node {name}" for (name, cpus, gpus), count in missing.items()]
+    more = f" and {len(wanted) - NODES_NAMED} nodes more" if len(wanted) > NODES_NAMED else ""
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    logger.warning(
+        "no worker has started yet on the Ray cluster: waiting for %s%s; free in all are %s: another run may hold the "
+        "rest, see `ray status`",
+        ", ".join(wanted[:NODES_NAMED]),
+        more,
+        _resources(int(free.get("CPU", 0)), int(free.get("GPU", 0))),
+    )
+
+
+def _resources(cpus: int, gpus: int) -> str:
+    return f"{cpus} CPU and {gpus} GPU" if gpus else f"{cpus} CPU"
 
 
 _POOLS: dict[tuple[Driver, int], Pool] = {}

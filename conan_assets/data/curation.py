@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.data.blocks import read_blocks, write_blocks
 from conan_assets.data.curation_report import count_reasons, report_of
 from conan_assets.data.curation_settings import CurationSettings
@@ -68,6 +69,7 @@ def curate(
     target: Path,
     languages: Mapping[str, str] | None = None,
     teacher: TeacherFloor | None = None,
+    compute: Compute = IN_PROCESS,
 ) -> dict[str, Any]:
     """Write the training pairs out of all train pairs to ``target``, REMOVED beside it, and return a report.
 
@@ -89,6 +91,8 @@ def curate(
         ISO 639-1 code by dataset, of the datasets whose documents must be in that language.
     teacher
         What scores retrieval pairs and the least score to keep one; None keeps them all.
+    compute
+        Who looks for near-duplicates where there are many texts.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def curate(
         sets = EvaluationSets(evaluation_queries, raw_pairs, documents)
         judged = JudgedPairs([raw_pairs, prompt_response_pairs], documents, settings, folder)
         del documents  # their ids are no longer needed and as large as all that is kept of the pairs
-        contamination = _judge(judged, sets, settings, languages or {}, teacher)
+        contamination = _judge(judged, sets, settings, languages or {}, teacher, compute)
         counts = count_reasons(judged)
         _require_some(counts, len(judged))
         write_blocks(_kept(judged), target, pl.DataFrame(schema=dict(PAIRS.columns)))
@@ -141,14 +145,15 @@ def _judge(
     settings: CurationSettings,
     languages: Mapping[str, str],
     teacher: TeacherFloor | None,
+    compute: Compute,
 ) -> list[dict[str, Any]]:
     """Add the reasons that take more than a pair's own two texts, in order; return what evaluation sets removed."""
     if languages:
         judged.remove("other_language", in_other_languages(judged, languages))
     judged.remove("duplicate", duplicates(judged))
     if settings.near_duplicates is not None:
-        judged.remove("near_duplicate", near_duplicates(judged, settings.near_duplicates))
-    contamination = sets.find(judged, settings.near_duplicates)
+        judged.remove("near_duplicate", near_duplicates(judged, settings.near_duplicates, compute))
+    contamination = sets.find(judged, settings.near_duplicates, compute)
     if teacher is not None:
         judged.remove("low_teacher_score", _below_floor(judged, teacher))
     return contamination

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from conan_assets.compute import Compute
 from conan_assets.data.blocks import BLOCK_ROWS, read_blocks
 from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.judged import Documents, JudgedPairs, numbered
@@ -62,7 +63,7 @@ class EvaluationSets:
         )
         self.pair_keys = pl.concat(pair_keys).unique()
 
-    def find(self, judged: JudgedPairs, near: NearDuplicateSettings | None) -> list[dict[str, Any]]:
+    def find(self, judged: JudgedPairs, near: NearDuplicateSettings | None, compute: Compute) -> list[dict[str, Any]]:
         """Remove from ``judged`` what an evaluation set holds; return how many pairs each set removes in each way.
 
         A pair that two sets hold is counted for both; a query goes for the closest of the three ways.
@@ -74,7 +75,7 @@ class EvaluationSets:
             found[reason] = left.join(self.queries.select("evaluation_set", key).unique(), on=key)
             judged.remove(reason, found[reason]["row"])
         if near is not None:
-            found["near_evaluation_query"] = self._near(judged, near)
+            found["near_evaluation_query"] = self._near(judged, near, compute)
             judged.remove("near_evaluation_query", found["near_evaluation_query"]["row"])
         left = judged.left("evaluation_pair", "row", "pair_key")
         judged.remove("evaluation_pair", left.filter(pl.col("pair_key").is_in(self.pair_keys.implode()))["row"])
@@ -86,7 +87,7 @@ class EvaluationSets:
         texts = judged.passages.gather(known["document"].to_numpy().astype(np.int64))
         return known.with_columns(query_hash=texts.hash())
 
-    def _near(self, judged: JudgedPairs, settings: NearDuplicateSettings) -> pl.DataFrame:
+    def _near(self, judged: JudgedPairs, settings: NearDuplicateSettings, compute: Compute) -> pl.DataFrame:
         """Return ``row`` and ``evaluation_set`` of the pairs whose query is nearly one of an evaluation set.
 
         So is a second sentence of a graded pair: they are added to the file of queries to be compared.
@@ -107,7 +108,7 @@ class EvaluationSets:
         first = len(judged.queries)
         judged.queries.append(known["query"])
         numbers = np.concatenate([np.arange(first, first + known.height), asked["number"].to_numpy().astype(np.int64)])
-        compared = ComparedTexts(judged.queries, numbers, characters)
+        compared = ComparedTexts(judged.queries, numbers, characters, compute=compute)
         earlier, later = near_to_known(compared, known.height, settings)
         pairs = pl.DataFrame(
             {

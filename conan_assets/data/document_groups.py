@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.data.documents import document_of
 from conan_assets.data.near_texts import near_within
 from conan_assets.data.settings import UnaskedSource
@@ -26,7 +27,9 @@ SHARED_PASSAGES = 0.5
 FEWEST_GROUPS = 3
 
 
-def split_passages(name: str, corpus: pl.DataFrame, settings: UnaskedSource) -> pl.DataFrame:
+def split_passages(
+    name: str, corpus: pl.DataFrame, settings: UnaskedSource, compute: Compute = IN_PROCESS
+) -> pl.DataFrame:
     """Return ``doc_id``, ``document``, ``group`` and ``split`` of every passage of the source ``name``.
 
     ``group`` is the name of one of its documents; ``split`` is train, dev or test, and null where nobody is asked.
@@ -39,8 +42,8 @@ def split_passages(name: str, corpus: pl.DataFrame, settings: UnaskedSource) -> 
     passages = corpus.filter(pl.col("dataset") == name).select(
         "doc_id", "text", document=document_of(pl.col("doc_id")).str.strip_prefix(f"{name}:")
     )
-    near = near_within(passages["text"])
-    grouped = passages.join(_groups(passages, near), on="document", how="left", maintain_order="left")
+    near = near_within(passages["text"], compute)
+    grouped = passages.join(_groups(passages, near, compute), on="document", how="left", maintain_order="left")
     splits = _splits(name, grouped, settings)
     group = grouped["group"].to_numpy()
     apart = group[near[0]] != group[near[1]]
@@ -52,7 +55,7 @@ def split_passages(name: str, corpus: pl.DataFrame, settings: UnaskedSource) -> 
     )
 
 
-def _groups(passages: pl.DataFrame, near: tuple[np.ndarray, np.ndarray]) -> pl.DataFrame:
+def _groups(passages: pl.DataFrame, near: tuple[np.ndarray, np.ndarray], compute: Compute) -> pl.DataFrame:
     """Return ``document`` and ``group`` of every document; ``near`` are the rows of near-equal passages."""
     documents = passages.group_by("document", maintain_order=True).agg(
         pl.len().alias("size"), pl.col("text").str.join("\n")
@@ -67,7 +70,7 @@ def _groups(passages: pl.DataFrame, near: tuple[np.ndarray, np.ndarray]) -> pl.D
         .join(documents.select(other="document", other_size="size"), on="other")
         .filter(pl.col("shared") >= SHARED_PASSAGES * pl.min_horizontal("size", "other_size"))
     )
-    alike = zip(*(documents["document"].gather(rows) for rows in near_within(documents["text"])), strict=True)
+    alike = zip(*(documents["document"].gather(rows) for rows in near_within(documents["text"], compute)), strict=True)
     return _connected(documents["document"], [*shared.select("one", "other").iter_rows(), *alike])
 
 

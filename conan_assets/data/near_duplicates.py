@@ -9,27 +9,29 @@
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
 import numpy as np
 
+from conan_assets.compute import IN_PROCESS, Compute, Shard
 from conan_assets.data.blocks import TextFile, blocks_by_size
 from conan_assets.data.curation_settings import NearDuplicateSettings
-from conan_assets.data.shingles import Shingles, Terms, sorted_distinct
+from conan_assets.data.near_shards import ROWS_PER_BAND, TextShard, WithSameHashes, are_near, band_keys
+from conan_assets.data.shingles import Terms, sorted_distinct
 from conan_assets.progress import Progress
-
-ROWS_PER_BAND = 4
-"""Four hashes a band: at 128 hashes a pair of Jaccard similarity 0.7 shares a band with probability 0.9998."""
 
 COMPARED_WITH = 4
 """Members of a band's bucket that each later member is compared with; keeps buckets of boilerplate linear."""
 
-BLOCK_BYTES = 1 << 19
+SHARD_BYTES = 1 << 24
+"""Of texts and keys in a shard, a second or two of work: sending it takes a fiftieth of that."""
 
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
+FEWEST_SHARDS = 4
+"""Fewer are done before processes have started to do them."""
+
 _32 = np.uint64(32)
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -50,25 +52,47 @@ class ComparedTexts:
         What a text is made of.
     salts
         uint64 for each text, or None: texts with different salts are never near.
+    compute
+        Who signs and compares them, where there are many.
     """
 
     texts: TextFile
     numbers: np.ndarray
     terms: Terms
     salts: np.ndarray | None = None
+    compute: Compute = IN_PROCESS
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def shingles(self, rows: np.ndarray, size: int) -> Shingles:
-        """Return the n-grams of the texts at ``rows``."""
-        salts = None if self.salts is None else self.salts[rows]
-        return Shingles.of(self.terms(self.texts.gather(self.numbers[rows])), size, salts)
+    def shard(self, rows: np.ndarray) -> TextShard:
+        """Return the texts at ``rows``."""
+        return TextShard(self.texts.gather(self.numbers[rows]), None if self.salts is None else self.salts[rows])
 
-    def blocks(self, *rows: np.ndarray) -> Iterator[slice]:
-        """Yield slices over ``rows`` whose texts together take no more than BLOCK_BYTES."""
+    def parts(self, *rows: np.ndarray, bytes_of_keys: int) -> list[slice]:
+        """Return slices over ``rows`` whose texts, and so many bytes for each, are no more than SHARD_BYTES."""
         sizes = np.sum([self.texts.sizes(self.numbers[part]) for part in rows], axis=0)
-        return blocks_by_size(sizes, BLOCK_BYTES)
+        return [*blocks_by_size(sizes + bytes_of_keys, SHARD_BYTES)]
+
+    def spread(
+        self, work: Callable[[Shard], np.ndarray], parts: list[slice], read: Callable[[slice], Shard]
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield each part and what the work makes of the shard that is read for it."""
+        compute = self.compute if len(parts) >= FEWEST_SHARDS else IN_PROCESS
+        yield from zip(parts, compute.map(WithSameHashes(work), _Shards(parts, read)), strict=True)
+
+
+class _Shards(Sequence[Shard]):
+    """Shards that are read one by one as they are sent."""
+
+    def __init__(self, parts: Sequence[slice], read: Callable[[slice], Shard]) -> None:
+        self._parts, self._read = parts, read
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, number: int) -> Shard:  # type: ignore[override]
+        return self._read(self._parts[number])
 
 
 def representatives(compared: ComparedTexts, settings: NearDuplicateSettings) -> np.ndarray:
@@ -117,20 +141,14 @@ def _near(
 
 
 def _write_bands(compared: ComparedTexts, settings: NearDuplicateSettings, file: IO[bytes]) -> None:
-    from rensa import RMinHash
-
     rows, progress = np.arange(len(compared)), Progress("comparing texts", len(compared))
-    for block in compared.blocks(rows):
-        found = compared.shingles(rows[block], settings.ngram)
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            found.hashes.astype(np.uint64), found.offsets.astype(np.uint64), settings.permutations, settings.seed
-        )
-        halves = np.array(matrix.to_rows(), dtype=np.uint32).view(np.uint64)
-        keys = (halves[:, 0::2] * _MIXER) ^ halves[:, 1::2]
-        for band, column in enumerate(keys.T):
-            file.seek((band * len(compared) + block.start) * 8)
-            file.write(np.ascontiguousarray(column).data)
-        progress.advance(block.stop - block.start)
+    parts = compared.parts(rows, bytes_of_keys=8 * settings.permutations // ROWS_PER_BAND)
+    sign = partial(band_keys, terms=compared.terms, settings=settings)
+    for part, keys in compared.spread(sign, parts, lambda part: compared.shard(rows[part])):
+        for band, row in enumerate(keys):
+            file.seek((band * len(compared) + part.start) * 8)
+            file.write(row.data)
+        progress.advance(part.stop - part.start)
 
 
 def _bucket_mates(keys: np.ndarray) -> Iterator[Rows]:
@@ -160,10 +178,14 @@ def _are_near(
     compared: ComparedTexts, earlier: np.ndarray, later: np.ndarray, settings: NearDuplicateSettings
 ) -> np.ndarray:
     """Return which pairs of rows reach the threshold, bool of shape (pairs,)."""
+
+    def read(part: slice) -> tuple[TextShard, np.ndarray]:
+        rows, places = np.unique([earlier[part], later[part]], return_inverse=True)
+        return compared.shard(rows), places
+
     near = np.zeros(len(earlier), bool)
-    for block in compared.blocks(earlier, later):
-        rows, places = np.unique([earlier[block], later[block]], return_inverse=True)
-        found = compared.shingles(rows, settings.ngram)
-        common = found.common(*places)
-        near[block] = common / (found.sizes[places].sum(axis=0) - common) >= settings.min_jaccard
+    parts = compared.parts(earlier, later, bytes_of_keys=16)
+    compare = partial(are_near, terms=compared.terms, settings=settings)
+    for part, found in compared.spread(compare, parts, read):
+        near[part] = found
     return near

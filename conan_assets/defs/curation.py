@@ -64,6 +64,7 @@ def build_curation_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
                 directory / TABLE,
                 languages,
                 None if scores is None else TeacherFloor(scores, scores.floor),
+                storage.spread,
             )
             report["encoded"] = 0 if scores is None else scores.encoded
             removed = {f"{row['step']}: {row['reason']}": row["removed"] for row in report["removed_by_reason"]}

@@ -91,10 +91,12 @@ class Storage(dg.ConfigurableResource[None]):
     @property
     def embeddings(self) -> EmbeddingStore:
         """The embeddings of every encoder, each index loaded once in a run."""
-        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS, compute=self._spread())
+        self._embeddings = self._embeddings or EmbeddingStore(self.root / EMBEDDINGS, compute=self.spread)
         return self._embeddings
 
-    def _spread(self) -> Compute:
+    @property
+    def spread(self) -> Compute:
+        """Who computes the shards of a work."""
         match TypeAdapter[Spread](Spread).validate_python(self.compute):
             case RayCompute(address=address, cpus_per_worker=cpus):
                 return RayCluster(address, cpus)

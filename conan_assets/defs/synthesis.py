@@ -50,6 +50,7 @@ def build_synthesis_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 languages,
                 _open_gate(gate, storage) if gate is not None else None,
                 settings.documents,
+                storage.spread,
             )
             write_table(pairs, directory)
             return report

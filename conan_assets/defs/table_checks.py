@@ -129,7 +129,7 @@ def _splits_apart(storage: Storage, key: dg.AssetKey) -> Finding:
     )
     group = pl.struct("dataset", "document_group")
     splits = pairs.group_by(group).agg(pl.col("split").n_unique())
-    near, _ = near_between(train["passage"].unique(), held_out["passage"].unique())
+    near, _ = near_between(train["passage"].unique(), held_out["passage"].unique(), storage.spread)
     seen = {
         "passages_in_both": held_out.join(train, on="doc_id", how="semi").height,
         "near_equal_passages": len(near),

@@ -107,7 +107,9 @@ class Settings(Section):
         default=ArchitectureSettings(), description="What training changes in the base model."
     )
     launch: Launch = Field(default=LaunchSettings(), description="Where training computes and who watches it.")
-    compute: Spread = Field(default=DevicesCompute(), description="Who encodes, scores pairs and searches.")
+    compute: Spread = Field(
+        default=DevicesCompute(), description="Who encodes, scores pairs, searches and compares texts."
+    )
     suites: dict[ReportName, dict[Name, SuiteSettings]] = Field(description="Evaluation suites by report, by name.")
     dev_metric: DevMetric = Field(description="The figure by which the best checkpoint is chosen.")
     release: ReleaseSettings = Field(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.data.document_groups import GROUPS_VERSION
 from conan_assets.data.settings import UnaskedSource
 from conan_assets.data.tables import WRITTEN_PAIRS
@@ -63,6 +64,7 @@ def generate_pairs(
     languages: Mapping[str, str] | None = None,
     teacher: "GateTeacher | None" = None,
     documents: Mapping[str, UnaskedSource] = passages.NO_DOCUMENTS,
+    compute: Compute = IN_PROCESS,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return (pairs, report): WRITTEN_PAIRS about passages of ``corpus``, of the train split but for ``documents``.
 
@@ -82,6 +84,8 @@ def generate_pairs(
         Searches for the passages that questions written by a model ask for; None leaves its gates out.
     documents
         The datasets without queries of their own, whose dev and test questions are written too.
+    compute
+        Who looks for near-equal documents where there are many.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def generate_pairs(
     """
     if isinstance(settings, NoGeneration):
         return pl.DataFrame(schema=dict(WRITTEN_PAIRS.columns)), {"generator": "none", "pairs": 0}
-    chosen = passages.choose_passages(corpus, pairs, settings.seed, documents)
+    chosen = passages.choose_passages(corpus, pairs, settings.seed, documents, compute)
     if isinstance(settings, ExtractiveGeneration):
         kept, report = extractive.extract_pairs(settings, chosen)
         examples: tuple[str, ...] = ()
@@ -100,7 +104,7 @@ def generate_pairs(
         kept, report = _write(settings, corpus, chosen, journal_folder, languages or {}, teacher)
         examples = settings.examples
     if documents:
-        kept, near = held_out.without_near_training(kept, corpus)
+        kept, near = held_out.without_near_training(kept, corpus, compute)
         report |= {"pairs": kept.height, "near_a_training_passage": near, **held_out.counts(chosen, kept)}
     described = {"questions": describe_questions(kept, pairs, corpus, examples), "kinds": describe_kinds(kept, corpus)}
     return kept, report | described

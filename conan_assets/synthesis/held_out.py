@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.data.near_texts import near_between
 from conan_assets.data.tables import DOCUMENT_TEXT
 from conan_assets.search.bm25 import BM25Retriever
@@ -94,7 +95,9 @@ def _candidates(questions: pl.DataFrame, documents: pl.DataFrame, teacher: GateT
     return others.group_by("query_id", maintain_order=True).head(count)
 
 
-def without_near_training(pairs: pl.DataFrame, corpus: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def without_near_training(
+    pairs: pl.DataFrame, corpus: pl.DataFrame, compute: Compute = IN_PROCESS
+) -> tuple[pl.DataFrame, int]:
     """Return the pairs without held-out questions about a passage nearly one of a training pair, and how many went.
 
     The groups of documents leave none; what a search by hashes did not see there is found here.
@@ -104,7 +107,8 @@ def without_near_training(pairs: pl.DataFrame, corpus: pl.DataFrame) -> tuple[pl
         pairs.filter(side).select("doc_id").drop_nulls().unique(maintain_order=True).join(texts, on="doc_id")
         for side in (~IS_HELD_OUT, IS_HELD_OUT)
     ]
-    _, near = near_between(*(side["text"] for side in sides))
+    trained, held_out = (side["text"] for side in sides)
+    _, near = near_between(trained, held_out, compute)
     leaking = IS_HELD_OUT & pl.col("doc_id").is_in(sides[1]["doc_id"].gather(np.unique(near)).implode())
     asked = pairs.filter(leaking)["query_id"].unique()
     kept = pairs.filter(~pl.col("query_id").is_in(asked.implode()))

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from conan_assets.compute import IN_PROCESS, Compute
 from conan_assets.data.document_groups import split_passages
 from conan_assets.data.documents import document_of
 from conan_assets.data.settings import UnaskedSource
@@ -22,7 +23,11 @@ NO_DOCUMENTS: Mapping[str, UnaskedSource] = MappingProxyType({})
 
 
 def choose_passages(
-    corpus: pl.DataFrame, pairs: pl.DataFrame, seed: int, documents: Mapping[str, UnaskedSource] = NO_DOCUMENTS
+    corpus: pl.DataFrame,
+    pairs: pl.DataFrame,
+    seed: int,
+    documents: Mapping[str, UnaskedSource] = NO_DOCUMENTS,
+    compute: Compute = IN_PROCESS,
 ) -> pl.DataFrame:
     """Return (doc_id, dataset, text, group, split, next_id) of the passages to write about, in a seeded order.
 
@@ -43,6 +48,8 @@ def choose_passages(
         Decides the order.
     documents
         The datasets without queries of their own, and how many of their documents are held out.
+    compute
+        Who looks for near-equal documents where there are many.
     """
     trains = pairs.filter(pl.col("split") == "train").select("dataset").unique()
     answers_evaluation = (
@@ -50,7 +57,7 @@ def choose_passages(
     )
     usable = corpus.join(trains, on="dataset", how="semi").join(answers_evaluation, on="doc_id", how="anti")
     usable = usable.select("doc_id", group=pl.lit(None, pl.String), split=pl.lit("train"))
-    split = [_of_documents(name, corpus, source) for name, source in documents.items()]
+    split = [_of_documents(name, corpus, source, compute) for name, source in documents.items()]
     chosen = corpus.join(pl.concat([usable, *split]), on="doc_id", how="inner", maintain_order="left")
     document = document_of(pl.col("doc_id"))
     chosen = chosen.with_columns(next_id=pl.col("doc_id").shift(-1).over("dataset", document, "group", "split"))
@@ -63,9 +70,9 @@ def choose_passages(
     )
 
 
-def _of_documents(name: str, corpus: pl.DataFrame, source: UnaskedSource) -> pl.DataFrame:
+def _of_documents(name: str, corpus: pl.DataFrame, source: UnaskedSource, compute: Compute) -> pl.DataFrame:
     """Return ``doc_id``, ``group`` and ``split`` of the passages to ask about, those to train on if the source does."""
-    split = split_passages(name, corpus, source).select("doc_id", "group", "split").drop_nulls("split")
+    split = split_passages(name, corpus, source, compute).select("doc_id", "group", "split").drop_nulls("split")
     return split if source.train else split.filter(pl.col("split") != "train")
 
 

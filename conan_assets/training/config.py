@@ -15,6 +15,10 @@ from conan_assets.training.architecture import ArchitectureSettings
 from conan_assets.training.settings import TrainingSettings
 
 CONFIG = "config.json"
+HOW_TO_SHARE = (
+    "$CONAN_HOME, or with a home in a bucket $CONAN_CACHE, under the same path: put it on a file system that all "
+    "share, see docs/ray.md"
+)
 Tracker = Literal["aim", "comet_ml", "mlflow", "tensorboard", "wandb"]
 
 
@@ -71,6 +75,8 @@ def read_config(path: Path) -> TrainingConfig:
     """Read a run's ``config.json``; the run's directory is the one it lies in."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is not there: every machine that trains must see {HOW_TO_SHARE}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict):

@@ -2,13 +2,15 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conan_assets.training.launch import LAUNCH, failure_of, open_launch
+from conan_assets.training.config import HOW_TO_SHARE
+from conan_assets.training.launch import LAUNCH, TrainingFailedError, failure_of, open_launch
 
 REPORT = "report.json"
 
@@ -28,6 +30,14 @@ class TrainOnNode:
     config: Path
     nodes: int
     processes: int
+
+    def require(self) -> None:
+        """Raise TrainingFailedError if this machine does not see the directory of the run."""
+        if not self.config.is_file():
+            raise TrainingFailedError(
+                f"node {platform.node()} does not see {self.config}, where this run's files lie: every node must see "
+                f"{HOW_TO_SHARE}"
+            )
 
     def __call__(self, number: int, meeting_place: str) -> Iterator[object]:
         """Yield the lines that the trainers log, and on machine 0 the run's report, a mapping, at the end.

@@ -68,6 +68,11 @@ def test_each_gpu_has_a_process_only_where_there_is_enough_for_it_to_do(shards, 
     assert spread == ([processes] if processes else [])
 
 
+def test_where_there_is_little_to_do_nobody_looks_for_gpus(monkeypatch):
+    monkeypatch.delattr(devices, "_gpus")
+    assert list(Devices().map(abs, range(31))) == list(range(31))
+
+
 def test_what_a_killed_process_had_begun_another_computes(tmp_path, caplog):
     found = list(Devices(2).map(Square(tmp_path, deadly=5, deaths=2), range(12)))
     assert found == [number**2 for number in range(12)]

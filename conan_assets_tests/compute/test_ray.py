@@ -5,16 +5,18 @@ import pickle
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conan_assets.compute import WorkerDiedError
+from conan_assets.compute import IN_PROCESS, WorkerDiedError, ray_pool
 from conan_assets.compute.ray_cluster import WINDOW, RayCluster
-from conan_assets.compute.ray_connection import ClusterError
+from conan_assets.compute.ray_connection import ClusterError, connect
 from conan_assets.compute.ray_failures import ShardError
+from conan_assets.data import near_duplicates
 from conan_assets.encoding import store as store_module
 from conan_assets.encoding.encoder import Encoder
 from conan_assets.encoding.models import ModelNotFoundError, OtherModelError
@@ -28,8 +30,9 @@ from conan_assets.search.nearest import Nearest
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.settings import CrossEncoderTeacher, SearchSettings
 from conan_assets.search.vectors import ArrayVectors
-from conan_assets_tests.compute.clusters import NODE, NotedSquare, kill_node, loopback_cluster
+from conan_assets_tests.compute.clusters import NODE, NotedSquare, kill_node, loopback_cluster, wait_until
 from conan_assets_tests.conftest import build_tiny_model
+from conan_assets_tests.data.near_samples import near_texts_found_by
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +50,11 @@ def nodes():
 def small_shards(monkeypatch):
     monkeypatch.setattr(store_module, "ROWS_PER_SHARD", 16)
     monkeypatch.setattr(cross_encoder, "PAIRS_PER_PART", 16)
+
+
+class Holder:
+    def hold(self) -> None:
+        pass
 
 
 def begun(folder: Path) -> int:
@@ -160,6 +168,31 @@ def test_no_address_and_no_ray_are_named(monkeypatch, tmp_path):
         list(RayCluster().map(NotedSquare(tmp_path), [1]))
 
 
+def test_a_cluster_whose_cores_others_hold_is_waited_for_with_a_word(nodes, tmp_path, monkeypatch, caplog):
+    import ray
+
+    ray.shutdown()
+    connect(nodes.address)
+    holders = [ray.remote(Holder).options(num_cpus=1).remote() for _ in range(2)]
+    ray.get([holder.hold.remote() for holder in holders])
+    monkeypatch.setattr(ray_pool, "SECONDS_OF_WAITING_IN_SILENCE", 1.0)
+
+    def release() -> None:
+        wait_until(lambda: "no worker has started" in caplog.text)
+        time.sleep(2 * ray_pool.SECONDS_BETWEEN_LOOKS)
+        for holder in holders:
+            ray.kill(holder)
+
+    releaser = threading.Thread(target=release)
+    releaser.start()
+    assert list(RayCluster(nodes.address, 1).map(NotedSquare(tmp_path), range(4))) == [0, 1, 4, 9]
+    releaser.join()
+    (said,) = [record.getMessage() for record in caplog.records if "no worker has started" in record.getMessage()]
+    assert said.count("1 x 1 CPU on node ") == 2
+    assert "free in all are 0 CPU" in said
+    assert "`ray status`" in said
+
+
 OTHER = """
 import sys
 import ray
@@ -182,6 +215,11 @@ def test_a_cluster_that_refuses_this_process_is_named(nodes, change, environment
     last = ended.stderr[ended.stderr.index("ClusterError: the Ray cluster at") :]
     assert f"{nodes.address} refuses this process" in last
     assert told in last
+
+
+def test_the_nodes_find_the_near_duplicates_that_one_process_finds(nodes, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "SHARD_BYTES", 8_000)
+    assert near_texts_found_by(RayCluster(nodes.address, 1)) == near_texts_found_by(IN_PROCESS)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conan_assets.data import near_duplicates
+from conan_assets.data import near_duplicates, near_shards
 from conan_assets.data.blocks import TextFile, blocks_by_size
 from conan_assets.data.curation_settings import NearDuplicateSettings
 from conan_assets.data.near_duplicates import ComparedTexts
@@ -64,7 +64,7 @@ def test_the_work_done_in_blocks_is_the_same_as_at_once(monkeypatch):
     texts = [write_text(chance, 20) for _ in range(60)]
     texts += [change_one_word(text, chance) for text in texts]
     at_once = near_pairs(texts, characters)
-    monkeypatch.setattr(near_duplicates, "BLOCK_BYTES", 400)
+    monkeypatch.setattr(near_shards, "BLOCK_BYTES", 400)
     assert at_once
     assert near_pairs(texts, characters) == at_once
 

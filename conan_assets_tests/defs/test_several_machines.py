@@ -1,6 +1,7 @@
 """Training on two machines ends in the weights of two processes on one: by torchrun on each, and by Ray."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -10,8 +11,11 @@ import dagster as dg
 import psutil
 import pytest
 
+from conan_assets.compute.ray_groups import run_together
 from conan_assets.defs.launchers import Launcher, RayLauncher, TorchrunLauncher
-from conan_assets.training.config import CONFIG
+from conan_assets.training.config import CONFIG, ConfigError, read_config
+from conan_assets.training.launch import TrainingFailedError
+from conan_assets.training.on_nodes import TrainOnNode
 from conan_assets.training.settings import TrainingSettings
 from conan_assets_tests.compute.clusters import NODE, loopback_cluster, wait_until
 from conan_assets_tests.processes import free_port
@@ -90,6 +94,23 @@ def test_on_ray_training_goes_on_after_a_kill_to_the_weights_of_one_machine(
         killer.join()
     assert len(killed) == 1
     assert weights(tmp_path) == expected
+
+
+def test_a_node_that_does_not_see_the_run_ends_it_before_training_begins(tmp_path: Path):
+    work = TrainOnNode(tmp_path / "elsewhere" / CONFIG, nodes=1, processes=1)
+    told: list[object] = []
+    with loopback_cluster() as cluster, pytest.raises(TrainingFailedError) as raised:
+        run_together(cluster.address, 1, 1, work, lambda _, line: told.append(line))
+    assert str(raised.value).startswith(
+        f"node {platform.node()} does not see {work.config}, where this run's files lie"
+    )
+    assert "$CONAN_CACHE, under the same path" in str(raised.value)
+    assert not told
+
+
+def test_a_machine_that_does_not_see_the_run_is_told_the_way_out(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"config.json is not there: every machine .* see \$CONAN_HOME"):
+        read_config(tmp_path / CONFIG)
 
 
 def trains(process: psutil.Process, folder: Path) -> bool:
