@@ -4,6 +4,7 @@ import collections
 import contextlib
 import itertools
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -96,7 +97,7 @@ def _workers(count: int, work: Callable[[Any], Any]) -> Iterator[ProcessPoolExec
     for number in range(count):
         devices.put(_device(number))
     threads = max(1, (os.cpu_count() or 1) // count)
-    pool = ProcessPoolExecutor(count, context, begin, (end, devices, threads, work))
+    pool = ProcessPoolExecutor(count, context, begin, (end, devices, threads, pickle.dumps(work)))
     try:
         yield pool
     finally:

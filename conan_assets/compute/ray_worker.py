@@ -35,6 +35,7 @@ class RayWorker:
         if (here := version(PACKAGE)) != expected:
             raise OtherVersionError(f"{PACKAGE} is {here} here and {expected} where the work comes from")
         os.environ.setdefault("TQDM_DISABLE", "1")
+        os.environ.setdefault("POLARS_MAX_THREADS", str(threads))
 
     def compute(self, key: str, work: "list[ray.ObjectRef[Work]]", shard: object) -> object:
         """Return the result of a work for a shard; the work is fetched once."""

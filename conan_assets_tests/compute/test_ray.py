@@ -218,7 +218,7 @@ def test_a_cluster_that_refuses_this_process_is_named(nodes, change, environment
 
 
 def test_the_nodes_find_the_near_duplicates_that_one_process_finds(nodes, monkeypatch):
-    monkeypatch.setattr(near_duplicates, "SHARD_BYTES", 8_000)
+    monkeypatch.setattr(near_duplicates, "SHARD_BYTES", 2_000)
     assert near_texts_found_by(RayCluster(nodes.address, 1)) == near_texts_found_by(IN_PROCESS)
 
 

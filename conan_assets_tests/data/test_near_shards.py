@@ -21,7 +21,7 @@ def test_shards_of_any_size_find_the_same(shard_bytes, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(monkeypatch):
-    monkeypatch.setattr(near_duplicates, "SHARD_BYTES", 8_000)
+    monkeypatch.setattr(near_duplicates, "SHARD_BYTES", 2_000)
     assert near_texts_found_by(Devices(2)) == near_texts_found_by(IN_PROCESS)
 
 
