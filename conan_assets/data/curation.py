@@ -83,22 +83,20 @@ def curate(
         CORPUS that the pairs' ``doc_id`` point into.
     evaluation_queries
         Queries by name of further evaluation sets, such as hub benchmarks.
-    settings
-        Limits, thresholds, and how many rejected pairs to show.
     target
         Parquet file to write: PAIRS with ``split`` train, in their order. Working files lie beside it meanwhile.
     languages
         ISO 639-1 code by dataset, of the datasets whose documents must be in that language.
     teacher
-        What scores retrieval pairs and the least score to keep one; None keeps them all.
+        What scores retrieval pairs, and the least score to keep one.
     compute
         Who looks for near-duplicates where there are many texts.
 
     Returns
     -------
     dict
-        The number of rows in and out, a table of what each step removed, what was found of each evaluation set, a
-        table by origin and dataset, and rejected examples.
+        Rows in and out, tables of what each step removed, of what each evaluation set holds, by origin and dataset;
+        rejected examples.
 
     Raises
     ------
