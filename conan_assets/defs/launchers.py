@@ -11,7 +11,7 @@ from conan_assets.defs.dagster_internals import DagsterPipesExecutionError
 from conan_assets.defs.reuse import Report
 from conan_assets.settings.sections import LaunchSettings, RayLaunch
 from conan_assets.training.launch import LAUNCH, failure_of, on_one_machine, open_launch
-from conan_assets.training.on_nodes import TrainOnNode
+from conan_assets.training.on_nodes import marked_for_nodes
 
 if TYPE_CHECKING:
     from conan_assets.training.config import TrainingConfig
@@ -81,7 +81,6 @@ class RayLauncher(Launcher):
         """
         from conan_assets.training.config import write_config
 
-        work = TrainOnNode(write_config(config), self.nodes, self.processes_per_node)
         reports: list[Report] = []
 
         def tell(number: int, told: object) -> None:
@@ -91,7 +90,8 @@ class RayLauncher(Launcher):
                 context.log.info(told)
 
         for attempt in range(1, ATTEMPTS + 1):
-            errors = run_together(self.address, self.nodes, self.processes_per_node, work, tell)
+            with marked_for_nodes(write_config(config), self.nodes, self.processes_per_node) as work:
+                errors = run_together(self.address, self.nodes, self.processes_per_node, work, tell)
             failures = [error for error in errors if error is not None]
             if not failures:
                 return reports[-1]

@@ -1,5 +1,6 @@
 """Training on several machines: what runs on each, torchrun with that machine's trainers."""
 
+import contextlib
 import json
 import os
 import platform
@@ -9,10 +10,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from conan_assets.files import temporary_path
 from conan_assets.training.config import HOW_TO_SHARE
 from conan_assets.training.launch import LAUNCH, TrainingFailedError, failure_of, open_launch
 
 REPORT = "report.json"
+
+
+@contextlib.contextmanager
+def marked_for_nodes(config: Path, nodes: int, processes: int) -> Iterator["TrainOnNode"]:
+    """Yield what trains on each machine, as long as a mark lies beside the run's ``config.json``."""
+    mark = temporary_path(config)
+    mark.touch()
+    try:
+        yield TrainOnNode(config, mark, nodes, processes)
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -23,20 +36,23 @@ class TrainOnNode:
     ----------
     config
         The run's ``config.json``.
+    mark
+        A file beside it, made for this launch: what an earlier attempt left on another machine's own disk lacks it.
     nodes, processes
         How many machines there are, and trainers on each.
     """
 
     config: Path
+    mark: Path
     nodes: int
     processes: int
 
     def require(self) -> None:
         """Raise TrainingFailedError if this machine does not see the directory of the run."""
-        if not self.config.is_file():
+        if not self.mark.is_file():
             raise TrainingFailedError(
-                f"node {platform.node()} does not see {self.config}, where this run's files lie: every node must see "
-                f"{HOW_TO_SHARE}"
+                f"node {platform.node()} does not see this run's {self.mark.parent}, or has a folder of its own there: "
+                f"every node must see {HOW_TO_SHARE}"
             )
 
     def __call__(self, number: int, meeting_place: str) -> Iterator[object]:

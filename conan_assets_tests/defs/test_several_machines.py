@@ -15,7 +15,7 @@ from conan_assets.compute.ray_groups import run_together
 from conan_assets.defs.launchers import Launcher, RayLauncher, TorchrunLauncher
 from conan_assets.training.config import CONFIG, ConfigError, read_config
 from conan_assets.training.launch import TrainingFailedError
-from conan_assets.training.on_nodes import TrainOnNode
+from conan_assets.training.on_nodes import marked_for_nodes
 from conan_assets.training.settings import TrainingSettings
 from conan_assets_tests.compute.clusters import NODE, loopback_cluster, wait_until
 from conan_assets_tests.processes import free_port
@@ -97,15 +97,19 @@ def test_on_ray_training_goes_on_after_a_kill_to_the_weights_of_one_machine(
 
 
 def test_a_node_that_does_not_see_the_run_ends_it_before_training_begins(tmp_path: Path):
-    work = TrainOnNode(tmp_path / "elsewhere" / CONFIG, nodes=1, processes=1)
+    of_an_earlier_attempt = tmp_path / CONFIG
+    of_an_earlier_attempt.touch()
+    with marked_for_nodes(of_an_earlier_attempt, nodes=1, processes=1) as work:
+        work.require()
     told: list[object] = []
     with loopback_cluster() as cluster, pytest.raises(TrainingFailedError) as raised:
         run_together(cluster.address, 1, 1, work, lambda _, line: told.append(line))
     assert str(raised.value).startswith(
-        f"node {platform.node()} does not see {work.config}, where this run's files lie"
+        f"node {platform.node()} does not see this run's {tmp_path}, or has a folder of"
     )
     assert "$CONAN_CACHE, under the same path" in str(raised.value)
     assert not told
+    assert [*tmp_path.iterdir()] == [of_an_earlier_attempt]
 
 
 def test_a_machine_that_does_not_see_the_run_is_told_the_way_out(tmp_path: Path):
