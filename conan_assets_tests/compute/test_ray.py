@@ -175,13 +175,16 @@ def test_a_cluster_whose_cores_others_hold_is_waited_for_with_a_word(nodes, tmp_
     connect(nodes.address)
     holders = [ray.remote(Holder).options(num_cpus=1).remote() for _ in range(2)]
     ray.get([holder.hold.remote() for holder in holders])
+    wait_until(lambda: not ray.available_resources().get("CPU"))
     monkeypatch.setattr(ray_pool, "SECONDS_OF_WAITING_IN_SILENCE", 1.0)
 
     def release() -> None:
-        wait_until(lambda: "no worker has started" in caplog.text)
-        time.sleep(2 * ray_pool.SECONDS_BETWEEN_LOOKS)
-        for holder in holders:
-            ray.kill(holder)
+        try:
+            wait_until(lambda: "no worker has started" in caplog.text)
+            time.sleep(2 * ray_pool.SECONDS_BETWEEN_LOOKS)
+        finally:
+            for holder in holders:
+                ray.kill(holder)
 
     releaser = threading.Thread(target=release)
     releaser.start()
