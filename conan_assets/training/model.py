@@ -22,6 +22,8 @@ from conan_assets.training.architecture import ArchitectureSettings, LoraSetting
 
 MODEL = "model"
 ATTENTION_DROPOUT = "attention_dropout"
+OF_ATTENTION = {"dropout", "attn_dropout", ATTENTION_DROPOUT}
+"""Names of such layers in transformers; ALBERT and others have one more for what attention gives."""
 
 
 class ArchitectureError(ValueError):
@@ -161,21 +163,36 @@ def _transformer(model: SentenceTransformer) -> PreTrainedModel:
     return transformer
 
 
-def set_dropout(model: torch.nn.Module, probability: float) -> Callable[[], None]:
-    """Set every dropout of ``model``, those inside attention included; return what sets them back."""
+def set_dropout(model: torch.nn.Module, hidden: float | None, attention: float | None) -> Callable[[], None]:
+    """Set the probability of dropout, of attention's weights and of all else; return what sets them back.
+
+    None leaves the model's own.
+    """
     before = []
-    for module in model.modules():
-        name = "p" if isinstance(module, torch.nn.Dropout) else ATTENTION_DROPOUT
-        value = getattr(module, name, None)
-        if isinstance(value, float):
-            before.append((module, name, value))
+    for module, name, is_of_attention in _dropouts(model):
+        if (probability := attention if is_of_attention else hidden) is not None:
+            before.append((module, name, getattr(module, name)))
             setattr(module, name, probability)
 
     def set_back() -> None:
-        for module, name, value in before:
+        for module, name, value in reversed(before):
             setattr(module, name, value)
 
     return set_back
+
+
+def _dropouts(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, bool]]:
+    """Yield where every probability stands, and whether it is of attention's weights.
+
+    Attention has it as a number, or as a layer beside the one that makes its queries.
+    """
+    for parent in model.modules():
+        if isinstance(getattr(parent, ATTENTION_DROPOUT, None), float):
+            yield parent, ATTENTION_DROPOUT, True
+        makes_queries = any(name.startswith("q") for name, _ in parent.named_children())
+        for name, child in parent.named_children():
+            if isinstance(child, torch.nn.Dropout):
+                yield child, "p", makes_queries and name in OF_ATTENTION
 
 
 def _set_pooling(model: SentenceTransformer, architecture: ArchitectureSettings) -> None:

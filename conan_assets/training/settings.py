@@ -19,11 +19,11 @@ DynamicRule = Literal["none", "v1", "v2"]
 InBatchNegatives = Literal["none", "positives", "documents"]
 TrainingDtype = Literal["auto", "float32", "bfloat16"]
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Raise it when the same model, data and settings give other weights: no checkpoint is reused, no saved state gone on
-from. Version 2 keeps rotary positions exact."""
+from. Version 2 keeps rotary positions exact, version 4 sets the dropout of attention by itself."""
 
-CPU_ACTIVATIONS = 3 * 2**28
+CPU_ACTIVATIONS = 5 * 2**28
 """Bytes of a step's activations that a CPU keeps by default: MiniLM trains in less than 3 GiB."""
 BETA = 0.8
 DISTILLATION: frozenset[LossName] = frozenset({"kl_distillation", "margin_mse"})
@@ -192,7 +192,17 @@ class TrainingSettings:
         default=None, description="Ends the stage when it stops getting better; null never does."
     )
     dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="Probability of every dropout in the model; null for the model's own."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Probability of dropout, but of attention's weights, in the model; null for the model's own.",
+    )
+    attention_dropout: float | None = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Probability of dropout of attention's weights; null for the model's own. At 0 a CPU computes "
+        "attention in one fused kernel: less time and half of the activations. Ours.",
     )
     max_tokens: int | None = Field(
         default=None,
@@ -213,7 +223,7 @@ class TrainingSettings:
     tokens_in_memory: Annotated[int, Field(ge=0)] | Literal["auto", "all"] = Field(
         default="auto",
         description="Padded tokens of a step whose activations are kept; the rest is encoded twice, to the same "
-        "gradient (GradCache, arXiv 2101.06983). auto keeps what fits in 0.75 GiB on a CPU and in 80 % of what is free "
+        "gradient (GradCache, arXiv 2101.06983). auto keeps what fits in 1.25 GiB on a CPU and in 80 % of what is free "
         "on a GPU.",
     )
     save_every_minutes: float = Field(

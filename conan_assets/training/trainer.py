@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from conan_assets.encoding.settings import EncoderSettings
+from conan_assets.training.attention import attention_kernel
 from conan_assets.training.batches import Batch, BatchPlan
 from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.data import TrainingData
@@ -82,7 +84,7 @@ class Trainer:
         self.table = self._build_table()
         self.plan = BatchPlan(data, settings, self.table)
         self.dtype = training_dtype(settings, base, processes)
-        self._restore_dropout = set_dropout(model, settings.dropout) if settings.dropout is not None else None
+        self._restore_dropout = set_dropout(model, settings.dropout, settings.attention_dropout)
         self.weights = MasterWeights(model, self.dtype)
         self.optimizer = build_optimizer(self.weights, settings)
         self.encoder = TextEncoder(model, base, data.sample_of_texts(), settings, processes)
@@ -99,7 +101,8 @@ class Trainer:
     def fit(self) -> None:
         """Try the memory that the next step takes, before it is taken."""
         batch = self.plan.batch(self.step)
-        self.encoder.fit(batch.texts, self.processes.share(batch, self.settings.sts_processes))
+        with self._attention():
+            self.encoder.fit(batch.texts, self.processes.share(batch, self.settings.sts_processes))
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train from the current step to the last; yield each finished step's metrics."""
@@ -109,7 +112,8 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """Take one optimizer step and return its metrics."""
         rate = learning_rate(self.step, self.plan.steps, self.settings)
-        metrics = self.compute_gradient(batch := self.plan.batch(self.step))
+        with self._attention():
+            metrics = self.compute_gradient(batch := self.plan.batch(self.step))
         metrics["gradient_norm"] = self._clip(batch)
         metrics["learning_rate"] = rate
         set_learning_rate(self.optimizer, rate)
@@ -138,14 +142,16 @@ class Trainer:
             metrics |= self._refresh_negatives(batch, loss.scores)
         return metrics | {"samples": batch.samples, "tokens": self.processes.add_number(encoded.tokens)}
 
+    def _attention(self) -> AbstractContextManager[None]:
+        return attention_kernel(self.encoder.lengths.median, self.processes.device, self.dtype)
+
     def finish(self) -> None:
         """Leave what was trained in float32, with the stage's weights: the best ones, the mean, or the last."""
         best = self.early_stop.best_weights if self.early_stop is not None else {}
         if best or self.average.mean:
             self.weights.load(best or self.average.mean)
         self.weights.release()
-        if self._restore_dropout is not None:
-            self._restore_dropout()
+        self._restore_dropout()
 
     def state(self) -> State:
         """Return what the rest of the stage depends on, in the first process; the others give it their parts."""

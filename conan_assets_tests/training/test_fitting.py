@@ -12,6 +12,7 @@ from torch import nn
 from conan_assets.training import fitting
 from conan_assets.training.fitting import NotEnoughMemoryError, fit_length, fit_memory, free_bytes, saved_bytes
 from conan_assets.training.gradient_cache import MiniBatch
+from conan_assets.training.settings import CPU_ACTIVATIONS
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,7 @@ def test_what_autograd_keeps_is_counted_once_and_without_the_weights(frozen: boo
 def test_the_larger_mini_batch_and_the_memory_at_hand_decide_how_much_is_kept(monkeypatch: pytest.MonkeyPatch):
     model = Layers()
     trained = 12 * sum(parameter.numel() for parameter in model.parameters())
-    for free, processes, expected in ((2**40, 1, 3 * 2**28 // 80), (200_000, 1, (100_000 - trained) // 80)):
+    for free, processes, expected in ((2**40, 1, CPU_ACTIVATIONS // 80), (200_000, 1, (100_000 - trained) // 80)):
         monkeypatch.setattr(fitting, "free_bytes", lambda _, free=free: free)
         found = fit_memory(model, [mini_batch(3), mini_batch(10)], model, CPU, processes)
         assert found == (expected, 80)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Dense, Pooling
-from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, MistralConfig, MistralModel, PreTrainedTokenizerFast
 
 from conan_assets.encoding.settings import EncoderSettings
 from conan_assets.training.architecture import ArchitectureSettings, CharacterBertSettings, LoraSettings
@@ -159,14 +159,50 @@ def test_pooling_can_be_chosen(tmp_path: Path, tiny_model: str):
     assert [module.pooling_mode for module in model if isinstance(module, Pooling)] == ["cls"]
 
 
-def test_every_dropout_is_set(tiny_model: str, tiny_decoder: str):
-    for folder in (tiny_model, tiny_decoder):
-        model = TrainableModel(EncoderSettings(folder), ArchitectureSettings(), "cpu", 0).model.train()
-        set_dropout(model, 0.0)
-        features = model.preprocess(["some text"])
-        with torch.no_grad():
-            first, second = (model(dict(features))["sentence_embedding"] for _ in range(2))
-        assert torch.equal(first, second)
+SIZES = {
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "vocab_size": 9,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+BERT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+FAMILIES = {
+    "bert": BERT,
+    "xlm-roberta": BERT,
+    "electra": BERT,
+    "mpnet": BERT,
+    "albert": BERT,
+    "deberta-v2": BERT,
+    "distilbert": ("dropout", "attention_dropout"),
+    "mistral": (None, "attention_dropout"),
+}
+
+
+def drops(family: str, settings: tuple[float | None, float | None], **probabilities: float) -> bool:
+    """Whether a random model with these probabilities drops anything in training, once the settings are applied."""
+    model = AutoModel.from_config(AutoConfig.for_model(family, **SIZES, **probabilities)).train()
+    set_back = set_dropout(model, *settings)
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
+    with torch.no_grad():
+        outputs = [model(input_ids=tokens).last_hidden_state for _ in range(9)]
+        set_back()
+        outputs_after = [model(input_ids=tokens).last_hidden_state for _ in range(9)]
+    assert not all(torch.equal(outputs_after[0], output) for output in outputs_after), "what was set is set back"
+    return not all(torch.equal(outputs[0], output) for output in outputs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_of_attention_and_of_all_else_are_set_apart(family: str):
+    hidden, attention = FAMILIES[family]
+    other = {name: 0.0 for name in (hidden,) if name is not None}
+    assert drops(family, (0.0, None), **{attention: 0.5}, **other)
+    assert not drops(family, (None, 0.0), **{attention: 0.5}, **other)
+    if hidden is not None:
+        assert drops(family, (None, 0.0), **{attention: 0.0, hidden: 0.5})
+        assert not drops(family, (0.0, None), **{attention: 0.0, hidden: 0.5})
 
 
 CHINESE = ["今天天气很好", "我们去公园散步", "机器学习模型", "GPU2"]

@@ -157,7 +157,7 @@ def test_a_stage_without_dropout_of_its_own_has_the_models_again(tmp_path: Path,
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "__init__", spy)
-        stages = [replace(QUICK, max_steps=1, dropout=dropout) for dropout in (0.0, None, 0.3)]
+        stages = [replace(QUICK, max_steps=1, dropout=p, attention_dropout=p) for p in (0.0, None, 0.3)]
         train(make_config(tmp_path, tiny_model, *stages))
     assert seen == [{0.0}, {0.1}, {0.3}]
 
@@ -272,7 +272,7 @@ def test_the_log_says_what_a_stage_will_do_how_long_it_takes_and_each_tasks_smoo
     plan = (
         r"3 steps of 6 queries and 6 sentence pairs; texts of up to \d+ tokens \(half have \d+ or less, [\d.]+ % are "
     )
-    assert re.search(plan + r"cut\); activations of [\d,]+ tokens \(0\.[78] GiB\) kept; \w+ on cpu", lines[0])
+    assert re.search(plan + r"cut\); activations of [\d,]+ tokens \(1\.[123] GiB\) kept; \w+ on cpu", lines[0])
     assert re.search(r"a step takes \d+\.\d s, those left about 0 min", "\n".join(lines))
     assert re.search(r"3 of 3, .*, smoothed cosent [\d.]+, info_nce [\d.]+, .* tokens per second", lines[-1])
     assert 0 <= report["share_of_texts_cut"] <= 0.02
