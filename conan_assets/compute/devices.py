@@ -1,9 +1,8 @@
-"""A process for each device of this machine, which takes one shard after the other."""
+"""A process for each device of this machine: each takes one shard after the other, or holds its part of them."""
 
 import collections
 import contextlib
 import itertools
-import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,16 +10,21 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
-from conan_assets.compute import ATTEMPTS, Kept, Result, Shard, Task, WorkerDiedError
+from conan_assets.compute import Kept, Result, Shard, Task
+from conan_assets.compute.holders import SHARDS_AHEAD, HeldShards
+from conan_assets.compute.process_holders import ProcessHolders
+from conan_assets.compute.this_machine import Deaths, cores_of_each, device, gpus
 from conan_assets.compute.worker import begin, compute
-from conan_assets.progress import logger
 
 SHARDS_PER_PROCESS = 16
 """Fewer are done before a process of its own has loaded what it computes with."""
-SHARDS_AHEAD = 2
-"""Shards that wait for each process, so that none waits for its next one."""
+SHARDS_PER_HOLDER = 8
+"""Fewer, of 65,536 documents each, are searched before a process has loaded torch and what it holds.
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+That takes 5 to 7 s, measured with two processes on two cores. A GPU at 2 % of an H100's data sheet, which docs/scale.md
+assumes of exact search, multiplies 8 shards of 1,024 components by 100,000 queries in 5.4 s. Where there are fewer
+queries, those seconds are all that is lost.
+"""
 
 
 class Devices:
@@ -31,8 +35,8 @@ class Devices:
     Parameters
     ----------
     processes
-        How many; None for one for each GPU that gets :data:`SHARDS_PER_PROCESS` or more to do, and for none but the
-        asking process where that is at most one.
+        How many compute, and how many keep shards at most; None for one for each GPU that gets
+        :data:`SHARDS_PER_PROCESS` or more to do, and for none but the asking process where that is at most one.
     """
 
     def __init__(self, processes: int | None = None) -> None:
@@ -47,37 +51,34 @@ class Devices:
             A process died :data:`ATTEMPTS` times before the same shard was finished.
         """
         enough_for = len(shards) // SHARDS_PER_PROCESS
-        wanted = self._processes or (min(enough_for, _gpus()) if enough_for > 1 else 1)
+        wanted = self._processes or (min(enough_for, gpus()) if enough_for > 1 else 1)
         count = min(len(shards), wanted)
         return self._spread(work, shards, count) if count > 1 else map(work, shards)
 
     def keep(
         self, make: Callable[[Shard], Callable[[Task], Result]], shards: Sequence[Shard]
     ) -> Kept[Task, Result] | None:
-        """Return None: the process that asks has all that this machine has."""
-        return None
+        """Have processes keep shards, each at least :data:`SHARDS_PER_HOLDER`; None where that takes no two of them.
+
+        They are started when the shards are first asked, and end when nobody holds what is returned. A new one takes
+        the place of one that dies; asking raises WorkerDiedError when :data:`ATTEMPTS` died at the same shard.
+        """
+        count = len(shards) // SHARDS_PER_HOLDER
+        if count > 1:
+            count = min(count, self._processes or gpus())
+        return HeldShards(ProcessHolders(count, make, len(shards)), shards) if count > 1 else None
 
     def _spread(self, work: Callable[[Shard], Result], shards: Sequence[Shard], count: int) -> Iterator[Result]:
-        done = deaths = 0
+        done, deaths = 0, Deaths(len(shards))
         while done < len(shards):
             try:
                 with _workers(count, work) as pool:
                     left = map(shards.__getitem__, range(done, len(shards)))
                     for result in _in_order(pool, left, SHARDS_AHEAD * count):
                         yield result
-                        done, deaths = done + 1, 0
+                        done += 1
             except BrokenProcessPool as error:
-                deaths += 1
-                _refuse_too_many(deaths, done, len(shards), error)
-
-
-def _refuse_too_many(deaths: int, done: int, shards: int, error: BrokenProcessPool) -> None:
-    if deaths == ATTEMPTS:
-        raise WorkerDiedError(
-            f"a process that computed died {ATTEMPTS} times at shard {done + 1} of {shards}: probably out of memory "
-            "(`dmesg` tells); give compute.processes fewer, or 1; what is finished is kept"
-        ) from error
-    logger.warning("a process that computed died; shards %s and after are computed by new ones", f"{done + 1:,}")
+                deaths.count(done, error)
 
 
 def _in_order(pool: ProcessPoolExecutor, waiting: Iterator[Any], ahead: int) -> Iterator[Any]:
@@ -95,27 +96,10 @@ def _workers(count: int, work: Callable[[Any], Any]) -> Iterator[ProcessPoolExec
     end, ours = context.Pipe(duplex=False)
     devices = context.SimpleQueue()
     for number in range(count):
-        devices.put(_device(number))
-    threads = max(1, (os.cpu_count() or 1) // count)
-    pool = ProcessPoolExecutor(count, context, begin, (end, devices, threads, pickle.dumps(work)))
+        devices.put(device(number))
+    pool = ProcessPoolExecutor(count, context, begin, (end, devices, cores_of_each(count), pickle.dumps(work)))
     try:
         yield pool
     finally:
         ours.close()
         pool.shutdown(cancel_futures=True)
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _device(number: int) -> str | None:
-    """Return what makes a process see one GPU of those that this one sees, None where there is none."""
-    gpus = _gpus()
-    if not gpus:
-        return None
-    visible = os.environ.get(VISIBLE)
-    names = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
-    return names[number % gpus]

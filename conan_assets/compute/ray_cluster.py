@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conan_assets.compute import Kept, Result, Shard, Task
+from conan_assets.compute.holders import SHARDS_AHEAD, HeldShards
 from conan_assets.compute.ray_connection import connect
 from conan_assets.compute.ray_failures import Failures
-from conan_assets.compute.ray_kept import KeptOnRay
-from conan_assets.compute.ray_pool import SHARDS_AHEAD, Pool, Worker, pool_of_this_driver
+from conan_assets.compute.ray_kept import RayHolders
+from conan_assets.compute.ray_pool import Pool, Worker, pool_of_this_driver
 
 if TYPE_CHECKING:
     import ray
@@ -69,8 +70,9 @@ class RayCluster:
         """
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(self._workers())
-            kept = KeptOnRay(pool, make, shards)
-            stack.callback(pool.forget, kept.key)
+            holders = RayHolders(pool, make, len(shards))
+            stack.callback(pool.forget, holders.key)
+            kept = HeldShards(holders, shards)
             weakref.finalize(kept, stack.pop_all().close).atexit = False
             return kept
 

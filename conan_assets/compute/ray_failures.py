@@ -35,7 +35,7 @@ class Failures:
     def count(self, number: int, worker: Worker, error: Exception) -> None:
         """Count the death of a worker at a shard; raise WorkerDiedError if it was one too many."""
         self._deaths[number] += 1
-        if self._deaths[number] == ATTEMPTS:
+        if self._deaths[number] >= ATTEMPTS:
             raise WorkerDiedError(
                 f"workers died {ATTEMPTS} times at {self._name(number)}, the last one on node {worker.slot.name}: "
                 "probably out of memory; give it more, or fewer workers with compute.cpus_per_worker; what is "

@@ -1,92 +1,56 @@
-"""Shards that workers of a Ray cluster keep, and answer from as often as they are asked."""
+"""Workers of a Ray cluster that keep shards."""
 
-import functools
-import threading
 import uuid
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from conan_assets.compute.holders import HolderDiedError, Merge
 from conan_assets.compute.ray_failures import Failures
-from conan_assets.compute.ray_pool import SHARDS_AHEAD, Pool, Worker
+from conan_assets.compute.ray_pool import Pool, Worker
+
+if TYPE_CHECKING:
+    import ray
 
 
-class KeptOnRay:
-    """Shards with their holders; those of a worker that dies are given to others. For several threads.
+class RayHolders:
+    """The workers of a pool, which hold so many shards under a key, as what ``make`` makes of them."""
 
-    A worker merges what its own shards answer, and the asking process what the workers do.
-    """
-
-    def __init__(self, pool: Pool, make: Callable[[Any], Any], shards: Sequence[Any]) -> None:
+    def __init__(self, pool: Pool, make: Callable[[Any], Any], shards: int) -> None:
         import ray
 
         self.key = uuid.uuid4().hex
-        self._pool, self._shards, self._make = pool, shards, ray.put(make)
-        self._holders: dict[int, Worker] = {}
-        self._failures = Failures(len(shards))
-        self._lock = threading.Lock()
+        self._pool, self._make = pool, ray.put(make)
+        self._failures = Failures(shards)
 
-    def ask(self, task: Any, merge: Callable[[Any, Any], Any]) -> Any:  # noqa: ANN401
-        """Return what every shard makes of a task, merged; errors as of ``RayCluster.map``."""
+    def ready(self) -> Sequence[Worker]:
+        """Return the workers, once none is starting."""
+        return self._pool.settled()
+
+    def keep(self, worker: Worker, number: int, shard: object) -> Callable[[], None]:
+        """Send a shard; waiting for it raises ShardError if it cannot be kept."""
+        sent = worker.actor.keep.remote(self.key, [self._make], number, shard)
+        return partial(self._wait, worker, number, sent)
+
+    def ask(self, held: Mapping[Worker, list[int]], task: object, merge: Merge) -> list[Callable[[], Any]]:
+        """Send a task, once to each node; waiting for an answer raises ShardError if a shard raised an error."""
         import ray
 
-        sent, answers = ray.put(task), []
-        under_way: dict[Any, tuple[Worker, list[int]]] = {}
-        missing: Collection[int] = range(len(self._shards))
-        while missing or under_way:
-            if missing:
-                for worker, numbers in self._held_by(missing).items():
-                    under_way[worker.actor.ask.remote(self.key, numbers, sent, merge)] = worker, numbers
-            (done, *_), _ = ray.wait(list(under_way))
-            worker, missing = under_way.pop(done)
-            try:
-                answers.append(ray.get(done))
-                missing = []
-            except ray.exceptions.RayTaskError as error:
-                raise self._failures.error(min(missing), worker, error) from error.cause
-            except ray.exceptions.RayError as error:
-                with self._lock:
-                    self._lose(worker, error)
-        return functools.reduce(merge, answers)
+        task_ref = ray.put(task)
+        sent = {worker: worker.actor.ask.remote(self.key, held[worker], task_ref, merge) for worker in held}
+        return [partial(self._wait, worker, held[worker][0], ref) for worker, ref in sent.items()]
 
-    def _held_by(self, numbers: Collection[int]) -> dict[Worker, list[int]]:
-        """Return the shards of those numbers by their holders, after giving out those that have none."""
-        with self._lock:
-            while homeless := [number for number in range(len(self._shards)) if number not in self._holders]:
-                self._give_out(homeless)
-            held: dict[Worker, list[int]] = {}
-            for number in numbers:
-                held.setdefault(self._holders[number], []).append(number)
-            return held
+    def bury(self, worker: Worker, number: int, error: HolderDiedError) -> None:
+        """Free the slot of a worker that died at a shard."""
+        self._pool.bury(worker)
+        self._failures.count(number, worker, error)
 
-    def _give_out(self, homeless: Sequence[int]) -> None:
-        """Give some shards, so many as memory is sure to have room for, to the workers that hold the fewest."""
+    def _wait(self, worker: Worker, number: int, ref: "ray.ObjectRef[Any]") -> Any:  # noqa: ANN401
         import ray
 
-        workers = self._pool.settled()
-        loads = Counter(dict.fromkeys(workers, 0))
-        loads.update(worker for worker in self._holders.values() if worker in loads)
-        sent = []
-        for number in homeless[: SHARDS_AHEAD * len(workers)]:
-            worker = min(workers, key=lambda each: loads[each])
-            loads[worker] += 1
-            sent.append(
-                (worker, number, worker.actor.keep.remote(self.key, [self._make], number, self._shards[number]))
-            )
-        for worker, number, ref in sent:
-            try:
-                ray.get(ref)
-                self._holders[number] = worker
-            except ray.exceptions.RayTaskError as error:
-                raise self._failures.error(number, worker, error) from error.cause
-            except ray.exceptions.RayError as error:
-                self._holders[number] = worker
-                self._lose(worker, error)
-
-    def _lose(self, worker: Worker, error: Exception) -> None:
-        """Forget a dead worker and that it held anything; another thread may have done so."""
-        lost = [number for number, holder in self._holders.items() if holder is worker]
-        if lost:
-            self._pool.bury(worker)
-            self._holders = {number: holder for number, holder in self._holders.items() if holder is not worker}
-            self._failures.count(min(lost), worker, error)
+        try:
+            return ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            raise self._failures.error(number, worker, error) from error.cause
+        except ray.exceptions.RayError as error:
+            raise HolderDiedError(str(error)) from error

@@ -21,8 +21,6 @@ from conan_assets.compute.ray_worker import PACKAGE, RayWorker
 if TYPE_CHECKING:
     import ray
 
-SHARDS_AHEAD = 2
-"""Shards that each worker holds, so that none waits for its next one."""
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_START = 60.0
 SECONDS_WITHOUT_NODES = 60.0

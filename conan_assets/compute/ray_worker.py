@@ -1,13 +1,11 @@
 """What runs in a worker process on a node of a Ray cluster."""
 
-import functools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import threadpoolctl
+from conan_assets.compute.holders import Merge, ask_each
 
 if TYPE_CHECKING:
     import ray
@@ -45,11 +43,9 @@ class RayWorker:
         """Keep what a work makes of the shard of that number."""
         self._kept.setdefault(key, {})[number] = self._work(key, make)(shard)
 
-    def ask(self, key: str, numbers: list[int], task: object, merge: Callable[[Any, Any], Any]) -> object:
-        """Return what the kept shards of those numbers make of a task, merged; each is asked by one thread."""
-        shards = [self._kept[key][number] for number in numbers]
-        with threadpoolctl.threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
-            return functools.reduce(merge, pool.map(lambda shard: shard(task), shards))
+    def ask(self, key: str, numbers: list[int], task: object, merge: Merge) -> object:
+        """Return what the kept shards of those numbers make of a task, merged."""
+        return ask_each([self._kept[key][number] for number in numbers], task, merge, self._threads)
 
     def forget(self, key: str) -> None:
         """Drop a work, the model that it may hold, and the shards kept for it."""

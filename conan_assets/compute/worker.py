@@ -1,21 +1,59 @@
-"""What runs in a process that computes shards for another."""
+"""What runs in a process that computes or keeps shards for another."""
 
+import contextlib
 import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import SimpleQueue
+from typing import Any
 
-_work: list[Callable[[object], object]] = []
+from conan_assets.compute.holders import Merge, ask_each
+
+Work = Callable[[Any], Any]
+
+_work: list[Work] = []
+_kept: dict[int, Work] = {}
 
 
 def begin(end: Connection, devices: "SimpleQueue[str | None]", threads: int, work: bytes) -> None:
     """Take up a pickled work, a device and so many threads; end as soon as nobody holds the other end of ``end``."""
+    _take_up(end, devices.get(), threads, work)
+
+
+def compute(shard: object) -> object:
+    """Return the result of the work for a shard."""
+    return _work[0](shard)
+
+
+def serve(connection: Connection, device: str | None, work: bytes) -> None:
+    """Take up a pickled work and a device; call what comes through a connection, and end with who sends it."""
+    parent = parent_process()
+    assert parent is not None
+    _take_up(parent.sentinel, device, 1, work)
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send(_called(*connection.recv()))
+
+
+def keep(number: int, shard: object) -> None:
+    """Keep what the work makes of the shard of that number."""
+    _kept[number] = _work[0](shard)
+
+
+def ask(numbers: list[int], task: object, merge: Merge, threads: int) -> object:
+    """Return what the kept shards of those numbers make of a task, merged."""
+    return ask_each([_kept[number] for number in numbers], task, merge, threads)
+
+
+def _take_up(end: Connection | int, device: str | None, threads: int, work: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
-    if (device := devices.get()) is not None:
+    if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read at polars' import, which unpickling may be
     import torch
@@ -24,11 +62,15 @@ def begin(end: Connection, devices: "SimpleQueue[str | None]", threads: int, wor
     _work.append(pickle.loads(work))
 
 
-def compute(shard: object) -> object:
-    """Return the result of the work for a shard."""
-    return _work[0](shard)
+def _called(function: Callable[..., Any], arguments: tuple[object, ...]) -> tuple[object, Exception | None]:
+    """Return what a function returned, and what it raised, with a note that says where."""
+    try:
+        return function(*arguments), None
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return None, error
 
 
-def _end_with(end: Connection) -> None:
-    end.poll(None)
+def _end_with(end: Connection | int) -> None:
+    wait([end])
     os._exit(0)

@@ -16,7 +16,7 @@ from conan_assets.search.exact import SearchBlock, search_block_on_cpu
 from conan_assets.search.groups import Groups
 from conan_assets.search.ranking import EMPTY
 from conan_assets.search.settings import EXACT
-from conan_assets.search.vectors import ArrayVectors, Matrix
+from conan_assets.search.vectors import ArrayVectors, Matrix, require_finite
 
 DOCUMENTS_PER_SHARD = 65_536
 """A multiple of the documents that every kind of exact search takes at once."""
@@ -35,7 +35,13 @@ class Question:
 
 
 class DocumentShards(Sequence[Shard]):
-    """Documents as pairs of a first position and the rows from there, read when they are asked for."""
+    """Documents as pairs of a first position and the rows from there, read when they are asked for.
+
+    Raises
+    ------
+    ValueError
+        A vector holds NaN or infinity; it is named by its position among all.
+    """
 
     def __init__(self, documents: Matrix) -> None:
         self._documents = documents
@@ -46,6 +52,7 @@ class DocumentShards(Sequence[Shard]):
     def __getitem__(self, number: int) -> Shard:  # type: ignore[override]
         start = number * DOCUMENTS_PER_SHARD
         rows = self._documents.block(start, min(start + DOCUMENTS_PER_SHARD, self._documents.shape[0]))
+        require_finite(rows, "document", start)
         half = rows.astype(np.float16)
         return start, half if np.array_equal(half, rows) else rows
 

@@ -1,5 +1,6 @@
 """Exact search by matrix products on a GPU, block by block."""
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,8 @@ from conan_assets.search.ranking import EMPTY, pack
 from conan_assets.search.vectors import Matrix, require_finite
 
 DOCUMENTS_PER_BLOCK = 65_536
+_one_at_a_time = threading.Lock()
+"""Held while a block of queries is searched: its products with a block of documents take a GiB or two of the device."""
 
 
 def search_block_on(device: str, documents: Matrix) -> SearchBlock:
@@ -33,20 +36,21 @@ def search_block_on(device: str, documents: Matrix) -> SearchBlock:
 
     @torch.inference_mode()
     def search_block(queries: np.ndarray, documents: Matrix, k: int, excluded: Groups) -> np.ndarray:
-        left = torch.from_numpy(queries).to(device)
-        k = min(k, documents.shape[0])
-        scores = torch.full((len(queries), 0), -torch.inf, device=device)
-        positions = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
-        hidden, rows = excluded.by_member()
-        for start, block in blocks():
-            found = _products(left, block)
-            here = slice(*np.searchsorted(hidden, [start, start + len(block)]))
-            found[torch.from_numpy(rows[here]), torch.from_numpy(hidden[here] - start)] = -torch.inf
-            new = torch.arange(start, start + len(block), device=device).expand(len(queries), -1)
-            scores, best = torch.cat([scores, found], dim=1).topk(min(k, scores.shape[1] + len(block)), dim=1)
-            positions = torch.cat([positions, new], dim=1).gather(1, best)
-        values = scores.cpu().numpy()
-        return np.where(values == -np.inf, EMPTY, pack(values, positions.cpu().numpy()))
+        with _one_at_a_time:
+            left = torch.from_numpy(queries).to(device)
+            k = min(k, documents.shape[0])
+            scores = torch.full((len(queries), 0), -torch.inf, device=device)
+            positions = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
+            hidden, rows = excluded.by_member()
+            for start, block in blocks():
+                found = _products(left, block)
+                here = slice(*np.searchsorted(hidden, [start, start + len(block)]))
+                found[torch.from_numpy(rows[here]), torch.from_numpy(hidden[here] - start)] = -torch.inf
+                new = torch.arange(start, start + len(block), device=device).expand(len(queries), -1)
+                scores, best = torch.cat([scores, found], dim=1).topk(min(k, scores.shape[1] + len(block)), dim=1)
+                positions = torch.cat([positions, new], dim=1).gather(1, best)
+            values = scores.cpu().numpy()
+            return np.where(values == -np.inf, EMPTY, pack(values, positions.cpu().numpy()))
 
     return search_block
 

@@ -1,0 +1,58 @@
+"""What processes keep in tests, and are killed at; they import no more than it takes."""
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from conan_assets.search.kept import KeepShard
+
+
+@dataclass(frozen=True)
+class KeepNumber:
+    """Keeps a number, whose holder says when asked who it is; holders of ``deadly`` are killed while notes are missing.
+
+    Attributes
+    ----------
+    when
+        "keep" or "ask": what they are killed at.
+    """
+
+    notes: Path
+    deadly: int = -1
+    deaths: int = 0
+    when: str = "ask"
+
+    def __call__(self, number):
+        if number < 0:
+            raise ValueError(f"{number} is below 0")
+        self.die("keep", number)
+        return partial(self.answer, number)
+
+    def answer(self, number, task):
+        self.die("ask", number)
+        return {(number * task, os.getpid())}
+
+    def die(self, when, number):
+        if (when, number) == (self.when, self.deadly) and len(list(self.notes.glob("death-*"))) < self.deaths:
+            (self.notes / f"death-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class KeepFragileShard(KeepShard):
+    """Kills the first process that is asked for anything."""
+
+    notes: ClassVar[str] = "CONAN_TEST_NOTES"
+
+    def __call__(self, shard):
+        return partial(self.answer, super().__call__(shard))
+
+    def answer(self, ranks, question):
+        with contextlib.suppress(FileExistsError):
+            Path(os.environ[self.notes], "death").touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ranks(question)
