@@ -1,4 +1,4 @@
-"""Memory that the C library keeps for itself after tensors and arrays of many sizes were freed."""
+"""The host's memory: what is free, and what the C library keeps after tensors and arrays of many sizes were freed."""
 
 import contextlib
 import ctypes
@@ -6,11 +6,25 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
 
 M_MMAP_THRESHOLD = -3
 LARGE_BYTES = 2 << 20
 USUAL_BYTES = 32 << 20
 """What glibc lets the threshold rise to by itself as large arrays are freed."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes_of_host() -> int:
+    """Return the memory that nobody uses, within the limit of this process's group."""
+    available: int = psutil.virtual_memory().available
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return min(available, int(limit) - int(used))
+    except (OSError, ValueError):
+        return available
 
 
 def return_freed_memory() -> None:

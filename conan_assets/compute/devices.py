@@ -15,6 +15,8 @@ from conan_assets.compute.holders import SHARDS_AHEAD, HeldShards
 from conan_assets.compute.process_holders import ProcessHolders
 from conan_assets.compute.this_machine import Deaths, cores_of_each, device, gpus
 from conan_assets.compute.worker import begin, compute
+from conan_assets.memory import free_bytes_of_host
+from conan_assets.progress import logger
 
 SHARDS_PER_PROCESS = 16
 """Fewer are done before a process of its own has loaded what it computes with."""
@@ -58,7 +60,9 @@ class Devices:
     def keep(
         self, make: Callable[[Shard], Callable[[Task], Result]], shards: Sequence[Shard]
     ) -> Kept[Task, Result] | None:
-        """Have processes keep shards, each at least :data:`SHARDS_PER_HOLDER`; None where that takes no two of them.
+        """Have processes keep shards, each at least :data:`SHARDS_PER_HOLDER`.
+
+        None where that takes no two of them, or more than half of the memory that is free.
 
         They are started when the shards are first asked, and end when nobody holds what is returned. A new one takes
         the place of one that dies; asking raises WorkerDiedError when :data:`ATTEMPTS` died at the same shard.
@@ -66,7 +70,9 @@ class Devices:
         count = len(shards) // SHARDS_PER_HOLDER
         if count > 1:
             count = min(count, self._processes or gpus())
-        return HeldShards(ProcessHolders(count, make, len(shards)), shards) if count > 1 else None
+        if count > 1 and _fit_in_memory(shards):
+            return HeldShards(ProcessHolders(count, make, len(shards)), shards)
+        return None
 
     def _spread(self, work: Callable[[Shard], Result], shards: Sequence[Shard], count: int) -> Iterator[Result]:
         done, deaths = 0, Deaths(len(shards))
@@ -79,6 +85,15 @@ class Devices:
                         done += 1
             except BrokenProcessPool as error:
                 deaths.count(done, error)
+
+
+def _fit_in_memory(shards: Sequence[Any]) -> bool:
+    """Say, and log if not, whether half of the free memory has room for all shards, each as large as the first."""
+    size, free = len(pickle.dumps(shards[0])) * len(shards), free_bytes_of_host()
+    if 2 * size > free:
+        told = "what several processes could search takes %.1f GiB, and %.1f are free: one searches it from disk"
+        logger.info(told, size / 2**30, free / 2**30)
+    return 2 * size <= free
 
 
 def _in_order(pool: ProcessPoolExecutor, waiting: Iterator[Any], ahead: int) -> Iterator[Any]:

@@ -87,8 +87,8 @@ class DevicesCompute(Section):
         default=None,
         ge=1,
         description="Processes on this machine, each on a GPU of its own, or sharing the cores; null is one for each "
-        "GPU where there is enough to do for each, else the run's own. Two or more search a corpus of 1,048,576 "
-        "documents, and hold it in memory.",
+        "GPU where there is enough to do for each, else the run's own. Two or more search a corpus of a "
+        "million documents, and hold it in memory where that is half free.",
     )
 
 

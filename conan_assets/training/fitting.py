@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
+from conan_assets.memory import free_bytes_of_host
 from conan_assets.training.gradient_cache import MiniBatch
 from conan_assets.training.settings import CPU_ACTIVATIONS
 from conan_assets.training.sharding import own_part
@@ -21,7 +20,6 @@ TOKENS_TRIED = 2_048
 SHARE_OF_FREE = {"cpu": 0.5, "cuda": 0.8}
 BYTES_PER_PARAMETER = 12
 """A gradient and AdamW's two moments, in float32."""
-CGROUP = Path("/sys/fs/cgroup")
 
 
 class NotEnoughMemoryError(ValueError):
@@ -135,13 +133,8 @@ def saved_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory of ``device`` that nobody uses, within the limit of this process's group."""
+    """Return the memory of ``device`` that nobody uses."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    available: int = psutil.virtual_memory().available
-    try:
-        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return min(available, int(limit) - int(used))
-    except (OSError, ValueError):
-        return available
+    return free_bytes_of_host()

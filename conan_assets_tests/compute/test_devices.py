@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -26,29 +24,11 @@ from conan_assets.search.nearest import Nearest
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.settings import CrossEncoderTeacher, SearchSettings
 from conan_assets.search.vectors import ArrayVectors
-from conan_assets_tests.compute.keeping import KeepFragileShard, KeepNumber
+from conan_assets_tests.compute.works import KeepFragileShard, KeepNumber, Square
 
 pytestmark = pytest.mark.slow
 
 TEXTS = [f"text number {number} of many" + " and more" * (number % 7) for number in range(200)]
-
-
-@dataclass(frozen=True)
-class Square:
-    """Squares a number and notes who did; a process that is given ``deadly`` is killed while notes are missing."""
-
-    notes: Path
-    deadly: int = -1
-    deaths: int = 0
-
-    def __call__(self, number: int) -> int:
-        if number == self.deadly and len(list(self.notes.glob("death-*"))) < self.deaths:
-            (self.notes / f"death-{os.getpid()}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if number < 0:
-            raise ValueError(f"{number} is below 0")
-        (self.notes / f"process-{os.getpid()}").touch()
-        return number**2
 
 
 def test_two_processes_give_the_results_in_the_order_of_the_shards(tmp_path):
@@ -195,6 +175,15 @@ def test_shards_are_held_by_others_only_where_there_are_enough_for_each(shards, 
     assert (Devices(given).keep(abs, range(shards)) is None) == (processes == 0)
     assert started == ([processes] if processes else [])
     assert Devices(1).keep(abs, range(1_000)) is None
+
+
+def test_shards_that_take_more_than_half_of_the_free_memory_are_not_held(few_shards_pay, monkeypatch, caplog):
+    shards = [bytes(2**20)] * 8
+    for free, is_enough in ((16.1, True), (15.9, False)):
+        monkeypatch.setattr(devices, "free_bytes_of_host", lambda free=free: int(free * 2**20))
+        with caplog.at_level("INFO"):
+            assert (Devices(2).keep(len, shards) is not None) == is_enough
+        assert ("one searches it from disk" in caplog.text) != is_enough
 
 
 @pytest.mark.parametrize("when", ["keep", "ask"])

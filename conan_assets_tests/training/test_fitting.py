@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from conan_assets import memory
 from conan_assets.training import fitting
 from conan_assets.training.fitting import NotEnoughMemoryError, fit_length, fit_memory, free_bytes, saved_bytes
 from conan_assets.training.gradient_cache import MiniBatch
@@ -87,7 +88,7 @@ def test_a_part_of_a_large_mini_batch_is_tried():
 
 
 def test_the_limit_of_a_container_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fitting, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("1000\n")
     assert free_bytes(CPU) == 4000

@@ -1,4 +1,4 @@
-"""What processes keep in tests, and are killed at; they import no more than it takes."""
+"""What processes compute and keep in tests, and are killed at; they import no more than it takes."""
 
 import contextlib
 import os
@@ -9,6 +9,24 @@ from pathlib import Path
 from typing import ClassVar
 
 from conan_assets.search.kept import KeepShard
+
+
+@dataclass(frozen=True)
+class Square:
+    """Squares a number and notes who did; a process that is given ``deadly`` is killed while notes are missing."""
+
+    notes: Path
+    deadly: int = -1
+    deaths: int = 0
+
+    def __call__(self, number: int) -> int:
+        if number == self.deadly and len(list(self.notes.glob("death-*"))) < self.deaths:
+            (self.notes / f"death-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number < 0:
+            raise ValueError(f"{number} is below 0")
+        (self.notes / f"process-{os.getpid()}").touch()
+        return number**2
 
 
 @dataclass(frozen=True)
