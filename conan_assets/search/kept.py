@@ -19,7 +19,8 @@ from conan_assets.search.settings import EXACT
 from conan_assets.search.vectors import ArrayVectors, Matrix, require_finite
 
 DOCUMENTS_PER_SHARD = 65_536
-"""A multiple of the documents that every kind of exact search takes at once."""
+"""A multiple of the documents that every kind of exact search takes at once. The last shard has half to one and a half
+of them, so that no index has fewer documents than lists."""
 
 Shard = tuple[int, np.ndarray]
 
@@ -47,11 +48,13 @@ class DocumentShards(Sequence[Shard]):
         self._documents = documents
 
     def __len__(self) -> int:
-        return -(-self._documents.shape[0] // DOCUMENTS_PER_SHARD)
+        count = self._documents.shape[0]
+        return max(min(count, 1), (count + DOCUMENTS_PER_SHARD // 2) // DOCUMENTS_PER_SHARD)
 
     def __getitem__(self, number: int) -> Shard:  # type: ignore[override]
         start = number * DOCUMENTS_PER_SHARD
-        rows = self._documents.block(start, min(start + DOCUMENTS_PER_SHARD, self._documents.shape[0]))
+        end = self._documents.shape[0] if number == len(self) - 1 else start + DOCUMENTS_PER_SHARD
+        rows = self._documents.block(start, end)
         require_finite(rows, "document", start)
         half = rows.astype(np.float16)
         return start, half if np.array_equal(half, rows) else rows
