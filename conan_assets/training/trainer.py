@@ -143,7 +143,8 @@ class Trainer:
         return metrics | {"samples": batch.samples, "tokens": self.processes.add_number(encoded.tokens)}
 
     def _attention(self) -> AbstractContextManager[None]:
-        return attention_kernel(self.encoder.lengths.median, self.processes.device, self.dtype)
+        lengths = self.encoder.lengths
+        return attention_kernel(min(lengths.median, lengths.limit), self.processes.device, self.dtype)
 
     def finish(self) -> None:
         """Leave what was trained in float32, with the stage's weights: the best ones, the mean, or the last."""

@@ -3,6 +3,7 @@ import logging
 import re
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from conan_assets.training import trainer
 from conan_assets.training.__main__ import main
 from conan_assets.training.columns import TrainingDataError
 from conan_assets.training.config import TrainingConfig, write_config
@@ -22,6 +24,7 @@ from conan_assets.training.run import train
 from conan_assets.training.settings import DynamicNegativeSettings, EarlyStopSettings, TrainingSettings
 from conan_assets.training.state import DirectoryInUseError, StateError
 from conan_assets.training.trainer import Trainer, TrainingDivergedError
+from conan_assets_tests.conftest import build_tiny_model
 from conan_assets_tests.forked import fork, kill
 from conan_assets_tests.training.samples import make_config, write_random_data, write_retrieval, write_texts
 
@@ -277,6 +280,22 @@ def test_the_log_says_what_a_stage_will_do_how_long_it_takes_and_each_tasks_smoo
     assert re.search(r"3 of 3, .*, smoothed cosent [\d.]+, info_nce [\d.]+, .* tokens per second", lines[-1])
     assert 0 <= report["share_of_texts_cut"] <= 0.02
     assert report["max_tokens"] % 16 == 0
+
+
+def test_attention_is_computed_as_suits_the_length_that_texts_are_cut_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lengths = []
+
+    def noted(tokens: int, *others: object) -> AbstractContextManager[None]:
+        lengths.append(tokens)
+        return nullcontext()
+
+    monkeypatch.setattr(trainer, "attention_kernel", noted)
+    write_texts(tmp_path / "data", dict.fromkeys("pn", "abc " * 60))
+    write_retrieval(tmp_path / "data", [("s", "abc " * 60, ["p"], ["n"])])
+    train(make_config(tmp_path, build_tiny_model(tmp_path, positions=256), replace(QUICK, max_steps=1, max_tokens=32)))
+    assert set(lengths) == {32}
 
 
 def test_texts_beyond_the_models_own_limit_are_counted_as_cut(tmp_path: Path, tiny_model: str):
