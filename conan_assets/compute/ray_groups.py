@@ -77,6 +77,8 @@ def run_together(
             meeting_place, *_ = ray.get([member.meeting_place.remote(work) for member in members])
         except ray.exceptions.RayTaskError as error:
             raise error.cause or error from None
+        except ray.exceptions.RayError as error:
+            return [WorkerDiedError(f"a node died before the work began: {error}")] * nodes
         streams: dict[Any, int] = {
             member.run.options(num_returns="streaming").remote(work, number, meeting_place): number
             for number, member in enumerate(members)

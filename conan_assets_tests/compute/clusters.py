@@ -39,6 +39,17 @@ class NotedSquare:
         return number**2
 
 
+@dataclass(frozen=True)
+class KilledBeforeWork:
+    """Ends the process that is to say whether it can begin."""
+
+    def require(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def __call__(self, number: int, meeting_place: str) -> Iterator[object]:
+        yield number
+
+
 @contextlib.contextmanager
 def loopback_cluster() -> Iterator[Any]:
     """Yield a cluster of one node with one core; this process is a driver of none when it ends."""

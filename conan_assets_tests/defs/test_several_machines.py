@@ -11,13 +11,14 @@ import dagster as dg
 import psutil
 import pytest
 
+from conan_assets.compute import WorkerDiedError
 from conan_assets.compute.ray_groups import run_together
 from conan_assets.defs.launchers import Launcher, RayLauncher, TorchrunLauncher
 from conan_assets.training.config import CONFIG, ConfigError, read_config
 from conan_assets.training.launch import TrainingFailedError
 from conan_assets.training.on_nodes import marked_for_nodes
 from conan_assets.training.settings import TrainingSettings
-from conan_assets_tests.compute.clusters import NODE, loopback_cluster, wait_until
+from conan_assets_tests.compute.clusters import NODE, KilledBeforeWork, loopback_cluster, wait_until
 from conan_assets_tests.processes import free_port
 from conan_assets_tests.training.samples import make_config, write_random_data
 
@@ -110,6 +111,12 @@ def test_a_node_that_does_not_see_the_run_ends_it_before_training_begins(tmp_pat
     assert "$CONAN_CACHE, under the same path" in str(raised.value)
     assert not told
     assert [*tmp_path.iterdir()] == [of_an_earlier_attempt]
+
+
+def test_a_node_that_dies_before_training_begins_is_one_to_begin_again_without():
+    with loopback_cluster() as cluster:
+        errors = run_together(cluster.address, 1, 1, KilledBeforeWork(), print)
+    assert [type(error) for error in errors] == [WorkerDiedError]
 
 
 def test_a_machine_that_does_not_see_the_run_is_told_the_way_out(tmp_path: Path):
