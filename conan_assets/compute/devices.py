@@ -4,17 +4,18 @@ import collections
 import contextlib
 import itertools
 import pickle
+import queue
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from conan_assets.compute import Kept, Result, Shard, Task
-from conan_assets.compute.holders import SHARDS_AHEAD, HeldShards
+from conan_assets.compute.holders import SHARDS_AHEAD, HeldShards, HolderDiedError
+from conan_assets.compute.process import Process
 from conan_assets.compute.process_holders import ProcessHolders
-from conan_assets.compute.this_machine import Deaths, cores_of_each, device, gpus
-from conan_assets.compute.worker import begin, compute
+from conan_assets.compute.this_machine import Deaths, cores_of_each, gpus
+from conan_assets.compute.worker import compute
 from conan_assets.memory import free_bytes_of_host
 from conan_assets.progress import logger
 
@@ -32,7 +33,7 @@ queries, those seconds are all that is lost.
 class Devices:
     """Spreads shards over processes that see one GPU each; without GPUs they share the cores.
 
-    A process that dies, killed or out of memory, costs the shards that were under way: others compute them again.
+    A process that dies, killed or out of memory, costs the shard that it was at: another computes it again.
 
     Parameters
     ----------
@@ -75,16 +76,23 @@ class Devices:
         return None
 
     def _spread(self, work: Callable[[Shard], Result], shards: Sequence[Shard], count: int) -> Iterator[Result]:
-        done, deaths = 0, Deaths(len(shards))
-        while done < len(shards):
-            try:
-                with _workers(count, work) as pool:
-                    left = map(shards.__getitem__, range(done, len(shards)))
-                    for result in _in_order(pool, left, SHARDS_AHEAD * count):
-                        yield result
-                        done += 1
-            except BrokenProcessPool as error:
-                deaths.count(done, error)
+        deaths, waiting = Deaths(len(shards)), iter(range(len(shards)))
+        with _processes(count, work) as compute_shard:
+
+            def begin(number: int) -> tuple[int, Future[Result]]:
+                return number, compute_shard(shards[number])
+
+            running = collections.deque(map(begin, itertools.islice(waiting, SHARDS_AHEAD * count)))
+            while running:
+                number, computed = running.popleft()
+                try:
+                    result = computed.result()
+                except HolderDiedError as error:
+                    deaths.count(number, error)
+                    running.appendleft(begin(number))
+                else:
+                    running.extend(map(begin, itertools.islice(waiting, 1)))
+                    yield result
 
 
 def _fit_in_memory(shards: Sequence[Any]) -> bool:
@@ -96,25 +104,33 @@ def _fit_in_memory(shards: Sequence[Any]) -> bool:
     return 2 * size <= free
 
 
-def _in_order(pool: ProcessPoolExecutor, waiting: Iterator[Any], ahead: int) -> Iterator[Any]:
-    running = collections.deque(pool.submit(compute, shard) for shard in itertools.islice(waiting, ahead))
-    while running:
-        result = running.popleft().result()
-        running.extend(pool.submit(compute, shard) for shard in itertools.islice(waiting, 1))
-        yield result
-
-
 @contextlib.contextmanager
-def _workers(count: int, work: Callable[[Any], Any]) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that end with the block, and with this process however it ends."""
-    context = get_context("spawn")
-    end, ours = context.Pipe(duplex=False)
-    devices = context.SimpleQueue()
-    for number in range(count):
-        devices.put(device(number))
-    pool = ProcessPoolExecutor(count, context, begin, (end, devices, cores_of_each(count), pickle.dumps(work)))
+def _processes(count: int, work: Callable[[Any], Any]) -> Iterator[Callable[[Any], Future[Any]]]:
+    """Start processes that end with the block; yield what has the first that is free compute a shard.
+
+    A new one takes the place of one that died.
+    """
+    start = partial(Process, work=work, threads=cores_of_each(count))
+    processes = {number: start(number) for number in range(count)}
+    threads, free = ThreadPoolExecutor(count), queue.SimpleQueue[int]()
+    for number in processes:
+        free.put(number)
+
+    def compute_shard(shard: object) -> object:
+        number = free.get()
+        try:
+            if number not in processes:
+                processes[number] = start(number)
+            return processes[number].begin(compute, shard)()
+        except HolderDiedError:
+            del processes[number]
+            raise
+        finally:
+            free.put(number)
+
     try:
-        yield pool
+        yield lambda shard: threads.submit(compute_shard, shard)
     finally:
-        ours.close()
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)
+        for process in [*processes.values()]:
+            process.end()

@@ -89,7 +89,7 @@ class HeldShards(Generic[Holder]):
         for holder, number, kept in sent:
             try:
                 kept()
-                self._held[holder].add(number)
+                self._held.get(holder, set()).add(number)
             except HolderDiedError as error:
                 self._lose(holder, number, error)
 

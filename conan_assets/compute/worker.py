@@ -8,8 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection
 from typing import Any
 
 from conan_assets.compute.holders import Merge, ask_each
@@ -20,21 +19,14 @@ _work: list[Work] = []
 _kept: dict[int, Work] = {}
 
 
-def begin(end: Connection, devices: "SimpleQueue[str | None]", threads: int, work: bytes) -> None:
-    """Take up a pickled work, a device and so many threads; end as soon as nobody holds the other end of ``end``."""
-    _take_up(end, devices.get(), threads, work)
-
-
 def compute(shard: object) -> object:
     """Return the result of the work for a shard."""
     return _work[0](shard)
 
 
-def serve(connection: Connection, device: str | None, work: bytes) -> None:
-    """Take up a pickled work and a device; call what comes through a connection, and end with who sends it."""
-    parent = parent_process()
-    assert parent is not None
-    _take_up(parent.sentinel, device, 1, work)
+def serve(connection: Connection, device: str | None, threads: int, work: bytes) -> None:
+    """Take up a pickled work, a device and so many threads; call what comes through, and end with who sends it."""
+    _take_up(device, threads, work)
     with contextlib.suppress(EOFError):
         while True:
             connection.send(_called(*connection.recv()))
@@ -50,9 +42,9 @@ def ask(numbers: list[int], task: object, merge: Merge, threads: int) -> object:
     return ask_each([_kept[number] for number in numbers], task, merge, threads)
 
 
-def _take_up(end: Connection | int, device: str | None, threads: int, work: bytes) -> None:
+def _take_up(device: str | None, threads: int, work: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     os.environ.setdefault("POLARS_MAX_THREADS", str(threads))  # read at polars' import, which unpickling may be
@@ -71,6 +63,8 @@ def _called(function: Callable[..., Any], arguments: tuple[object, ...]) -> tupl
         return None, error
 
 
-def _end_with(end: Connection | int) -> None:
-    wait([end])
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(0)

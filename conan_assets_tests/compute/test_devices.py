@@ -24,7 +24,7 @@ from conan_assets.search.nearest import Nearest
 from conan_assets.search.ranking import Neighbours
 from conan_assets.search.settings import CrossEncoderTeacher, SearchSettings
 from conan_assets.search.vectors import ArrayVectors
-from conan_assets_tests.compute.works import KeepFragileShard, KeepNumber, Square
+from conan_assets_tests.compute.works import KeepFragileShard, KeepNumber, KilledWhileAnswering, Square
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,20 @@ def test_what_a_killed_process_had_begun_another_computes(tmp_path, caplog):
     assert found == [number**2 for number in range(12)]
     assert len(list(tmp_path.glob("death-*"))) == 2
     assert "a process that computed died" in caplog.text
+
+
+def test_a_process_that_is_killed_in_the_midst_of_its_answer_is_noticed(tmp_path):
+    assert list(Devices(2).map(KilledWhileAnswering(tmp_path), range(6))) == [0, 1, 4, 9, 16, 25]
+    assert (tmp_path / "death").exists()
+
+
+def test_processes_end_when_no_more_results_are_taken(tmp_path):
+    results = Devices(2).map(Square(tmp_path), range(40))
+    assert next(results) == 0
+    workers = [psutil.Process(int(path.name.removeprefix("process-"))) for path in tmp_path.glob("process-*")]
+    results.close()
+    assert workers
+    assert not any(alive(worker) for worker in workers)
 
 
 def test_a_shard_that_kills_every_process_is_named_and_what_came_before_is_kept(tmp_path):

@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,25 @@ class Square:
             raise ValueError(f"{number} is below 0")
         (self.notes / f"process-{os.getpid()}").touch()
         return number**2
+
+
+@dataclass(frozen=True)
+class KilledWhileAnswering:
+    """Squares a number; the first process that is given 3 is killed when half of its answer is sent."""
+
+    notes: Path
+
+    def __call__(self, number: int) -> int:
+        with contextlib.suppress(FileExistsError):
+            if number == 3:
+                (self.notes / "death").touch(exist_ok=False)
+                Connection._send = self.send_half
+        return number**2
+
+    @staticmethod
+    def send_half(connection, content):
+        os.write(connection.fileno(), content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from conan_assets.compute import IN_PROCESS
+from conan_assets.compute import IN_PROCESS, InProcess
 from conan_assets.compute.devices import Devices
 from conan_assets.data import near_duplicates, near_shards
 from conan_assets.data.near_shards import OtherHashesError, WithSameHashes
@@ -17,6 +17,23 @@ def test_shards_of_any_size_find_the_same(shard_bytes, monkeypatch):
     at_once = near_texts_found_by(IN_PROCESS)
     monkeypatch.setattr(near_duplicates, "SHARD_BYTES", shard_bytes)
     assert near_texts_found_by(IN_PROCESS) == at_once
+
+
+class Noted(InProcess):
+    """Notes how many shards it is given at a time."""
+
+    def __init__(self) -> None:
+        self.shards = []
+
+    def map(self, work, shards):
+        self.shards.append(len(shards))
+        return super().map(work, shards)
+
+
+def test_all_that_is_looked_for_is_given_to_who_computes(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "SHARD_BYTES", 1)
+    near_texts_found_by(noted := Noted())
+    assert len(noted.shards) == 10, "five searches, each of which signs and compares"
 
 
 @pytest.mark.slow
