@@ -294,7 +294,8 @@ def test_attention_is_computed_as_suits_the_length_that_texts_are_cut_at(
     monkeypatch.setattr(trainer, "attention_kernel", noted)
     write_texts(tmp_path / "data", dict.fromkeys("pn", "abc " * 60))
     write_retrieval(tmp_path / "data", [("s", "abc " * 60, ["p"], ["n"])])
-    train(make_config(tmp_path, build_tiny_model(tmp_path, positions=256), replace(QUICK, max_steps=1, max_tokens=32)))
+    base = build_tiny_model(tmp_path / "base", positions=256)
+    train(make_config(tmp_path, base, replace(QUICK, max_steps=1, max_tokens=32)))
     assert set(lengths) == {32}
 
 
