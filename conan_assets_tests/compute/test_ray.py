@@ -173,6 +173,7 @@ def test_a_cluster_whose_cores_others_hold_is_waited_for_with_a_word(nodes, tmp_
 
     ray.shutdown()
     connect(nodes.address)
+    wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
     holders = [ray.remote(Holder).options(num_cpus=1).remote() for _ in range(2)]
     ray.get([holder.hold.remote() for holder in holders])
     wait_until(lambda: not ray.available_resources().get("CPU"))
