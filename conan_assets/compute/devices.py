@@ -3,11 +3,11 @@
 import collections
 import contextlib
 import itertools
-import pickle
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from conan_assets.compute import Kept, Result, Shard, Task
@@ -97,7 +97,7 @@ class Devices:
 
 def _fit_in_memory(shards: Sequence[Any]) -> bool:
     """Say, and log if not, whether half of the free memory has room for all shards, each as large as the first."""
-    size, free = len(pickle.dumps(shards[0])) * len(shards), free_bytes_of_host()
+    size, free = ForkingPickler.dumps(shards[0]).nbytes * len(shards), free_bytes_of_host()
     if 2 * size > free:
         told = "what several processes could search takes %.1f GiB, and %.1f are free: one searches it from disk"
         logger.info(told, size / 2**30, free / 2**30)

@@ -1,9 +1,8 @@
 """A process of this machine that does what this one tells it."""
 
-import pickle
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -30,11 +29,11 @@ class Process:
         context = get_context("spawn")
         self.number = number
         self._connection, theirs = context.Pipe()
-        taken_up = (theirs, device(number), threads, pickle.dumps(work))
-        process = context.Process(target=serve, args=taken_up, daemon=True)
+        process = context.Process(target=serve, args=(theirs, device(number), threads), daemon=True)
         process.start()
         theirs.close()
         self._caller = ThreadPoolExecutor(1)
+        self._has_work = self._caller.submit(self._connection.send, work)
         self.end = weakref.finalize(self, _end, process, self._caller)
         self.end.atexit = False
 
@@ -43,11 +42,14 @@ class Process:
 
         That raises HolderDiedError if the process is dead, or dies of it.
         """
-        return self._caller.submit(_call, self._connection, function, arguments).result
+        return self._caller.submit(_call, self._connection, self._has_work, function, arguments).result
 
 
-def _call(connection: Connection, function: Callable[..., Any], arguments: tuple[object, ...]) -> Any:  # noqa: ANN401
+def _call(
+    connection: Connection, has_work: Future[None], function: Callable[..., Any], arguments: tuple[object, ...]
+) -> Any:  # noqa: ANN401
     try:
+        has_work.result()
         connection.send((function, arguments))
         result, error = connection.recv()
     except (EOFError, OSError) as broken:

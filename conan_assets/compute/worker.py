@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -24,10 +23,11 @@ def compute(shard: object) -> object:
     return _work[0](shard)
 
 
-def serve(connection: Connection, device: str | None, threads: int, work: bytes) -> None:
-    """Take up a pickled work, a device and so many threads; call what comes through, and end with who sends it."""
-    _take_up(device, threads, work)
+def serve(connection: Connection, device: str | None, threads: int) -> None:
+    """Take up a device, threads and the work that comes first; call what comes then, and end with who sends it."""
+    _take_up(device, threads)
     with contextlib.suppress(EOFError):
+        _work.append(connection.recv())
         while True:
             connection.send(_called(*connection.recv()))
 
@@ -42,7 +42,7 @@ def ask(numbers: list[int], task: object, merge: Merge, threads: int) -> object:
     return ask_each([_kept[number] for number in numbers], task, merge, threads)
 
 
-def _take_up(device: str | None, threads: int, work: bytes) -> None:
+def _take_up(device: str | None, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if device is not None:
@@ -51,7 +51,6 @@ def _take_up(device: str | None, threads: int, work: bytes) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    _work.append(pickle.loads(work))
 
 
 def _called(function: Callable[..., Any], arguments: tuple[object, ...]) -> tuple[object, Exception | None]:
