@@ -24,6 +24,7 @@ class Proxy:
         self._port = port
         self._pairs: list[socket.socket] = []
         self._left: int | None = None
+        self._counts = threading.Lock()
         self.hides = b""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
@@ -70,17 +71,26 @@ class Proxy:
     def _pump(self, source: socket.socket, target: socket.socket, is_counted: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if is_counted and self._left is not None:
-                    data = data[: self._left]
-                    self._left -= len(data)
+                if is_counted:
+                    data = self._allowed(data)
                 if self.hides:
                     data = data.replace(self.hides, b"x" * len(self.hides))
                 target.sendall(data)
                 if self.is_cut:
                     self._end()
+                    break
         for connection in (source, target):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def _allowed(self, data: bytes) -> bytes:
+        """Return what may still go to the server, by whichever connection."""
+        with self._counts:
+            if self._left is None:
+                return data
+            allowed = data[: self._left]
+            self._left -= len(allowed)
+            return allowed
 
 
 @pytest.fixture(scope="session")
