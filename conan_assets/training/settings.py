@@ -201,8 +201,8 @@ class TrainingSettings:
         default=0.0,
         ge=0,
         lt=1,
-        description="Probability of dropout of attention's weights; null for the model's own. At 0 a CPU computes "
-        "attention in one fused kernel: less time and half of the activations. Ours.",
+        description="Probability of dropout of attention's weights; null for the model's own. At 0 a CPU needs "
+        "less time, and half of the activations of long texts. Ours.",
     )
     max_tokens: int | None = Field(
         default=None,

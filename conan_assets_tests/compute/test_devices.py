@@ -19,11 +19,10 @@ from conan_assets.encoding.store import EmbeddingStore
 from conan_assets.search import cross_encoder, nearest
 from conan_assets.search import kept as kept_module
 from conan_assets.search.cross_encoder import CrossEncoderRetriever
-from conan_assets.search.groups import Groups
 from conan_assets.search.nearest import Nearest
-from conan_assets.search.ranking import Neighbours
 from conan_assets.search.settings import CrossEncoderTeacher, SearchSettings
 from conan_assets.search.vectors import ArrayVectors
+from conan_assets_tests.compute.corpus import DOCUMENTS, EXCLUDED, QUERIES, as_bytes
 from conan_assets_tests.compute.works import KeepFragileShard, KeepNumber, KilledWhileAnswering, Square
 
 pytestmark = pytest.mark.slow
@@ -227,23 +226,10 @@ def test_an_error_in_a_process_that_holds_shards_is_the_callers_and_says_where_i
     assert any("in __call__" in note for note in raised.value.__notes__)
 
 
-def unit_rows(count: int, dim: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-QUERIES = ArrayVectors(unit_rows(300, 24, seed=1))
-EXCLUDED = Groups.from_pairs(np.arange(600) % 300, np.arange(600) * 4, 300)
-
-
-def as_bytes(found: Neighbours) -> tuple[bytes, bytes]:
-    return found.positions.tobytes(), found.scores.tobytes()
-
-
 @pytest.fixture
 def documents(monkeypatch, few_shards_pay):
     monkeypatch.setattr(kept_module, "DOCUMENTS_PER_SHARD", 512)
-    return ArrayVectors(unit_rows(2_500, 24, seed=2).astype(np.float16))
+    return DOCUMENTS
 
 
 @pytest.mark.parametrize("screening", ["none", "bfloat16"])

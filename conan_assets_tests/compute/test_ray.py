@@ -25,12 +25,10 @@ from conan_assets.encoding.store import EmbeddingStore, EncodeTexts
 from conan_assets.search import cross_encoder
 from conan_assets.search import kept as kept_module
 from conan_assets.search.cross_encoder import CrossEncoderRetriever
-from conan_assets.search.groups import Groups
 from conan_assets.search.nearest import Nearest
-from conan_assets.search.ranking import Neighbours
 from conan_assets.search.settings import CrossEncoderTeacher, SearchSettings
-from conan_assets.search.vectors import ArrayVectors
 from conan_assets_tests.compute.clusters import NODE, NotedSquare, kill_node, loopback_cluster, wait_until
+from conan_assets_tests.compute.corpus import DOCUMENTS, EXCLUDED, QUERIES, as_bytes
 from conan_assets_tests.conftest import build_tiny_model
 from conan_assets_tests.data.near_samples import near_texts_found_by
 
@@ -229,20 +227,7 @@ def test_the_nodes_find_the_near_duplicates_that_one_process_finds(nodes, monkey
 @pytest.fixture
 def documents(monkeypatch):
     monkeypatch.setattr(kept_module, "DOCUMENTS_PER_SHARD", 512)
-    return ArrayVectors(unit_rows(2_500, 24, seed=2).astype(np.float16))
-
-
-def unit_rows(count: int, dim: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-QUERIES = ArrayVectors(unit_rows(300, 24, seed=1))
-EXCLUDED = Groups.from_pairs(np.arange(600) % 300, np.arange(600) * 4, 300)
-
-
-def as_bytes(found: Neighbours) -> tuple[bytes, bytes]:
-    return found.positions.tobytes(), found.scores.tobytes()
+    return DOCUMENTS
 
 
 def test_what_the_holders_of_a_corpus_find_is_what_one_process_finds_also_when_one_is_killed(nodes, documents):
