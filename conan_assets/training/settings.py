@@ -24,7 +24,7 @@ TRAINING_VERSION = 4
 from. Version 2 keeps rotary positions exact, version 4 sets the dropout of attention by itself."""
 
 CPU_ACTIVATIONS = 5 * 2**28
-"""Bytes of a step's activations that a CPU keeps by default: MiniLM trains in less than 3 GiB."""
+"""Bytes of a step's activations that a CPU keeps by default: a trainer of MiniLM takes less than 3 GiB."""
 BETA = 0.8
 DISTILLATION: frozenset[LossName] = frozenset({"kl_distillation", "margin_mse"})
 """Losses that learn a teacher's scores."""
